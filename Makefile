@@ -1,0 +1,41 @@
+# Every target is safe to run again.
+PYTHON ?= python3.11
+export PYTHON
+
+.PHONY: help setup system-deps demo test test-quick test-engine check bench
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: .venv/.lock-installed .venv-engine/.lock-installed  ## make .venv and .venv-engine from the committed locks
+
+.venv/.lock-installed: requirements/control.txt requirements/bootstrap.txt requirements/install.sh pyproject.toml
+	@requirements/install.sh control && touch $@
+
+.venv-engine/.lock-installed: requirements/engine.txt requirements/bootstrap.txt requirements/install.sh pyproject.toml | .venv/.lock-installed
+	@requirements/install.sh engine && touch $@
+
+system-deps:  ## install the system packages that some tests want (Debian, Ubuntu)
+	@requirements/system-deps.sh
+
+demo: setup  ## the whole life of a deployment on this machine, told in plain words
+	@examples/demo.sh
+
+test: test-quick test-engine  ## every test; the engines last
+
+test-quick: setup
+	.venv/bin/pytest -q -m "not engine" tests
+	.venv-engine/bin/python -m pytest -q -m "engine_env and not engine" tests
+
+test-engine: setup
+	.venv-engine/bin/python -m pytest -q -m "engine_env and engine" tests
+	.venv/bin/pytest -q -m "engine" tests
+
+check: .venv/.lock-installed  ## format, lint, types, layers
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: setup  ## the published measurements that need no cloud: benchmarks/results/*.md
+	.venv-engine/bin/python -m benchmarks.kv_wire_ratio

@@ -1,0 +1,171 @@
+"""What crosses between our processes: frozen values with one JSON form each.
+
+The routes document is also a file that anyone may write (`thunder.routes/v1`); the rest is between a deployment's own
+controller, router and agents, which all run the same version.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from planner.deployment import Codec, Phase
+from planner.errors import SpecError
+
+ROUTES_SCHEMA = "thunder.routes/v1"
+
+CONTROLLER_NAME = "controller.thunder"
+ROUTER_NAME = "router.thunder"
+
+
+def agent_name(lease_id: str) -> str:
+    """The name in an agent's certificate: the lease, never the address, which clouds use again."""
+    return f"{lease_id}.agent.thunder"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One engine that an agent is asked to run. `model` is a folder on the agent's host; sizes in bytes.
+
+    `layer_partition` is empty for an even split over `pp` stages. `device` is `cpu` or `cuda`.
+    """
+
+    replica: str
+    model: str
+    served_name: str
+    dtype: str
+    max_model_len: int
+    kv_cache_bytes: int
+    device: str
+    gpus: tuple[int, ...] = ()
+    tp: int = 1
+    pp: int = 1
+    layer_partition: tuple[int, ...] = ()
+    boundary_layers: int = 2
+    chat_template: str = ""
+    extra_args: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        lists = ("gpus", "layer_partition", "extra_args")
+        values: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in document.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHealth:
+    """One engine as its agent sees it.
+
+    `state`: starting, ready, draining, stopped, failed. `pid` and `started_at` (seconds since the epoch) name the
+    process beyond doubt. `detail` says why it failed, with the end of its log.
+    """
+
+    replica: str
+    state: str
+    pid: int | None = None
+    started_at: float | None = None
+    detail: str = ""
+    running: int = 0
+    waiting: int = 0
+    kv_usage: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHealth:
+    """What `GET /health` of an agent answers. Pool sizes in bytes; `kv` counts transfers and bytes by outcome."""
+
+    instance: str
+    version: str
+    engines: tuple[EngineHealth, ...] = ()
+    pool_bytes: int = 0
+    pool_used_bytes: int = 0
+    tickets: int = 0
+    kv: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        engines = tuple(EngineHealth(**engine) for engine in document["engines"])
+        return cls(**{**document, "engines": engines})
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAddress:
+    """Where a replica is reached. With `server_name`, over mutual TLS to its agent, whose certificate says so."""
+
+    id: str
+    phase: Phase
+    url: str
+    weight: float = 1.0
+    server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteShare:
+    """One (prefill, decode) pair of replica ids and its share of the traffic."""
+
+    prefill: str
+    decode: str
+    share: float
+    codec: Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """What the router runs on: one epoch of a plan."""
+
+    epoch: int
+    model: str
+    replicas: tuple[ReplicaAddress, ...]
+    routes: tuple[RouteShare, ...]
+
+    def __post_init__(self) -> None:
+        ids = [replica.id for replica in self.replicas]
+        if len(set(ids)) != len(ids):
+            raise SpecError(f"Routes name a replica twice: {', '.join(sorted(ids))}; expected each id once.")
+        phases = {replica.id: replica.phase for replica in self.replicas}
+        for route in self.routes:
+            for end in (route.prefill, route.decode):
+                if end not in phases:
+                    raise SpecError(f"A route names replica {end!r}; expected one of {', '.join(sorted(ids))}.")
+            if not phases[route.decode].decodes and route.codec is not Codec.LOCAL:
+                raise SpecError(f"A route decodes on {route.decode}, whose phase is {phases[route.decode]}.")
+            if route.prefill == route.decode and route.codec is not Codec.LOCAL:
+                raise SpecError(f"A route from {route.prefill} to itself has codec {route.codec}; expected local.")
+            if route.share < 0:
+                raise SpecError(f"Route {route.prefill} → {route.decode} has share {route.share}; expected ≥ 0.")
+        if not sum(route.share for route in self.routes) > 0:
+            raise SpecError("Routes have no share above 0; expected at least one route that takes traffic.")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": ROUTES_SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read a `thunder.routes/v1` document. Raises SpecError naming what is missing or unknown."""
+        if document.get("schema") != ROUTES_SCHEMA:
+            raise SpecError(f"Routes have schema {document.get('schema')!r}; expected {ROUTES_SCHEMA!r}.")
+        try:
+            replicas = tuple(
+                ReplicaAddress(
+                    id=entry["id"],
+                    phase=Phase(entry["phase"]),
+                    url=entry["url"].rstrip("/"),
+                    weight=float(entry.get("weight", 1.0)),
+                    server_name=entry.get("server_name", ""),
+                )
+                for entry in document["replicas"]
+            )
+            routes = tuple(
+                RouteShare(entry["prefill"], entry["decode"], float(entry["share"]), Codec(entry["codec"]))
+                for entry in document["routes"]
+            )
+            return cls(int(document["epoch"]), str(document["model"]), replicas, routes)
+        except KeyError as error:
+            raise SpecError(f"Routes lack the key {error.args[0]!r}.") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SpecError(f"Routes can't be read: {error}.") from error

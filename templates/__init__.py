@@ -1,0 +1,1 @@
+"""Text files only: what is rendered and handed to hosts. No code lives here."""

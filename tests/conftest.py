@@ -1,0 +1,14 @@
+"""Shared by every test: which of the two environments a file runs in."""
+
+import importlib.util
+from pathlib import Path
+
+IN_ENGINE_ENVIRONMENT = importlib.util.find_spec("vllm") is not None
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Files marked `engine_env` import torch and vLLM; the others import the control plane. Each env takes its own."""
+    if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    wants_engine_environment = "mark.engine_env" in collection_path.read_text()
+    return True if wants_engine_environment != IN_ENGINE_ENVIRONMENT else None
