@@ -34,7 +34,7 @@ index=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(from_pip index-url)}}
 
 say "Installing the $which environment into $env (the first time downloads it) ..."
 if [ "$which" = control ]; then
-  "$uv" pip install --quiet --python .venv --no-deps --require-hashes -r "$lock"
+  "$uv" pip install --quiet --python .venv --no-deps --require-hashes --compile-bytecode -r "$lock"
   "$uv" pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 else
   [ -x .venv-engine/bin/python ] || make_venv .venv-engine

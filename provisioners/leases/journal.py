@@ -1,0 +1,116 @@
+"""The lease record, its states, and what the protocol asks of whoever keeps it.
+
+A row is one attempt to rent one machine. It is committed before the provider is asked, so at any moment, after any
+crash, the rows whose state may cost name every machine that is being paid for.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol, Self
+
+from planner.errors import Incomplete
+
+
+class LeaseState(StrEnum):
+    """Where a lease is in its life; planned → sent → created → ready → draining → deleting → gone."""
+
+    PLANNED = "planned"
+    """In the plan; nothing was asked."""
+    SENT = "sent"
+    """Committed; the request may have left."""
+    CREATED = "created"
+    """The provider's id is known."""
+    READY = "ready"
+    """It booted, and its identity is proven."""
+    DRAINING = "draining"
+    """Finishing requests."""
+    DELETING = "deleting"
+    """Release wanted, not proven."""
+    GONE = "gone"
+    """Two complete listings lacked it, after it had existed."""
+    LOST = "lost"
+    """Refused, or two complete listings lacked it; it lives again if it ever appears."""
+
+    @property
+    def may_cost(self) -> bool:
+        return self not in (LeaseState.PLANNED, LeaseState.GONE, LeaseState.LOST)
+
+    @property
+    def runs(self) -> bool:
+        """The machine is known to exist and is wanted."""
+        return self in (LeaseState.CREATED, LeaseState.READY, LeaseState.DRAINING)
+
+
+LEADS_TO: dict[LeaseState, frozenset[LeaseState]] = {
+    LeaseState.PLANNED: frozenset({LeaseState.SENT}),
+    LeaseState.SENT: frozenset({LeaseState.CREATED, LeaseState.LOST}),
+    LeaseState.CREATED: frozenset({LeaseState.READY, LeaseState.DRAINING, LeaseState.DELETING, LeaseState.GONE}),
+    LeaseState.READY: frozenset({LeaseState.DRAINING, LeaseState.DELETING, LeaseState.GONE}),
+    LeaseState.DRAINING: frozenset({LeaseState.READY, LeaseState.DELETING, LeaseState.GONE}),
+    LeaseState.DELETING: frozenset({LeaseState.GONE}),
+    LeaseState.GONE: frozenset({LeaseState.DELETING}),
+    LeaseState.LOST: frozenset({LeaseState.CREATED}),
+}
+"""The legal moves. GONE and LOST are left when a machine appears after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """One attempt to rent one machine. Times are seconds since the epoch.
+
+    `lease_id` is a UUID of version 7, unique to the attempt. `instance` is the plan's instance id. `live_usd_per_hour`
+    is the provider's last word on the price. `attempts` counts how often release was asked. `reason` says why it is in
+    its state.
+    """
+
+    lease_id: str
+    owner_id: str
+    deployment: str
+    plan_id: str
+    instance: str
+    provider: str
+    region: str
+    offer_id: str
+    label: str
+    quoted_usd_per_hour: float
+    state: LeaseState
+    created_at: float
+    sent_at: float | None = None
+    ended_at: float | None = None
+    expires_at: float | None = None
+    provider_id: str = ""
+    live_usd_per_hour: float | None = None
+    attempts: int = 0
+    reason: str = ""
+
+    @property
+    def usd_per_hour(self) -> float:
+        """What it costs while it may cost: the live price, else the quote."""
+        return self.quoted_usd_per_hour if self.live_usd_per_hour is None else self.live_usd_per_hour
+
+    def moved(self, state: LeaseState, *, reason: str = "", ended_at: float | None = None) -> Self:
+        """The row in another state. A move that the life of a lease does not have is a ValueError."""
+        if state not in LEADS_TO[self.state]:
+            raise ValueError(f"Lease {self.lease_id} can't go from {self.state} to {state}.")
+        return replace(self, state=state, reason=reason, ended_at=ended_at)
+
+
+class Journal(Protocol):
+    """Where lease rows are kept. A write is durable (on the disk, not in a cache) when the call returns."""
+
+    def leases(self, deployment: str | None = None) -> tuple[LeaseRow, ...]:
+        """Every row, oldest first, the ended ones too; of one deployment if named."""
+
+    def add_lease(self, row: LeaseRow) -> None:
+        """Commit a new row."""
+
+    def update_lease(self, row: LeaseRow, *, was: LeaseState) -> None:
+        """Commit a changed row. Raises Incomplete, and writes nothing, when the stored row's state is not `was`."""
+
+
+def stale(lease_id: str, found: str, was: LeaseState) -> Incomplete:
+    """The error of `update_lease` when somebody else moved the row first."""
+    return Incomplete(
+        f"Lease {lease_id} is {found} in the store; expected {was}: something else changed it meanwhile.",
+        hint="Run the command again: it goes on from what the store says.",
+    )

@@ -1,0 +1,172 @@
+"""The store: its schema, what it keeps, and that it refuses stale writes."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlmodel import SQLModel
+
+from planner.errors import Incomplete, SpecError, ThunderError
+from provisioners.leases.journal import Journal, LeaseRow, LeaseState
+from tests.provisioners.fakes import MemoryJournal
+from thunderctl.store import migrate
+from thunderctl.store.store import Store
+from thunderctl.store.values import Deployment, DeploymentState
+
+
+class FakeClock:
+    at = 1000.0
+
+    def __call__(self) -> float:
+        self.at += 1.0
+        return self.at
+
+
+@pytest.fixture
+def url(tmp_path) -> str:
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def store(url):
+    with Store(url, now=FakeClock()) as opened:
+        yield opened
+
+
+def row(lease_id: str = "l0", **changes) -> LeaseRow:
+    values = {"owner_id": "o", "deployment": "d", "plan_id": "p", "instance": "i0", "provider": "local"}
+    values |= {"region": "local", "offer_id": "slot", "label": f"thunder:o:d:{lease_id}", "quoted_usd_per_hour": 0.02}
+    return LeaseRow(**{"lease_id": lease_id, "state": LeaseState.SENT, "created_at": 1.0, **values, **changes})
+
+
+# Opening.
+
+
+def test_an_empty_database_is_migrated_to_the_schema_of_the_tables(store):
+    with store._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+
+
+def test_the_newest_migration_is_the_one_the_code_expects():
+    config = Config()
+    config.set_main_option("script_location", "thunderctl/store/migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == migrate.HEAD
+
+
+def test_sqlite_keeps_a_write_ahead_log_and_syncs_fully_in_a_private_file(store, tmp_path):
+    with store._engine.connect() as connection:
+        found = [connection.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")]
+    assert found == ["wal", 2]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.usefixtures("store")
+def test_a_store_is_opened_without_alembic_once_it_is_current(url):
+    code = (
+        f"import sys; from thunderctl.store.store import Store; Store({url!r}).close(); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_processes_that_open_a_fresh_store_together_all_succeed(url):
+    code = f"from thunderctl.store.store import Store; Store({url!r}).close()"
+    running = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=60)[1] for process in running] == ["", "", ""]
+    assert [process.returncode for process in running] == [0, 0, 0]
+
+
+def test_a_store_of_a_newer_version_is_refused(store, url):
+    with store._writing.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SpecError, match="of a version this thunderctl does not know"):
+        Store(url)
+
+
+def test_a_store_that_can_not_be_used_says_so(tmp_path):
+    (tmp_path / "store.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(ThunderError, match="can't be used: file is not a database"):
+        Store(f"sqlite:///{tmp_path / 'store.db'}")
+
+
+# Leases: what every Journal keeps.
+
+
+@pytest.fixture(params=["store", "memory"])
+def journal(request) -> Journal:
+    return request.getfixturevalue("store") if request.param == "store" else MemoryJournal()
+
+
+def test_rows_come_back_as_they_were_written(journal):
+    full = row(
+        sent_at=2.0, ended_at=3.0, expires_at=4.0, provider_id="m", live_usd_per_hour=0.03, attempts=2, reason="why"
+    )
+    journal.add_lease(full)
+    assert journal.leases() == (full,)
+
+
+def test_rows_are_read_by_deployment_oldest_first(journal):
+    for lease_id, deployment, created_at in (("l0", "d", 1.0), ("l1", "other", 2.0), ("l2", "d", 3.0)):
+        journal.add_lease(row(lease_id, deployment=deployment, created_at=created_at))
+    assert [lease.lease_id for lease in journal.leases()] == ["l0", "l1", "l2"]
+    assert [lease.lease_id for lease in journal.leases("d")] == ["l0", "l2"]
+
+
+def test_a_changed_row_replaces_the_stored_one(journal):
+    journal.add_lease(row())
+    created = replace(row().moved(LeaseState.CREATED), provider_id="m", live_usd_per_hour=0.03)
+    journal.update_lease(created, was=LeaseState.SENT)
+    assert journal.leases() == (created,)
+
+
+def test_a_write_from_a_stale_view_changes_nothing(journal):
+    journal.add_lease(row())
+    lost = row().moved(LeaseState.LOST, reason="elsewhere")
+    journal.update_lease(lost, was=LeaseState.SENT)
+    with pytest.raises(Incomplete, match="l0 is lost in the store; expected sent"):
+        journal.update_lease(row().moved(LeaseState.CREATED), was=LeaseState.SENT)
+    assert journal.leases() == (lost,)
+
+
+def test_a_lease_is_seen_by_others_the_moment_it_is_added(store, url):
+    with Store(url) as other:
+        store.add_lease(row())
+        assert other.leases() == (row(),)
+
+
+# Deployments, plans, events.
+
+
+def test_a_deployment_is_absent_until_it_is_saved(store):
+    assert store.deployment("d") == Deployment("d", DeploymentState.ABSENT)
+    first = store.save_deployment(Deployment("d", DeploymentState.STARTING, spec={"budget": {"usd_per_hour": 1}}))
+    later = store.save_deployment(replace(first, state=DeploymentState.SERVING, epoch=1, plan_id="p"))
+    assert store.deployment("d") == later
+    assert (later.created_at, later.state) == (first.created_at, DeploymentState.SERVING)
+    assert later.updated_at > first.updated_at
+    assert store.deployments() == (later,)
+
+
+def test_plans_are_kept_as_they_are_newest_first(store):
+    store.save_plan("p0", "d", {"replicas": [1]})
+    store.save_plan("p1", "d", {})
+    store.save_plan("p0", "d", {"replicas": "changed"})
+    assert [plan.plan_id for plan in store.plans("d")] == ["p1", "p0"]
+    assert store.plan("p0", "d").document == {"replicas": [1]}
+    with pytest.raises(SpecError, match="no plan p2"):
+        store.plan("p2", "d")
+
+
+def test_the_latest_events_are_read_oldest_first(store):
+    for number in range(5):
+        store.record("d", "leased", f"i{number}", usd_per_hour=number)
+    store.record("other", "leased", "j0")
+    assert [event.message for event in store.events("d", limit=2)] == ["i3", "i4"]
+    assert store.events("d")[0].detail == {"usd_per_hour": 0}
+    assert len(store.events()) == 6

@@ -1,0 +1,87 @@
+"""What a rented host gets of ours: the code of its processes, and the scripts that prepare it.
+
+The code is `runtime`, and of `planner` only the words that it needs: no control plane, nothing that could spend.
+"""
+
+import ast
+import gzip
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from provisioners.bootstrap import HostScripts
+from provisioners.facts import digest
+
+WORDS = ("__init__", "errors", "catalog", "workload", "deployment", "llm")
+"""Modules of `planner` that every host gets; what they or `runtime` import of `planner` comes along."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Our code as tar.gz. `digest` is the SHA-256 of the archive before compression: the same code, the same digest."""
+
+    data: bytes = field(repr=False)
+    digest: str
+    names: tuple[str, ...] = ()
+
+
+@cache
+def build_payload() -> Payload:
+    """Archive the installed packages' files, in the order of their names, without times or owners."""
+    contents = dict(sorted(_contents().items()))
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            tar.addfile(member, io.BytesIO(data))
+    data = archive.getvalue()
+    return Payload(gzip.compress(data, mtime=0), digest(data), tuple(contents))
+
+
+@cache
+def host_scripts() -> HostScripts:
+    """The scripts that `provisioners.bootstrap` renders and runs on a host."""
+    folder = files("templates")
+    texts = (folder.joinpath(name).read_text() for name in ("probe.py", "start_agent.sh.j2", "stop_agent.sh.j2"))
+    return HostScripts(*texts)
+
+
+def _contents() -> dict[str, bytes]:
+    """Path in the archive → bytes: all of `runtime`, and the closure of `planner` under import."""
+    contents = dict(_below(files("runtime"), "runtime"))
+    todo = [*WORDS]
+    for name, data in contents.items():
+        if name.endswith(".py"):
+            todo += _planner_modules(data)
+    while todo:
+        module = todo.pop()
+        name = f"planner/{module}.py"
+        if name not in contents:
+            contents[name] = files("planner").joinpath(f"{module}.py").read_bytes()
+            todo += _planner_modules(contents[name])
+    return contents
+
+
+def _below(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != "__pycache__":
+            yield from _below(entry, f"{path}/{entry.name}")
+        elif entry.is_file() and not entry.name.endswith(".pyc"):
+            yield f"{path}/{entry.name}", entry.read_bytes()
+
+
+def _planner_modules(source: bytes) -> Iterator[str]:
+    """The modules of `planner` that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(module="planner", names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module)) if module.startswith("planner."):
+                yield module.removeprefix("planner.")
+            case ast.Import(names=names):
+                yield from (a.name.removeprefix("planner.") for a in names if a.name.startswith("planner."))

@@ -1,0 +1,25 @@
+"""What happened, line by line."""
+
+from typing import Any
+
+from sqlmodel import col, select
+
+from thunderctl.store.database import Database
+from thunderctl.store.tables import EventTable
+from thunderctl.store.values import Event
+
+
+class Events(Database):
+    def record(self, deployment: str, kind: str, message: str, **detail: Any) -> None:
+        """Commit one event, now. `detail` holds its figures, as JSON takes them."""
+        with self._write() as session:
+            session.add(EventTable(at=self._now(), deployment=deployment, kind=kind, message=message, detail=detail))
+
+    def events(self, deployment: str | None = None, *, limit: int = 100) -> tuple[Event, ...]:
+        """The latest `limit` events, oldest first; of one deployment if named."""
+        query = select(EventTable).order_by(col(EventTable.event_id).desc()).limit(limit)
+        if deployment is not None:
+            query = query.where(EventTable.deployment == deployment)
+        with self._read() as session:
+            found = [Event(**record.model_dump()) for record in session.exec(query)]
+        return tuple(reversed(found))

@@ -1,0 +1,45 @@
+"""Lease rows: the `Journal` of the lease protocol."""
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlmodel import col, select
+
+from provisioners.leases.journal import LeaseRow, LeaseState, stale
+from thunderctl.store.database import Database
+from thunderctl.store.tables import LeaseTable
+
+COLUMNS = tuple(field.name for field in fields(LeaseRow))
+
+
+class Leases(Database):
+    def leases(self, deployment: str | None = None) -> tuple[LeaseRow, ...]:
+        """Every row, oldest first, the ended ones too; of one deployment if named."""
+        query = select(LeaseTable).order_by(col(LeaseTable.created_at), col(LeaseTable.lease_id))
+        if deployment is not None:
+            query = query.where(LeaseTable.deployment == deployment)
+        with self._read() as session:
+            return tuple(_row(record) for record in session.exec(query))
+
+    def add_lease(self, row: LeaseRow) -> None:
+        """Commit a new row."""
+        with self._write() as session:
+            session.add(LeaseTable(**_columns(row)))
+
+    def update_lease(self, row: LeaseRow, *, was: LeaseState) -> None:
+        """Commit a changed row. Raises Incomplete, and writes nothing, when the stored row's state is not `was`."""
+        with self._write() as session:
+            record = session.get(LeaseTable, row.lease_id, with_for_update=True)
+            if record is None or record.state != was:
+                raise stale(row.lease_id, record.state if record else "absent", was)
+            record.sqlmodel_update(_columns(row))
+            session.add(record)
+
+
+def _columns(row: LeaseRow) -> dict[str, Any]:
+    return {**asdict(row), "state": str(row.state)}
+
+
+def _row(record: LeaseTable) -> LeaseRow:
+    values = {name: getattr(record, name) for name in COLUMNS}
+    return LeaseRow(**{**values, "state": LeaseState(record.state)})
