@@ -1,0 +1,241 @@
+"""A user's day on the embedded default: offers, plan, up, chat, rebalance under load, status, down, nothing left.
+
+Real engines, a real transfer, the real command line in its own processes, and the official client. The tests below are
+one life and run in order; the deployment is brought up once.
+"""
+
+import asyncio
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import openai
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPEC = ROOT / "examples" / "local.toml"
+WRITING = ROOT / "examples" / "writing.csv"
+PROMPT = "def read_lines(path):"
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+
+class Operator:
+    """Somebody at a terminal: runs commands in a home of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = os.environ | {"THUNDER_HOME": str(home), "NO_COLOR": "1"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-P", "-m", "thunderctl", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.environment, cwd=self.home, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        process = self.start(*arguments)
+        said, narrated = process.communicate(timeout=500)
+        assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{said}\n{narrated}"
+        return said
+
+    def json(self, *arguments: str) -> dict:
+        return json.loads(self.run(*arguments, "--json"))
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs on behalf of this home."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.pid != os.getpid() and (
+                process.environ().get("THUNDER_HOME") == str(self.home) or process.cwd().startswith(str(self.home))
+            )
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            return False
+
+
+@pytest.fixture(scope="module")
+def operator():
+    home = Path(tempfile.mkdtemp(prefix="thunder-day."))
+    user = Operator(home)
+    yield user
+    user.start("down", "--yes").communicate(timeout=120)
+    for process in user.processes():
+        process.kill()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def deployed(operator):
+    """The deployment, up: its first `up` is interrupted and the second one resumes it."""
+    operator.run("plan", "--spec", str(SPEC), "--out", "plan.json")
+    first = operator.start("up", "plan.json", "--spec", str(SPEC), "--yes")
+    _until(lambda: len(operator.json("leases")["leases"]) == 3)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    assert first.returncode == 130
+    leased = {lease["id"] for lease in operator.json("leases")["leases"]}
+
+    outcome = operator.json("up", "--yes")
+    assert {step["state"] for step in outcome["steps"]} == {"done"}
+    assert {lease["id"] for lease in operator.json("leases")["leases"]} == leased
+    return operator
+
+
+@pytest.fixture
+def client(deployed):
+    endpoint = deployed.json("status")["endpoint"]
+    with openai.OpenAI(base_url=endpoint, api_key="none", max_retries=0, timeout=120) as made:
+        yield made
+
+
+def test_morning_the_local_market_sells_cores_at_a_notional_price(operator):
+    offers = operator.json("offers", "--spec", str(SPEC))["offers"]
+    assert offers
+    assert {(offer["provider"], offer["gpu"], offer["usd_per_hour"]) for offer in offers} == {("local", "CPU", 0.02)}
+
+
+def test_a_plan_splits_the_phases_within_the_budget_and_spends_nothing(operator):
+    plan = operator.json("plan", "--spec", str(SPEC))
+    assert {replica["phase"] for replica in plan["replicas"]} == {"prefill", "decode"}
+    assert plan["cost_usd_per_hour"] <= plan["budget_usd_per_hour"] == 0.06
+    assert operator.json("leases")["leases"] == []
+
+
+def test_up_serves_three_replicas_and_again_does_nothing(deployed):
+    status = deployed.json("status")
+    assert status["state"] == "serving"
+    assert len(status["replicas"]) == 3
+    assert {replica["state"] for replica in status["replicas"]} == {"ready"}
+    assert status["cost_usd_per_hour"] == pytest.approx(0.06)
+    assert deployed.json("up", "--yes")["steps"] == []
+
+
+def test_a_chat_is_answered_by_a_pair_over_a_kv_transfer(deployed, client):
+    moved = _transferred(deployed)
+    whole = client.chat.completions.create(
+        model="tiny-llama", messages=[{"role": "user", "content": PROMPT}], max_tokens=24, temperature=0
+    )
+    stream = client.chat.completions.create(
+        model="tiny-llama", messages=[{"role": "user", "content": PROMPT}], max_tokens=24, temperature=0, stream=True
+    )
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+    assert whole.choices[0].message.content == streamed
+    assert whole.usage.completion_tokens == 24
+    assert "kv_transfer_params" not in whole.model_extra or whole.model_extra["kv_transfer_params"] is None
+    assert _transferred(deployed) > moved
+
+
+def test_a_rebalance_under_load_restarts_no_engine_and_loses_no_request(deployed, client):
+    before = deployed.json("status")
+    answers, rebalanced = asyncio.run(
+        _load_across(str(client.base_url), lambda: deployed.json("rebalance", "--workload", str(WRITING), "--yes"))
+    )
+    after = deployed.json("status")
+
+    assert rebalanced["flips"], "shorter prompts and longer answers want other phases"
+    assert after["epoch"] == rebalanced["epoch"] > before["epoch"]
+    assert _identities(after) == _identities(before)
+    assert {r["id"]: r["phase"] for r in after["replicas"]} != {r["id"]: r["phase"] for r in before["replicas"]}
+    assert len(answers) >= 20
+    assert set(answers) == {(32, "length")}
+
+
+def test_a_client_that_goes_away_leaves_nothing_running(deployed, client):
+    prompt = "x = 1\n" * 200
+    body = {"model": "tiny-llama", "prompt": prompt, "max_tokens": 2000, "stream": True, "ignore_eos": True}
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=60)
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    assert connection.getresponse().read(100)
+    assert _running(deployed) > 0
+    connection.close()
+    _until(lambda: _running(deployed) == 0, seconds=15)
+
+
+def test_status_prints_one_frame_for_people(deployed):
+    frame = deployed.run("status", "--once")
+    assert all(word in frame for word in ("serving", "prefill", "decode", "tiny-llama", "$0.060/h"))
+
+
+def test_evening_down_leaves_nothing(deployed):
+    deployed.run("down", "--yes")
+    assert deployed.json("status")["state"] == "absent"
+    assert deployed.json("leases")["leases"] == []
+    assert deployed.json("leases")["usd_per_hour"] == 0
+    assert [path for path in (deployed.home / "local").iterdir() if path.is_dir()] == []
+    assert list((deployed.home / "deployments").rglob("*.key")) == []
+    assert deployed.processes() == []
+    deployed.run("down", "--yes")
+
+
+async def _load_across(base_url: str, act):
+    """Keep four streams going while `act` runs in a thread; each answer's (tokens, finish reason), and act's result."""
+    stop = asyncio.Event()
+    answers: list[tuple[int, str]] = []
+
+    async def one_client(number: int) -> None:
+        async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0, timeout=120) as made:
+            turn = 0
+            while not stop.is_set():
+                turn += 1
+                prompt = f"# client {number} turn {turn}\n{PROMPT}"
+                stream = await made.completions.create(
+                    model="tiny-llama",
+                    prompt=prompt,
+                    max_tokens=32,
+                    temperature=0,
+                    stream=True,
+                    stream_options={"include_usage": True},
+                    extra_body={"ignore_eos": True},
+                )
+                finish, tokens = "", 0
+                async for chunk in stream:
+                    finish = next((c.finish_reason for c in chunk.choices if c.finish_reason), finish)
+                    tokens = chunk.usage.completion_tokens if chunk.usage else tokens
+                answers.append((tokens, finish))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(one_client(number))
+        await _until_async(lambda: len(answers) >= 8)
+        outcome = await asyncio.to_thread(act)
+        seen = len(answers)
+        await _until_async(lambda: len(answers) >= seen + 12)
+        stop.set()
+    return answers, outcome
+
+
+def _identities(status: dict) -> dict:
+    return {replica["id"]: (replica["pid"], replica["started_at"]) for replica in status["replicas"]}
+
+
+def _running(operator: Operator) -> int:
+    return sum(replica["running"] + replica["waiting"] for replica in operator.json("status")["replicas"])
+
+
+def _transferred(operator: Operator) -> float:
+    """Bytes of KV that agents have pulled so far."""
+    counts = [instance["kv"] for instance in operator.json("status")["instances"]]
+    return sum(value for kv in counts for name, value in kv.items() if "received" in name and "bytes" in name)
+
+
+def _until(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.2)
+
+
+async def _until_async(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        await asyncio.sleep(0.05)

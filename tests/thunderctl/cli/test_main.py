@@ -1,0 +1,92 @@
+"""The command line as a whole: light, documented, and one error form."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from thunderctl.cli.main import app, main
+
+ROOT = Path(__file__).parents[3]
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+HEAVY = ("cvxpy", "boto3", "vastai", "paramiko", "textual", "torch", "sqlmodel", "rich.console")
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from thunderctl.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "plan" in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "run"])
+def test_every_command_has_help_with_an_example_and_is_in_the_readme(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert "Example: thunderctl" in capsys.readouterr().out
+    assert f"`{name}" in (ROOT / "README.md").read_text()
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("thunderctl ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind", "said"),
+    [
+        (["plan", "--model", "no-such-model"], 2, "SpecError", "'no-such-model' is not known"),
+        (["plan", "--budget", "-1"], 2, "SpecError", "--budget is -1"),
+        (["plan", "--budget", "nan"], 2, "SpecError", "--budget is nan"),
+        (["plan", "--budget", "many"], 2, "SpecError", "--budget"),
+        (["plan", "--workload", "no.csv"], 2, "SpecError", "--workload is 'no.csv'"),
+        (["plan", "--goal", "cost"], 2, "SpecError", "no rate is given"),
+        (["plan", "--spec", "no.toml"], 2, "SpecError", "no.toml can't be read"),
+        (["plan", "--offers", "no.csv"], 2, "SpecError", "no.csv can't be read"),
+        (["plan", "--provider", "moon"], 2, "SpecError", "--provider is"),
+        (["up", "no.json", "--yes"], 2, "SpecError", "no.json can't be read"),
+        (["nonsense"], 2, "SpecError", "nonsense"),
+        (["rebalance"], 4, "Refused", "not serving"),
+        (["--deployment", "a/b", "status"], 2, "SpecError", "deployment name 'a/b'"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_its_exit_code(arguments, code, kind, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("THUNDER_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--json"])
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (ended.value.code, error["kind"]) == (code, kind)
+    assert said in error["message"]
+
+
+def test_without_json_the_error_goes_to_stderr_alone(capsys):
+    with pytest.raises(SystemExit):
+        main(["plan", "--model", "no-such-model"])
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert "hint: " in shown.err
+
+
+def test_init_writes_a_spec_once(tmp_path, capsys):
+    path = tmp_path / "thunder.toml"
+    with pytest.raises(SystemExit) as first:
+        main(["init", "--provider", "local", "--spec", str(path)])
+    with pytest.raises(SystemExit) as second:
+        main(["init", "--spec", str(path)])
+    assert (first.value.code, second.value.code) == (0, 4)
+    assert 'providers = ["local"]' in path.read_text()
+    assert "left as it is" in capsys.readouterr().err

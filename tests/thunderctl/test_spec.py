@@ -1,0 +1,82 @@
+"""`thunder.toml`: defaults, flags over it, and errors that name line, key and expectation."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from planner.errors import SpecError
+from thunderctl.spec import Spec, load_spec, override_spec, parse_spec
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_an_empty_spec_is_all_defaults():
+    spec = parse_spec("")
+    assert (spec.model.name, spec.budget.usd_per_hour, spec.slo.tpot_s) == ("qwen3-32b", 14.0, 0.15)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[budget]\nusd_per_hour = "x"',
+            r"^thunder.toml:2: \[budget\] usd_per_hour is 'x'; it should be a valid number",
+        ),
+        ("[budget]\nusd_per_hor = 3", r":2: \[budget\] usd_per_hor is not a key; did you mean usd_per_hour\?"),
+        ("\n[budgett]\na = 1", r":2: \[budgett\] is not a key; did you mean budget\?"),
+        ("budget.usd_per_hour = -1", r":1: \[budget\] usd_per_hour is -1; it should be greater than or equal to 0"),
+        ('[markets]\n# here\nproviders = ["vas"]', r":3: \[markets\] providers is 'vas'; it should be 'vast'"),
+        ("[slo]\nttft_s = nan", r":2: \[slo\] ttft_s is nan; it should be a finite number"),
+        ('[serve]\nlisten = "8000"', r":2: \[serve\] listen is '8000'; it should be HOST:PORT"),
+        ('[ssh.hosts.a]\ngpu = "A6000"\ngpu_count = 1', r":1: \[ssh.hosts.a\] address is missing"),
+        ("[model\n", r":1: not valid TOML"),
+        ("budget = 3", r":1: \[budget\] is 3; it should be"),
+    ],
+)
+def test_an_error_names_the_line_the_key_and_what_was_expected(text, message):
+    with pytest.raises(SpecError, match=message):
+        parse_spec(text)
+
+
+def test_a_file_that_is_not_there_is_an_error_and_none_is_all_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_spec() == Spec()
+    with pytest.raises(SpecError, match=r"nowhere.toml can't be read: No such file"):
+        load_spec(Path("nowhere.toml"))
+
+
+def test_flags_go_over_the_file_and_are_checked_like_it():
+    spec = parse_spec("[budget]\nusd_per_hour = 5\nmax_hours = 2")
+    changed = override_spec(
+        spec, {"--budget": {"budget": {"usd_per_hour": 7.0}}, "--rate": {"workload": {"rate_rps": None}}}
+    )
+    assert (changed.budget.usd_per_hour, changed.budget.max_hours, changed.workload.rate_rps) == (7.0, 2, None)
+    with pytest.raises(SpecError, match="--budget is -1; it should be greater than or equal to 0"):
+        override_spec(spec, {"--budget": {"budget": {"usd_per_hour": -1}}})
+
+
+@pytest.mark.parametrize("provider", ["local", "vast", "aws", "ssh"])
+def test_what_init_writes_is_a_spec_with_the_defaults(provider):
+    from jinja2 import Environment
+
+    text = (ROOT / "templates" / "thunder.toml.j2").read_text()
+    written = Environment(trim_blocks=True, lstrip_blocks=True).from_string(text).render(provider=provider)
+    spec = parse_spec(written)
+    assert spec.markets.providers == (provider,)
+    if provider == "vast":
+        # Uncommenting what is commented out keeps it a spec: the comments are true.
+        assert parse_spec(re.sub(r"^# (\w+ = )", r"\1", written, flags=re.MULTILINE)).workload.rate_rps == 8.0
+        given = tomllib.loads(written)
+        assert all(
+            getattr(getattr(Spec(), s), k) == getattr(getattr(spec, s), k)
+            for s in given
+            for k in given[s]
+            if s != "markets"
+        )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
+def test_every_example_is_a_spec(path):
+    load_spec(path)

@@ -1,0 +1,94 @@
+"""What the control plane asks of one agent, over mutual TLS, by the name in its certificate."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import aiohttp
+
+from planner.errors import HostError
+from runtime.messages import AgentHealth, EngineSpec, agent_name
+
+TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
+
+
+class AgentClient:
+    """One agent. Every call may be made again; a call that fails raises HostError naming the instance."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, tls: ssl.SSLContext, lease_id: str, host: str, port: int
+    ) -> None:
+        self._session = session
+        self._tls = tls
+        self.lease_id = lease_id
+        self.host = host
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+    @property
+    def name(self) -> str:
+        return agent_name(self.lease_id)
+
+    async def health(self) -> AgentHealth:
+        return AgentHealth.from_json(await self._json("GET", "/health"))
+
+    async def start(self, spec: EngineSpec) -> None:
+        """Start an engine. The same spec again does nothing; readiness shows in `health`."""
+        await self._json("POST", "/engines", spec.to_json())
+
+    async def stop(self, replica: str) -> None:
+        """Stop an engine; one that is gone is a success."""
+        await self._json("DELETE", f"/engines/{replica}")
+
+    async def log(self, replica: str, lines: int) -> str:
+        """The end of an engine's log."""
+        async with self._request("GET", f"/engines/{replica}/log?lines={lines}") as response:
+            return await response.text()
+
+    async def shutdown(self) -> None:
+        """Stop the engines, then the agent."""
+        await self._json("POST", "/shutdown")
+
+    async def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        async with self._request(method, path, body) as response:
+            return await response.json() if response.content_type == "application/json" else None
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            async with self._session.request(
+                method, self.url + path, json=body, ssl=self._tls, server_hostname=self.name, timeout=TIMEOUT
+            ) as response:
+                if response.status >= 400:
+                    raise HostError(f"The agent of {self.lease_id} answered {response.status}: {await response.text()}")
+                yield response
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
+            raise HostError(f"The agent of {self.lease_id} at {self.url} can't be reached: {error!r}.") from error
+
+
+class Agents:
+    """The session that all calls to a deployment's agents share."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session:
+            await self._session.close()
+            await asyncio.sleep(0)  # lets TLS transports close before the loop does
+
+    def at(self, lease_id: str, host: str, port: int) -> AgentClient:
+        assert self._session is not None
+        return AgentClient(self._session, self._tls, lease_id, host, port)

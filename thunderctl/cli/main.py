@@ -1,0 +1,97 @@
+"""The command line: where commands are registered, and errors become a message and an exit code."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from planner.errors import ThunderError
+from thunderctl import __version__
+from thunderctl.cli import (
+    doctor,
+    down,
+    init,
+    leases,
+    logs,
+    offers,
+    output,
+    plan,
+    rebalance,
+    records,
+    run,
+    status,
+    up,
+)
+
+UsageError: Any = typer.BadParameter.__base__
+"""What a wrong option or argument raises; typer has it without exporting it."""
+
+app = typer.Typer(
+    name="thunderctl",
+    help="Serve open-weight models on rented GPUs, phase-split, within an hourly budget.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init.init)
+app.command("offers")(offers.offers)
+app.command("plan")(plan.plan)
+app.command("up")(up.up)
+app.command("status")(status.status)
+app.command("rebalance")(rebalance.rebalance)
+app.command("down")(down.down)
+app.command("leases")(leases.leases)
+app.command("gc")(leases.gc)
+app.command("logs")(logs.logs)
+app.command("events")(records.events)
+app.command("history")(records.history)
+app.command("doctor")(doctor.doctor)
+app.add_typer(run.app, name="run", hidden=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.print_text(f"thunderctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    context: typer.Context,
+    deployment: Annotated[str, typer.Option(help="Which deployment, where there are several.")] = "default",
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    context.obj = deployment
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code (contracts: 0, 1, 2, 3, 4, 5, 130)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_exit_code(app, arguments))
+
+
+def _exit_code(command: Any, arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    try:
+        outcome = command(arguments, standalone_mode=False)
+    except ThunderError as error:
+        output.fail(error, as_json=as_json)
+        return error.exit_code
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("Interrupted. Nothing is lost: run the command again, or `thunderctl down`.\n")
+        return 130
+    except UsageError as error:
+        if as_json:
+            output.print_json({"error": {"kind": "SpecError", "message": error.format_message(), "hint": ""}})
+        else:
+            error.show()
+        return int(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, as in `| head`
+        return 0
+    return int(outcome or 0)

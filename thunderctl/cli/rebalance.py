@@ -1,0 +1,115 @@
+"""`thunderctl rebalance`: phases and routes only, live."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from planner.errors import Refused, SpecError
+from thunderctl.cli import output
+from thunderctl.cli.options import JsonOption, YesOption, confirm
+
+if TYPE_CHECKING:
+    from planner.deployment import Plan
+    from planner.workload import Workload
+    from thunderctl.world import World
+
+FEWEST_OBSERVED = 20
+"""Requests below which the observed lengths say too little."""
+
+
+def rebalance(
+    context: typer.Context,
+    workload: Annotated[str, typer.Option(help="observed, coding, conversation, or a trace's CSV.")] = "observed",
+    rate: Annotated[float | None, typer.Option(help="Requests/s to plan for.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and change nothing.")] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Assign phases and routes anew for a workload, without restarting an engine or losing a request.
+
+    Example: thunderctl rebalance --workload coding
+    """
+    from planner.plan import rebalance as decide
+    from thunderctl.compose import forced_codec
+    from thunderctl.lifecycle import flip, flips_between, plan_in_force
+    from thunderctl.world import open_world
+
+    with open_world(context.obj) as world, world.store.lock(world.name, "rebalance"):
+        current = plan_in_force(world)
+        if current is None or world.router.running() is None:
+            raise Refused(f"Deployment {world.name} is not serving.", hint="Bring it up first: thunderctl up")
+        demand = _demand(world, workload, rate)
+        started = time.monotonic()
+        wanted = decide(current, demand, codec=forced_codec(world.spec()))
+        decided_s = time.monotonic() - started
+        flips = flips_between(current, wanted)
+        changed = bool(flips) or set(wanted.routes) != set(current.routes)
+        if not as_json:
+            _show(current, wanted)
+        epoch = world.store.deployment(world.name).epoch
+        applied_s = 0.0
+        if changed and not dry_run:
+            confirm("Put these phases and routes in force?", yes=yes)
+            started = time.monotonic()
+            epoch = asyncio.run(flip(world, current, wanted))
+            applied_s = time.monotonic() - started
+        if as_json:
+            output.print_json(_document(current, wanted, decided_s, applied_s, epoch))
+        elif not changed:
+            output.narrate("Nothing to change: phases and routes are the best for this workload.")
+        elif not dry_run:
+            output.narrate(f"Epoch {epoch} in force: decided in {decided_s:.2f} s, applied in {applied_s:.2f} s.")
+
+
+def _demand(world: "World", workload: str, rate: float | None) -> "Workload":
+    from thunderctl.cli.plan import with_flags
+    from thunderctl.compose import read_workload
+
+    if workload != "observed":
+        return read_workload(with_flags(world.spec(), workload=workload, rate=rate))
+    seen = asyncio.run(world.router.observed())
+    lengths = tuple((int(prompt), max(int(output_), 1)) for prompt, output_ in seen.get("lengths", ()))
+    if len(lengths) < FEWEST_OBSERVED:
+        raise SpecError(
+            f"Only {len(lengths)} requests were observed; expected {FEWEST_OBSERVED} or more to plan by.",
+            hint="Say what is coming instead: --workload coding, conversation or a trace.",
+        )
+    from planner.workload import Workload
+
+    return Workload("observed", lengths, rate or seen.get("rate_rps"))
+
+
+def _document(current: "Plan", wanted: "Plan", decided_s: float, applied_s: float, epoch: int) -> dict[str, Any]:
+    from planner.document import plan_to_json
+    from thunderctl.lifecycle import flips_between
+
+    after = plan_to_json(wanted)
+    return {
+        "schema": "thunder.rebalance/v1",
+        "decide_s": round(decided_s, 4),
+        "apply_s": round(applied_s, 4),
+        "epoch": epoch,
+        "plan_id": wanted.plan_id,
+        "flips": [{"replica": f.replica, "from": f.before, "to": f.after} for f in flips_between(current, wanted)],
+        "routes": after["routes"],
+        "predicted_before": plan_to_json(current)["predicted"],
+        "predicted_after": after["predicted"],
+    }
+
+
+def _show(current: "Plan", wanted: "Plan") -> None:
+    from thunderctl.cli.plan_tables import routes_table
+
+    before = {replica.id: replica.phase for replica in current.replicas}
+    rows = [
+        (
+            replica.id,
+            before[replica.id],
+            replica.phase if replica.phase is not before[replica.id] else "stays",
+        )
+        for replica in wanted.replicas
+    ]
+    title = f"Phases for {wanted.workload.name}"
+    output.show(output.table(title, ("replica", "phase now", "becomes"), rows), routes_table(wanted))

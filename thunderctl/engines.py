@@ -1,0 +1,58 @@
+"""From a replica of a plan to the engine that serves it, and back."""
+
+from typing import TYPE_CHECKING
+
+from planner.deployment import Plan, Replica, Stage
+from runtime.messages import EngineSpec
+
+if TYPE_CHECKING:
+    from thunderctl.spec import Spec
+
+
+def engine_spec(plan: Plan, replica: Replica, spec: "Spec", model: str) -> EngineSpec:
+    """What the agent of the replica's first instance is asked to run; `model` is a folder on that instance."""
+    layers = tuple(stage.layers for stage in replica.stages)
+    return EngineSpec(
+        replica=replica.id,
+        model=model,
+        served_name=served_name(plan, spec),
+        dtype=plan.dtype,
+        max_model_len=plan.max_model_len,
+        kv_cache_bytes=kv_cache_bytes(plan, replica),
+        device="cpu" if plan.instance(replica.stages[0].instance).gpu == "CPU" else "cuda",
+        gpus=tuple(gpu for stage in replica.stages for gpu in stage.gpus),
+        tp=replica.tp,
+        pp=replica.pp,
+        layer_partition=layers if len(set(layers)) > 1 else (),
+        boundary_layers=spec.kv.boundary_layers,
+        chat_template=spec.engine.chat_template,
+        extra_args=(*_parser_flags(spec), *spec.engine.extra_args),
+    )
+
+
+def served_name(plan: Plan, spec: "Spec") -> str:
+    """The model's name towards clients."""
+    return spec.engine.served_name or plan.llm.name
+
+
+def kv_cache_bytes(plan: Plan, replica: Replica) -> int:
+    """Bytes of KV that each GPU of the replica keeps: the plan's token capacity, on the stage with the most layers."""
+    most_layers = max(stage.layers for stage in replica.stages)
+    return replica.kv_capacity_tokens * most_layers * plan.llm.kv_bytes_per_token_layer // replica.tp
+
+
+def running_stages(
+    found: EngineSpec, wanted: EngineSpec | None, instance: str, replica: Replica | None
+) -> tuple[Stage, ...]:
+    """The stages of a running engine: the plan's own where it runs just that, else its GPUs in one stage."""
+    if found == wanted and replica is not None:
+        return replica.stages
+    return (Stage(instance, found.gpus, layers=0),)
+
+
+def _parser_flags(spec: "Spec") -> list[str]:
+    engine = spec.engine
+    flags = ["--enable-auto-tool-choice", "--tool-call-parser", engine.tool_parser] if engine.tool_parser else []
+    flags += ["--reasoning-parser", engine.reasoning_parser] if engine.reasoning_parser else []
+    modules = [f"{name}={path}" for name, path in engine.lora.items()]
+    return [*flags, "--enable-lora", "--lora-modules", *modules] if modules else flags

@@ -1,0 +1,131 @@
+"""What runs now: the deployment's machines, agents, engines and router, as they answer this moment."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from planner.deployment import Phase, Plan
+from planner.errors import HostError
+from planner.reconcile import FleetState, RunningInstance, RunningReplica
+from provisioners.base import Machine
+from provisioners.leases.journal import LeaseRow
+from runtime.messages import AgentHealth, EngineHealth, EngineSpec, Routes
+from thunderctl.agents import AgentClient, Agents
+from thunderctl.engines import running_stages
+from thunderctl.world import World
+
+AGENT_FILE = "run/agent.pid.json"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """One leased machine and what its agent says; `problem` is why there is no answer."""
+
+    lease: LeaseRow
+    machine: Machine | None = None
+    agent: AgentClient | None = None
+    health: AgentHealth | None = None
+    problem: str = ""
+
+    @property
+    def engines(self) -> tuple[EngineHealth, ...]:
+        return self.health.engines if self.health else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A deployment at one moment. `unlisted` names providers whose listing was not complete."""
+
+    instances: tuple[InstanceView, ...]
+    routes: Routes | None
+    endpoint: str
+    traffic: Mapping[str, Any] = field(default_factory=dict)
+    unlisted: tuple[str, ...] = ()
+
+    def engine(self, replica: str) -> EngineHealth | None:
+        found = (engine for view in self.instances for engine in view.engines if engine.replica == replica)
+        return next(found, None)
+
+
+async def observe(world: World, agents: Agents) -> Observation:
+    """Ask providers, agents and the router, all at once. What can't be reached is shown so, not raised."""
+    rows = [row for row in world.store.leases(world.name) if row.state.may_cost]
+    providers = sorted({row.provider for row in rows})
+    listings = await asyncio.gather(*(world.provisioner(provider).observe() for provider in providers))
+    machines = {machine.label: machine for listing in listings for machine in listing.machines}
+    views = await asyncio.gather(*(_view(world, agents, row, machines.get(row.label)) for row in rows))
+    running = world.router.running() is not None
+    return Observation(
+        instances=tuple(views),
+        routes=world.router.routes() if running else None,
+        endpoint=world.router.endpoint,
+        traffic=await _traffic(world) if running else {},
+        unlisted=tuple(name for name, listing in zip(providers, listings, strict=True) if not listing.complete),
+    )
+
+
+def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec], in_force: Plan | None) -> FleetState:
+    """The observation in the reconciler's words. `specs` are the wanted plan's engines by replica."""
+    replicas = {replica.id: replica for replica in wanted.replicas}
+    running = [
+        RunningReplica(
+            id=engine.replica,
+            stages=running_stages(
+                engine.spec, specs.get(engine.replica), view.lease.instance, replicas.get(engine.replica)
+            ),
+            serving=engine.state == "ready",
+            draining=engine.state == "draining",
+        )
+        for view in seen.instances
+        for engine in view.engines
+        if engine.spec is not None and engine.state not in ("stopped", "failed")
+    ]
+    routed = in_force is not None and seen.routes is not None
+    return FleetState(
+        instances=tuple(
+            RunningInstance(
+                lease_id=view.lease.lease_id,
+                instance_id=view.lease.instance,
+                offer_id=view.lease.offer_id,
+                prepared=view.health is not None,
+            )
+            for view in seen.instances
+            if view.lease.state.runs
+        ),
+        replicas=tuple(running),
+        phases=phases_in_force(seen.routes),
+        routes=in_force.routes if routed and in_force else (),
+        epoch=seen.routes.epoch if seen.routes else 0,
+    )
+
+
+def phases_in_force(routes: Routes | None) -> dict[str, Phase]:
+    """The phase of each replica in the epoch that the router follows."""
+    return {replica.id: replica.phase for replica in routes.replicas} if routes else {}
+
+
+async def _view(world: World, agents: Agents, row: LeaseRow, machine: Machine | None) -> InstanceView:
+    if machine is None:
+        return InstanceView(row, problem="the provider does not list it")
+    agent = None
+    try:
+        agent = await agent_of(world, agents, row, machine)
+        return InstanceView(row, machine, agent, await agent.health())
+    except HostError as error:
+        return InstanceView(row, machine, agent, problem=error.message)
+
+
+async def agent_of(world: World, agents: Agents, row: LeaseRow, machine: Machine) -> AgentClient:
+    """The client of an instance's agent, at the port that its own file names. Raises HostError."""
+    transport = world.provisioner(row.provider).transport(machine)
+    state = json.loads(await transport.get(AGENT_FILE))
+    return agents.at(row.lease_id, machine.address, state["port"])
+
+
+async def _traffic(world: World) -> dict[str, Any]:
+    try:
+        return await world.router.observed()
+    except HostError as error:
+        return {"problem": error.message}

@@ -1,0 +1,123 @@
+"""The router of a deployment as a process of this host: started, told its routes, asked what it sees, stopped."""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from planner.errors import HostError, SpecError
+from runtime.files import write_json, write_private
+from runtime.messages import Routes
+from runtime.processes import ProcessId, is_alive
+
+ROUTER_COMMAND = (sys.executable, "-P", "-m", "thunderctl", "run", "router")
+START_DEADLINE_S = 30.0
+STOP_GRACE_S = 10.0
+TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+
+
+class RouterProcess:
+    """One router, whose folder holds `routes.json`, `admin.token`, `router.json`, `router.log` and `tls/`.
+
+    The process writes `router.json` (pid, started_at, host, port) itself once it listens, so whoever starts or finds it
+    later reads the same. Every call may be made again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tls = folder / "tls"
+
+    def running(self) -> dict[str, Any] | None:
+        """What `router.json` says, where that process is alive."""
+        try:
+            state: dict[str, Any] = json.loads((self.folder / "router.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return state if is_alive(ProcessId(state["pid"], state["started_at"])) else None
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL that clients use, empty while it doesn't run."""
+        state = self.running()
+        return f"http://{state['host']}:{state['port']}/v1" if state else ""
+
+    def routes(self) -> Routes | None:
+        """The epoch in force, as the router's own file says."""
+        path = self.folder / "routes.json"
+        return Routes.from_json(json.loads(path.read_text())) if path.exists() else None
+
+    async def serve(self, routes: Routes, listen: str) -> None:
+        """Put `routes` in force: start the router with them, or tell the one that runs."""
+        if self.running():
+            await self._admin("PUT", "/admin/routes", routes.to_json())
+            return
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_json(self.folder / "routes.json", routes.to_json())
+        if not (self.folder / "admin.token").exists():
+            write_private(self.folder / "admin.token", secrets.token_urlsafe(32).encode())
+        await self._start(listen)
+
+    async def observed(self) -> dict[str, Any]:
+        """What it saw of the traffic in its window, as `GET /admin/observed` says."""
+        found: dict[str, Any] = await self._admin("GET", "/admin/observed")
+        return found
+
+    async def stop(self) -> None:
+        """End it: it finishes the streams it has within the grace."""
+        state = self.running()
+        if state is None:
+            return
+        process = ProcessId(state["pid"], state["started_at"])
+        os.kill(process.pid, signal.SIGTERM)
+        for _ in range(round(STOP_GRACE_S / 0.1)):
+            if not is_alive(process):
+                return
+            await asyncio.sleep(0.1)
+        if is_alive(process):
+            os.kill(process.pid, signal.SIGKILL)
+
+    async def _start(self, listen: str) -> None:
+        with (self.folder / "router.log").open("ab") as log:
+            mark = log.tell()
+            process = subprocess.Popen(
+                [*ROUTER_COMMAND, "--folder", str(self.folder), "--listen", listen],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in range(round(START_DEADLINE_S / 0.1)):
+            if (state := self.running()) and state["pid"] == process.pid:
+                return
+            if process.poll() is not None:
+                said = (self.folder / "router.log").read_bytes()[mark:].decode(errors="replace").strip()
+                kind = SpecError if process.returncode == SpecError.exit_code else HostError
+                raise kind(f"The router did not start: {said.removeprefix('error: ') or 'it said nothing'}")
+            await asyncio.sleep(0.1)
+        process.kill()
+        raise HostError(f"The router did not listen within {START_DEADLINE_S:.0f} s.")
+
+    async def _admin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        state = self.running()
+        if state is None:
+            raise HostError("The router is not running.", hint="Start it with `thunderctl up`.")
+        url = f"http://{state['host']}:{state['port']}{path}"
+        headers = {"Authorization": f"Bearer {(self.folder / 'admin.token').read_text().strip()}"}
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=TIMEOUT, headers=headers) as session,
+                session.request(method, url, json=body) as response,
+            ):
+                if response.status >= 400:
+                    raise HostError(f"The router answered {response.status}: {await response.text()}")
+                return await response.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise HostError(f"The router at {url} can't be reached: {error!r}.") from error

@@ -1,0 +1,140 @@
+"""`thunder.status/v1`: the deployment as one document, which the TUI, `status --once` and `--json` all show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from planner.deployment import Plan
+from runtime.messages import EngineHealth
+from thunderctl.observe import InstanceView, Observation, phases_in_force
+from thunderctl.store.values import Deployment
+
+STATUS_SCHEMA = "thunder.status/v1"
+OBSERVED_KEYS = (
+    "rate_rps",
+    "prompt_tokens_mean",
+    "output_tokens_mean",
+    "ttft_p50_s",
+    "ttft_p99_s",
+    "tpot_p50_s",
+    "tpot_p99_s",
+)
+
+
+def status_document(deployment: Deployment, plan: Plan | None, seen: Observation, spent_usd: float) -> dict[str, Any]:
+    """Everything there is to see. Values that nobody has measured yet are null."""
+    return {
+        "schema": STATUS_SCHEMA,
+        "deployment": deployment.name,
+        "state": _state(deployment, plan, seen),
+        "plan_id": deployment.plan_id,
+        "model": plan.llm.name if plan else "",
+        "epoch": seen.routes.epoch if seen.routes else deployment.epoch,
+        "endpoint": seen.endpoint,
+        "cost_usd_per_hour": round(sum(view.lease.usd_per_hour for view in seen.instances), 6),
+        "spent_usd": round(spent_usd, 6),
+        "budget_usd_per_hour": deployment.budget_usd_per_hour,
+        "instances": [_instance(view) for view in seen.instances],
+        "replicas": [_replica(replica_id, phase, seen) for replica_id, phase in _phases(plan, seen).items()],
+        "routes": seen.routes.to_json()["routes"] if seen.routes else [],
+        "observed": {key: seen.traffic.get(key) for key in OBSERVED_KEYS} | {"slo_attainment": _attainment(plan, seen)},
+        "predicted": _predicted(plan),
+        "alerts": list(_alerts(deployment, plan, seen)),
+    }
+
+
+def _state(deployment: Deployment, plan: Plan | None, seen: Observation) -> str:
+    """What is seen decides; the stored state only says where it was heading."""
+    if deployment.state == "stopping":
+        return "stopping"
+    if not seen.instances:
+        return "absent"
+    ready = {engine.replica for view in seen.instances for engine in view.engines if engine.state == "ready"}
+    wanted = {replica.id for replica in plan.replicas} if plan else set()
+    if seen.routes is None:
+        return "starting" if deployment.state == "starting" else "degraded"
+    return "serving" if wanted <= ready else "degraded"
+
+
+def _phases(plan: Plan | None, seen: Observation) -> Mapping[str, str]:
+    planned = {replica.id: str(replica.phase) for replica in plan.replicas} if plan else {}
+    return planned | {name: str(phase) for name, phase in phases_in_force(seen.routes).items()}
+
+
+def _instance(view: InstanceView) -> dict[str, Any]:
+    lease, health = view.lease, view.health
+    return {
+        "id": lease.instance,
+        "lease_id": lease.lease_id,
+        "provider": lease.provider,
+        "region": lease.region,
+        "offer_id": lease.offer_id,
+        "state": str(lease.state),
+        "usd_per_hour": lease.usd_per_hour,
+        "address": view.machine.address if view.machine else "",
+        "agent": view.agent.url if view.agent else "",
+        "problem": view.problem,
+        "kv_pool_used_share": health.pool_used_bytes / health.pool_bytes if health and health.pool_bytes else None,
+        "kv": dict(health.kv) if health else {},
+    }
+
+
+def _replica(replica_id: str, phase: str, seen: Observation) -> dict[str, Any]:
+    engine = seen.engine(replica_id) or EngineHealth(replica_id, "absent")
+    on = [view.lease.instance for view in seen.instances if any(e.replica == replica_id for e in view.engines)]
+    return {
+        "id": replica_id,
+        "phase": phase,
+        "state": engine.state,
+        "instances": on,
+        "running": engine.running,
+        "waiting": engine.waiting,
+        "kv_usage": engine.kv_usage,
+        "pid": engine.pid,
+        "started_at": engine.started_at,
+        "detail": engine.detail,
+    }
+
+
+def _attainment(plan: Plan | None, seen: Observation) -> float | None:
+    """The share of the observed requests that met both targets of the plan; None before the first."""
+    timed = seen.traffic.get("latencies") or []
+    if plan is None or not timed:
+        return None
+    met: list[bool] = [ttft <= plan.slo.ttft_s and (tpot is None or tpot <= plan.slo.tpot_s) for ttft, tpot in timed]
+    return sum(met) / len(met)
+
+
+def _predicted(plan: Plan | None) -> dict[str, Any]:
+    if plan is None:
+        return {}
+    found = plan.predicted
+    return {
+        "goodput_rps": found.goodput_rps,
+        "slo_attainment": found.slo_attainment,
+        "ttft_p50_s": found.ttft_p50_s,
+        "ttft_p99_s": found.ttft_p99_s,
+        "tpot_p50_s": found.tpot_p50_s,
+        "tpot_p99_s": found.tpot_p99_s,
+        "calibrated": found.calibrated,
+    }
+
+
+def _alerts(deployment: Deployment, plan: Plan | None, seen: Observation) -> "list[str]":
+    cost = sum(view.lease.usd_per_hour for view in seen.instances)
+    alerts = [f"The listing of {name} was not complete: what is shown may be stale." for name in seen.unlisted]
+    alerts += [f"Instance {view.lease.instance}: {view.problem}." for view in seen.instances if view.problem]
+    for view in seen.instances:
+        alerts += [
+            f"Replica {engine.replica} failed: {engine.detail.splitlines()[0] if engine.detail else 'it says nothing'}"
+            for engine in view.engines
+            if engine.state == "failed"
+        ]
+    if seen.instances and seen.routes is None:
+        alerts.append("The router is not running: clients get no answer. Run `thunderctl up`.")
+    if cost > deployment.budget_usd_per_hour + 1e-9:
+        alerts.append(
+            f"The fleet costs ${cost:.3f}/h, more than its budget of ${deployment.budget_usd_per_hour:.3f}/h."
+        )
+    if plan and deployment.state == "starting" and seen.routes is None:
+        alerts.append("Bringing it up was not finished: `thunderctl up` resumes.")
+    return alerts

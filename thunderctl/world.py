@@ -1,0 +1,68 @@
+"""`World`: one deployment's parts, opened together: its store, folders, router and provisioners."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from provisioners.base import Provisioner
+from runtime.messages import CONTROLLER_NAME, ROUTER_NAME, agent_name
+from thunderctl.compose import provisioner
+from thunderctl.home import checked_deployment, deployment_folder
+from thunderctl.router_process import RouterProcess
+from thunderctl.spec import Spec
+from thunderctl.store.store import Store
+
+
+@dataclass(slots=True)
+class World:
+    """What acts on one deployment. Certificates are made as they are first needed."""
+
+    name: str
+    store: Store
+    folder: Path
+    _provisioners: dict[str, Provisioner] = field(default_factory=dict)
+
+    @property
+    def router(self) -> RouterProcess:
+        return RouterProcess(self.folder / "router")
+
+    @property
+    def operator_tls(self) -> Path:
+        """Credentials of the commands towards agents."""
+        return self._issued(CONTROLLER_NAME, self.folder / "operator")
+
+    def router_tls(self) -> Path:
+        return self._issued(ROUTER_NAME, self.router.tls)
+
+    def agent_tls(self, lease_id: str) -> Path:
+        """Credentials that an instance is given; kept here so that preparing it again changes nothing."""
+        return self._issued(agent_name(lease_id), self.folder / "agents" / lease_id)
+
+    def provisioner(self, provider: str) -> Provisioner:
+        if provider not in self._provisioners:
+            self._provisioners[provider] = provisioner(provider)
+        return self._provisioners[provider]
+
+    def forget(self) -> None:
+        """Remove what a deployment that is down has no use for: its keys, its router's files."""
+        shutil.rmtree(self.folder, ignore_errors=False)
+
+    def spec(self) -> Spec:
+        """The spec that the deployment was last brought up with."""
+        return Spec.model_validate(self.store.deployment(self.name).spec)
+
+    def _issued(self, name: str, folder: Path) -> Path:
+        from thunderctl.certificates import ensure_authority, issue
+
+        ensure_authority(self.folder / "ca")
+        issue(self.folder / "ca", name, folder)
+        return folder
+
+
+@contextmanager
+def open_world(name: str) -> Iterator[World]:
+    """Open the store and the folder of a deployment."""
+    with Store() as store:
+        yield World(checked_deployment(name), store, deployment_folder(name))
