@@ -15,11 +15,12 @@ ROUTES_SCHEMA = "thunder.routes/v1"
 
 CONTROLLER_NAME = "controller.thunder"
 ROUTER_NAME = "router.thunder"
+AGENT_SUFFIX = ".agent.thunder"
 
 
 def agent_name(lease_id: str) -> str:
     """The name in an agent's certificate: the lease, never the address, which clouds use again."""
-    return f"{lease_id}.agent.thunder"
+    return f"{lease_id}{AGENT_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class EngineHealth:
     """One engine as its agent sees it.
 
     `state`: starting, ready, draining, stopped, failed. `pid` and `started_at` (seconds since the epoch) name the
-    process beyond doubt. `detail` says why it failed, with the end of its log.
+    process beyond doubt. `detail` says why it failed, with the end of its log. `spec` is what it was asked to run.
     """
 
     replica: str
@@ -70,6 +71,12 @@ class EngineHealth:
     running: int = 0
     waiting: int = 0
     kv_usage: float = 0.0
+    spec: EngineSpec | None = None
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        spec = document.get("spec")
+        return cls(**{**document, "spec": EngineSpec.from_json(spec) if spec else None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,7 @@ class AgentHealth:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        engines = tuple(EngineHealth(**engine) for engine in document["engines"])
+        engines = tuple(EngineHealth.from_json(engine) for engine in document["engines"])
         return cls(**{**document, "engines": engines})
 
 

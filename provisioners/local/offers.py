@@ -2,6 +2,7 @@
 
 A slot is half a core and 4 GiB of memory, whichever runs out first, so 2 cores with 16 GiB or more sell 4. The price
 is notional, 0.02 $/h a slot: nobody is billed, but the budget applies, and plans, gates and reports are the real ones.
+Most of the 4 GiB is vLLM's own processes: the "CPU" GPU's memory is what is left for weights and KV.
 """
 
 import os
@@ -54,7 +55,7 @@ def slot_offers(host: Host, gpu: GpuType, *, taken: int, slots: int, usd_per_hou
             gpu_count=1,
             usd_per_hour=usd_per_hour,
             network="loopback",
-            gpu_memory_gib=SLOT_MEMORY_GIB,
+            gpu_memory_gib=gpu.memory_gib,
             disk_gb=round(host.disk_gb / slots, 1),
             reliability=1.0,
             inet_up_gbit_per_s=LOOPBACK_GBIT_PER_S,

@@ -1,0 +1,217 @@
+"""Write `benchmarks/results/kv_wire_ratio.md`: bytes on the wire, and speed on one core, of the KV codecs.
+
+Run in the engine environment: `PYTHONPATH=. .venv-engine/bin/python benchmarks/kv_wire_ratio.py`. Two relays talk over
+TLS 1.3 on loopback through a forwarder that counts every byte of the connection, both ways, requests included. KV is
+made up (a seed fixes it): bytes do not depend on it, speed hardly does.
+"""
+
+import asyncio
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from aiohttp import web
+
+from planner.deployment import Codec
+from runtime.codec import TORCH_DTYPE, Rows, decode, encode
+from runtime.relay.relay import Relay
+from runtime.relay.server import add_relay_routes
+from runtime.tiles import Geometry, KvFormat, Layout
+from runtime.tls import client_context, server_context
+from thunderctl.certificates import ensure_authority, issue
+
+TARGET = Path(__file__).parent / "results" / "kv_wire_ratio.md"
+SEED = 20260801
+LENGTHS = (128, 512, 1024, 2048, 2111, 3000, 4096)
+TIMED_TOKENS = 2048
+REPEATS = 9
+TINY = Geometry(layers=8, kv_heads=2, head_dim=64, dtype="float16")
+LLAMA_8B = Geometry(layers=32, kv_heads=8, head_dim=128, dtype="bfloat16")
+SCHEMES = {
+    "raw": (Codec.RAW, 0),
+    "int8": (Codec.INT8, 0),
+    "int4, first and last 2 layers int8 (default)": (Codec.INT4, 2),
+    "int4, no boundary layers": (Codec.INT4, 0),
+}
+KV = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class CountedLink:
+    """Forwards TCP to a port and counts the bytes."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self.bytes = 0
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            self.bytes += len(data)
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    with tempfile.TemporaryDirectory() as folder:
+        crossed = asyncio.run(wire_bytes(Path(folder)))
+    text = "\n".join([*header(), *ratio_table(crossed), *model_table(), *speed_table()])
+    TARGET.parent.mkdir(exist_ok=True)
+    TARGET.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+async def wire_bytes(folder: Path) -> dict[str, list[int]]:
+    """Bytes that cross for one ticket of each scheme and length, over a connection that is open already."""
+    ensure_authority(folder / "ca")
+    source, target = (_relay(folder, name) for name in "pd")
+    app = web.Application()
+    add_relay_routes(app, source)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server_context(folder / "p")).start()
+    link = CountedLink(runner.addresses[0][1])
+    await link.open()
+    await target.start()
+    await cross(source, target, link, KvFormat(TINY, 1, Codec.RAW))
+    crossed = {
+        name: [await cross(source, target, link, KvFormat(TINY, tokens, *scheme)) for tokens in LENGTHS]
+        for name, scheme in SCHEMES.items()
+    }
+    await target.close()
+    await runner.cleanup()
+    return crossed
+
+
+def _relay(folder: Path, name: str) -> Relay:
+    issue(folder / "ca", f"{name}.agent.thunder", folder / name)
+    return Relay(
+        agent_name=f"{name}.agent.thunder",
+        advertise=("127.0.0.1", 0),
+        pool_bytes=64 << 20,
+        socket_path=str(folder / f"{name}.sock"),
+        ssl_context=client_context(folder / name),
+    )
+
+
+async def cross(source: Relay, target: Relay, link: CountedLink, kv_format: KvFormat) -> int:
+    ticket, region = source.reserve(kv_format, "benchmark", owner="benchmark", ranks=1, readers=1)
+    encode_all(kv_format, made_up(kv_format), source.pool.view(region), ticket.tag)
+    source.encoded(ticket.ticket, 0, 0.0)
+    by_link, before = replace(ticket, agent=replace(ticket.agent, port=link.port)), link.bytes
+    target.release(await target.fetch(by_link, kv_format.whole, timeout_s=30))
+    await target.acknowledge_at_source(by_link)
+    return link.bytes - before
+
+
+def made_up(kv_format: KvFormat) -> KV:
+    """Gaussian K and V by layer; some channels of K stand far off, as in real models."""
+    geometry = kv_format.geometry
+    shape = (geometry.kv_heads, kv_format.tokens, geometry.head_dim)
+    offsets = torch.randn(shape[-1]) * 3
+    dtype = TORCH_DTYPE[geometry.dtype]
+    return [((torch.randn(shape) + offsets).to(dtype), torch.randn(shape).to(dtype)) for _ in range(geometry.layers)]
+
+
+def encode_all(kv_format: KvFormat, kv: KV, into: memoryview, tag: bytes) -> None:
+    for (keys, values), (rows, at) in zip(kv, layers_of(kv_format), strict=True):
+        encode(rows, keys, values, into[at : at + rows.heads * rows.row_bytes], tag)
+
+
+def decode_all(kv_format: KvFormat, frames: memoryview, tag: bytes) -> None:
+    for rows, at in layers_of(kv_format):
+        decode(rows, frames[at : at + rows.heads * rows.row_bytes], tag)
+
+
+def layers_of(kv_format: KvFormat) -> Iterator[tuple[Rows, int]]:
+    layout, heads = Layout(kv_format, kv_format.whole), kv_format.geometry.kv_heads
+    for layer in range(kv_format.geometry.layers):
+        yield Rows(kv_format, layer, 0, heads, (0, kv_format.groups)), layout.layer_offset(layer)
+
+
+def header() -> list[str]:
+    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+        cpu = next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
+    return [
+        "# KV codecs: bytes on the wire and speed",
+        "",
+        f"Measured by `benchmarks/kv_wire_ratio.py` (seed {SEED}) on one core of {cpu} ({platform.machine()}),",
+        f"Python {platform.python_version()}, torch {torch.__version__}. KV of examples/tiny-llama's shape: 8 layers,",
+        "2 KV heads of 64, fp16, 4 KiB a token.",
+    ]
+
+
+def ratio_table(crossed: dict[str, list[int]]) -> list[str]:
+    columns = [f"{tokens:,}" for tokens in LENGTHS]
+    lines = ["", "## Times fewer bytes than `raw`, by prompt tokens", ""]
+    lines += ["All bytes of the TLS connection, both ways: frames and their headers, HTTP, TLS records.", ""]
+    lines += _row("codec", *columns), _row(*["---"] * (len(columns) + 1))
+    lines += [_row("raw, MB", *(f"{size / 1e6:.3f}" for size in crossed["raw"]))]
+    for name, sizes in list(crossed.items())[1:]:
+        lines.append(_row(name, *(f"{raw / size:.3f}" for raw, size in zip(crossed["raw"], sizes, strict=True))))
+    return lines
+
+
+def model_table() -> list[str]:
+    """Computed, not measured: what the same rules give where 4 boundary layers weigh less."""
+    lines = ["", "## Computed for other shapes, 2,048 tokens", ""]
+    lines += ["Frames with headers, from the layout alone; most of a model is not boundary.", ""]
+    lines += [_row("shape", *list(SCHEMES)[1:]), _row(*["---"] * len(SCHEMES))]
+    for name, geometry in (("tiny-llama: 8 x 2 x 64", TINY), ("Llama-3.1-8B: 32 x 8 x 128", LLAMA_8B)):
+        sizes = [_size(KvFormat(geometry, TIMED_TOKENS, *scheme)) for scheme in SCHEMES.values()]
+        lines.append(_row(name, *(f"{sizes[0] / size:.3f}" for size in sizes[1:])))
+    return lines
+
+
+def speed_table() -> list[str]:
+    lines = ["", f"## Speed on one core, {TIMED_TOKENS:,} tokens", ""]
+    lines += [
+        f"GB/s of 16-bit KV by CPU time of the one thread, median of {REPEATS}; headers and checksums included.",
+        "",
+    ]
+    lines += [_row("codec", "encode", "decode"), _row("---", "---", "---")]
+    for name, scheme in SCHEMES.items():
+        kv_format = KvFormat(TINY, TIMED_TOKENS, *scheme)
+        kv, frames = made_up(kv_format), memoryview(bytearray(_size(kv_format)))
+        size = sum(part.nbytes for parts in kv for part in parts)
+        seconds = [
+            median_cpu_s(lambda shape=kv_format, kv=kv, into=frames: encode_all(shape, kv, into, bytes(8))),
+            median_cpu_s(lambda shape=kv_format, frames=frames: decode_all(shape, frames, bytes(8))),
+        ]
+        lines.append(_row(name, *(f"{size / taken / 1e9:.2f}" for taken in seconds)))
+    return lines
+
+
+def median_cpu_s(work: Callable[[], None]) -> float:
+    taken = []
+    for _ in range(REPEATS):
+        started = time.thread_time()
+        work()
+        taken.append(time.thread_time() - started)
+    return statistics.median(taken)
+
+
+def _size(kv_format: KvFormat) -> int:
+    return Layout(kv_format, kv_format.whole).size
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

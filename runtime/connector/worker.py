@@ -1,0 +1,232 @@
+"""The connector in one of vLLM's workers: copy blocks out and encode them, fetch tiles and fill blocks.
+
+Blocks of a finished request are copied out within the step and reported sent at once, so that vLLM frees them;
+encoding and fetching run in threads. A rank reports every request it was given, also one that failed: the scheduler
+waits for all ranks. On a GPU the copy goes to host memory within the step; encoding on the device is for later.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from planner.errors import KvTransferError
+from runtime.codec import Rows, decode, encode
+from runtime.connector.jobs import Load, Save, Step
+from runtime.connector.layouts import PageLayout, read, write
+from runtime.relay.door import AgentDoor
+from runtime.tiles import GROUP_TOKENS, Layout, Tile
+
+FETCH_THREADS = 4
+ANSWER_S = 5.0
+REST_S = 0.002
+LIMIT_STAGED_BYTES = 2 << 30
+
+logger = logging.getLogger("vllm.thunder")
+
+Staged = dict[int, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a rank owns of the model's KV: ranges of layers and KV heads. Of ranks that share a head one `writes`."""
+
+    layers: tuple[int, int]
+    heads: tuple[int, int]
+    writes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Requests that a rank is done with since it was asked last; `failed` are among `received`."""
+
+    sent: set[str]
+    received: set[str]
+    failed: set[str]
+
+
+class WorkerSide:
+    """One per rank. `caches` are its KV tensors by global layer; `block_size` is the scheduler's, in tokens."""
+
+    def __init__(
+        self,
+        door: AgentDoor,
+        *,
+        share: Share,
+        layout: PageLayout,
+        caches: Mapping[int, Tensor],
+        block_size: int,
+        fetch_timeout_s: float,
+    ) -> None:
+        self._door = door
+        self._share = share
+        self._layout = layout
+        self._caches = caches
+        self._block_size = block_size
+        self._fetch_timeout_s = fetch_timeout_s
+        self._encoders = ThreadPoolExecutor(1, "thunder-encode")
+        self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "thunder-fetch")
+        self._lock = threading.Lock()
+        self._loaded = threading.Condition(self._lock)
+        self._loading = 0
+        self._outcome = Outcome(set(), set(), set())
+        self._staged_bytes = 0
+        device = next(iter(caches.values())).device
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def start(self, step: Step) -> None:
+        """Begin what a step asks for; only copying out is done when this returns."""
+        for save in step.saves:
+            self._save(save)
+        for load in step.loads:
+            with self._lock:
+                self._loading += 1
+            self._fetchers.submit(self._load, load)
+
+    def rest(self) -> None:
+        """In a step without work for the model, wait a moment for a load to end.
+
+        vLLM steps without pause while requests wait for KV, which takes the very core that decodes their tiles.
+        """
+        with self._lock:
+            if self._loading and not self._outcome.received:
+                self._loaded.wait(REST_S)
+
+    def outcome(self) -> Outcome:
+        with self._lock:
+            done, self._outcome = self._outcome, Outcome(set(), set(), set())
+            return done
+
+    def close(self) -> None:
+        for pool in (self._encoders, self._fetchers):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._door.close()
+
+    def _save(self, save: Save) -> None:
+        try:
+            self._admit(save)
+            self._encoders.submit(self._encode, save, self._stage(save))
+        except KvTransferError as error:
+            self._encode_failed(save, error)
+        except Exception as error:
+            logger.exception("Copying request %s out failed", save.request_id)
+            self._encode_failed(save, error)
+        with self._lock:
+            self._outcome.sent.add(save.request_id)
+
+    def _admit(self, save: Save) -> None:
+        with self._lock:
+            if self._staged_bytes > LIMIT_STAGED_BYTES:
+                raise KvTransferError(f"{self._staged_bytes} bytes wait to be encoded; expected {LIMIT_STAGED_BYTES}.")
+
+    def _stage(self, save: Save) -> Staged:
+        """Copies of this rank's K and V of a prompt, by layer."""
+        if not self._share.writes:
+            return {}
+        blocks = self._cache_blocks(save.block_ids)
+        staged = {}
+        for layer, cache in self._caches.items():
+            keys, values = read(self._layout, cache, blocks, save.format.tokens)
+            staged[layer] = keys.cpu(), values.cpu()
+        with self._lock:
+            self._staged_bytes += _size(staged)
+        return staged
+
+    def _encode(self, save: Save, staged: Staged) -> None:
+        """In the encoder's thread. Whatever happens, the agent hears of it."""
+        started = time.monotonic()
+        try:
+            session = self._door.session()
+            if session.boot != save.boot:
+                raise KvTransferError("The agent has restarted, and the ticket's bytes are gone.")
+            layout = Layout(save.format, save.format.whole)
+            first, stop = self._share.heads
+            for layer, (keys, values) in staged.items():
+                rows = Rows(save.format, layer, first, stop - first, (0, save.format.groups))
+                at = save.offset + layout.offset(Tile(layer, first, 0))
+                into = session.memory.view(at, rows.heads * rows.row_bytes)
+                encode(rows, keys, values, into, bytes.fromhex(save.ticket))
+            session.tell("encoded", {"ticket": save.ticket, "seconds": time.monotonic() - started})
+        except KvTransferError as error:
+            self._encode_failed(save, error)
+        except Exception as error:
+            logger.exception("Encoding request %s failed", save.request_id)
+            self._encode_failed(save, error)
+        finally:
+            with self._lock:
+                self._staged_bytes -= _size(staged)
+
+    def _encode_failed(self, save: Save, error: Exception) -> None:
+        logger.warning("Request %s is not handed on: %s", save.request_id, error)
+        self._door.tell("encode_failed", {"ticket": save.ticket, "reason": str(error)})
+
+    def _load(self, load: Load) -> None:
+        """In a fetcher's thread. Whatever happens, the scheduler hears of it."""
+        failed = True
+        try:
+            self._fill(load, self._fetch(load))
+            failed = False
+        except KvTransferError as error:
+            logger.warning("Request %s is computed here, its KV did not come: %s", load.request_id, error)
+        except Exception:
+            logger.exception("Loading request %s failed; it is computed here", load.request_id)
+            self._door.tell("note", {"what": "load_crashed"})
+        finally:
+            with self._lock:
+                self._loading -= 1
+                self._outcome.received.add(load.request_id)
+                if failed:
+                    self._outcome.failed.add(load.request_id)
+                self._loaded.notify()
+
+    def _fetch(self, load: Load) -> bytearray:
+        """A private copy of this rank's tiles, so that nobody can change them between check and use."""
+        if load.first_token % self._block_size:
+            raise KvTransferError(f"A load starts at token {load.first_token}, within a block.")
+        session = self._door.session()
+        groups = (load.first_token // GROUP_TOKENS, load.format.groups)
+        fields = {
+            "ticket": load.ticket,
+            "box": [*self._share.layers, *self._share.heads, *groups],
+            "timeout_s": self._fetch_timeout_s,
+        }
+        answer = session.call("fetch", fields, timeout_s=self._fetch_timeout_s + ANSWER_S)
+        tiles = bytearray(session.memory.view(answer["offset"], answer["length"]))
+        session.tell("release", {"offset": answer["offset"]})
+        return tiles
+
+    def _fill(self, load: Load, tiles: bytearray) -> None:
+        """Decode and scatter; blocks before `first_token` are of a local prefix hit, and others may read them."""
+        first_head, stop_head = self._share.heads
+        first_group = load.first_token // GROUP_TOKENS
+        skipped = load.first_token - first_group * GROUP_TOKENS
+        blocks = self._cache_blocks(load.block_ids[load.first_token // self._block_size :])
+        view, at = memoryview(tiles), 0
+        with torch.cuda.stream(self._stream) if self._stream else nullcontext():
+            for layer in range(*self._share.layers):
+                groups = (first_group, load.format.groups)
+                rows = Rows(load.format, layer, first_head, stop_head - first_head, groups)
+                length = rows.heads * rows.row_bytes
+                parts = decode(rows, view[at : at + length], bytes.fromhex(load.ticket["ticket"]))
+                keys, values = (part[:, skipped:].to(self._device) for part in parts)
+                write(self._layout, self._caches[layer], blocks, keys, values)
+                at += length
+        if self._stream:
+            self._stream.synchronize()
+
+    def _cache_blocks(self, block_ids: tuple[int, ...]) -> Tensor:
+        """The scheduler's blocks in the tensors' own, which may be several to one."""
+        ratio = self._block_size // next(iter(self._caches.values())).shape[2]
+        ids = torch.tensor(block_ids, dtype=torch.int64).unsqueeze(1) * ratio + torch.arange(ratio)
+        return ids.flatten().to(self._device)
+
+
+def _size(staged: Staged) -> int:
+    return sum(part.nbytes for parts in staged.values() for part in parts)

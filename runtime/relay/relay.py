@@ -1,0 +1,232 @@
+"""`Relay`: an agent's part in KV transfers. It owns the pool and the tickets, and moves tiles between agents.
+
+Engines come through the Unix socket (`local.py`), other agents through HTTP (`server.py`). All of it runs in the
+agent's event loop; nothing here needs torch.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+from planner.errors import KvTransferError
+from runtime.relay.client import PeerClient
+from runtime.relay.local import LocalDoor
+from runtime.relay.pool import Pool, Region
+from runtime.relay.tickets import AgentAddress, Entry, NotReady, State, Ticket, TicketFailed, TicketTable, UnknownTicket
+from runtime.tiles import Box, KvFormat, Layout
+
+SWEEP_S = 1.0
+
+
+class PoolFull(KvTransferError):
+    """No free run of the pool is long enough: there is no transfer, and decode computes the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayHealth:
+    """The KV part of `AgentHealth`, by the same names. `kv` counts bytes and transfers since the agent started."""
+
+    pool_bytes: int
+    pool_used_bytes: int
+    tickets: int
+    kv: Mapping[str, float] = field(default_factory=dict)
+
+
+class Relay:
+    """Start it before the agent's port opens, close it after the engines have stopped.
+
+    `advertise` is the (host, port) at which other agents reach this one. `ssl_context` is for our own pulls: it holds
+    this agent's certificate and trusts the deployment's authority; None means plain HTTP, for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent_name: str,
+        advertise: tuple[str, int],
+        pool_bytes: int,
+        socket_path: str,
+        ssl_context: ssl.SSLContext | None,
+        ticket_ttl_s: float = 60,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.agent_name = agent_name
+        self.socket_path = socket_path
+        self.boot = secrets.token_hex(8)
+        self.pool = Pool(pool_bytes)
+        self.counts: dict[str, float] = defaultdict(float)
+        self._now = now
+        self._tickets = TicketTable(AgentAddress(advertise[0], advertise[1], agent_name), ticket_ttl_s)
+        self._client = PeerClient(ssl_context)
+        self._door = LocalDoor(self, socket_path)
+        self._freed = asyncio.Event()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._client.start()
+        await self._door.start()
+        self._sweeper = asyncio.create_task(self._sweep_for_ever())
+
+    async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        await self._door.close()
+        await self._client.close()
+        self.pool.close()
+
+    @property
+    def health(self) -> RelayHealth:
+        kv = dict(sorted(self.counts.items()))
+        return RelayHealth(self.pool.size, self.pool.used_bytes, len(self._tickets), kv)
+
+    def reserve(
+        self, kv_format: KvFormat, binding: str, *, owner: str, ranks: int, readers: int
+    ) -> tuple[Ticket, Region]:
+        """A pending ticket and the bytes its ranks encode into. Raises PoolFull."""
+        region = self.pool.reserve(Layout(kv_format, kv_format.whole).size)
+        if region is None:
+            self.counts["tickets_refused_full"] += 1
+            raise PoolFull(f"A ticket over {kv_format.tokens} tokens does not fit the pool of {self.pool.size} bytes.")
+        try:
+            ticket = self._tickets.add(
+                kv_format, binding, region, owner=owner, ranks=ranks, readers=readers, now=self._now()
+            )
+        except KvTransferError:
+            self.pool.free(region)
+            raise
+        self.counts["tickets_reserved"] += 1
+        return ticket, region
+
+    def encoded(self, name: str, rank: int, seconds: float) -> None:
+        """A rank has written its share of a ticket."""
+        self.counts["encode_seconds"] += seconds
+        self.counts["tickets_ready"] += self._tickets.encoded(name, rank, now=self._now())
+        self._collect()
+
+    def encode_failed(self, name: str, rank: int, reason: str) -> None:
+        self.counts["tickets_failed"] += self._tickets.fail(name, rank, reason)
+        self._collect()
+
+    def cancel(self, name: str, owner: str) -> None:
+        """The engine that asked for a ticket gave up waiting for it: none of its ranks will write."""
+        if self._tickets.cancel(name, owner):
+            self.counts["tickets_cancelled"] += 1
+        self._collect()
+
+    def rank_gone(self, owner: str, rank: int) -> None:
+        self.counts["tickets_failed"] += self._tickets.rank_gone(owner, rank)
+        self._collect()
+
+    def acknowledge(self, name: str, capability: str) -> None:
+        """One reader of a ticket of ours is done. Raises UnknownTicket, WrongCapability."""
+        self.counts["tickets_read"] += self._tickets.acknowledge(name, capability)
+        self._collect()
+
+    def drop(self, name: str, capability: str) -> None:
+        """The request is over, whatever became of it. Raises UnknownTicket, WrongCapability."""
+        self._tickets.drop(name, capability)
+        self.counts["tickets_dropped"] += 1
+        self._collect()
+
+    def sweep(self) -> None:
+        """Close what has expired."""
+        if late := self._tickets.expire(now=self._now()):
+            self.counts["tickets_expired"] += late
+        self._collect()
+
+    @contextlib.asynccontextmanager
+    async def reading(self, name: str, capability: str, wait_s: float) -> AsyncIterator[tuple[Ticket, memoryview]]:
+        """The encoded bytes of a ticket of ours, kept from being freed meanwhile; waits until they are there."""
+        entry = self._tickets.find(name, capability)
+        entry.pulls += 1
+        try:
+            await _until_ready(entry, wait_s)
+            yield entry.ticket, self.pool.view(entry.region)
+        finally:
+            entry.pulls -= 1
+            self._collect()
+
+    async def fetch(self, ticket: Ticket, box: Box, *, timeout_s: float) -> Region:
+        """Bring tiles of a ticket, ours or another agent's, into a new region. Raises KvTransferError."""
+        started, layout = time.monotonic(), Layout(ticket.format, box)
+        region = await self._room(layout.size, timeout_s)
+        try:
+            if ticket.agent.name == self.agent_name:
+                await self._copy(ticket, layout, region, timeout_s)
+            else:
+                left_s = timeout_s - (time.monotonic() - started)
+                again = await self._client.pull(ticket, layout, self.pool.view(region), timeout_s=left_s)
+                self.counts["tiles_pulled_twice"] += again
+                self.counts[f"received_bytes_{ticket.format.codec}"] += layout.size
+        except BaseException as error:
+            self.release(region)
+            self.counts[f"fetches_failed_{type(error).__name__}"] += 1
+            raise
+        self.counts["fetches_done"] += 1
+        self.counts["fetch_seconds"] += time.monotonic() - started
+        return region
+
+    def release(self, region: Region) -> None:
+        self.pool.free(region)
+        self._freed.set()
+
+    async def acknowledge_at_source(self, ticket: Ticket) -> None:
+        """Say to whoever holds the ticket that we are done. It expires by itself where that fails."""
+        try:
+            if ticket.agent.name == self.agent_name:
+                self.acknowledge(ticket.ticket, ticket.capability)
+            else:
+                await self._client.acknowledge(ticket)
+        except KvTransferError:
+            self.counts["acks_failed"] += 1
+
+    async def _copy(self, ticket: Ticket, layout: Layout, region: Region, wait_s: float) -> None:
+        async with self.reading(ticket.ticket, ticket.capability, wait_s) as (own, source):
+            if own.format != ticket.format:
+                raise KvTransferError(f"Ticket {ticket.ticket} is over {own.format}, not {ticket.format}.")
+            target, at = self.pool.view(region), 0
+            for offset, length in Layout(own.format, own.format.whole).runs(layout.box):
+                target[at : at + length] = source[offset : offset + length]
+                at += length
+        self.counts[f"copied_bytes_{ticket.format.codec}"] += layout.size
+
+    async def _room(self, length: int, timeout_s: float) -> Region:
+        """Reserve, waiting for other fetches to be read when the pool is full."""
+        if length <= self.pool.size:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    while (region := self.pool.reserve(length)) is None:
+                        self._freed.clear()
+                        await self._freed.wait()
+                    return region
+        self.counts["fetches_failed_PoolFull"] += 1
+        raise PoolFull(f"A fetch of {length} bytes found no room in the pool of {self.pool.size} bytes.")
+
+    def _collect(self) -> None:
+        for region in self._tickets.collect():
+            self.release(region)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sweep()
+
+
+async def _until_ready(entry: Entry, wait_s: float) -> None:
+    if entry.state is State.PENDING and not entry.gone:
+        try:
+            async with asyncio.timeout(wait_s):
+                await entry.changed.wait()
+        except TimeoutError as error:
+            raise NotReady(f"Ticket {entry.ticket.ticket} was not encoded within {wait_s:g} s.") from error
+    if entry.gone:
+        raise UnknownTicket(f"Ticket {entry.ticket.ticket} was dropped or has expired.")
+    if entry.state is State.FAILED:
+        raise TicketFailed(f"Ticket {entry.ticket.ticket} could not be encoded: {entry.reason}.")

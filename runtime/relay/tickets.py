@@ -1,0 +1,260 @@
+"""Tickets: what prefill hands out so that decode can fetch the KV, and the table an agent keeps of its own.
+
+A ticket starts pending. It is ready when every rank has encoded its share and failed when one could not. Its bytes are
+freed when as many readers as it was made for have acknowledged it, when it is dropped, or when it expires; but never
+while a rank may still write them or a pull is reading them.
+"""
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from planner.deployment import Codec
+from planner.errors import KvTransferError
+from runtime.relay.pool import Region
+from runtime.tiles import TAG_BYTES, Geometry, KvFormat, Layout
+
+TICKET_VERSION = 1
+LIMIT_READERS = 1024
+LIMIT_RANKS = 4096
+_AGENT_SUFFIX = ".agent.thunder"
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class UnknownTicket(KvTransferError):
+    """It was never made here, or it is gone: acknowledged, dropped or expired."""
+
+
+class WrongCapability(KvTransferError):
+    """The caller does not hold the ticket it names."""
+
+
+class TicketFailed(KvTransferError):
+    """A rank of the prefill engine could not encode its share."""
+
+
+class NotReady(KvTransferError):
+    """The tiles were not encoded in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAddress:
+    """Where an agent serves tiles, and the name in its certificate."""
+
+    host: str
+    port: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What travels as `kv_transfer_params` from prefill to decode. `binding` ties it to model and token ids."""
+
+    ticket: str
+    agent: AgentAddress
+    capability: str
+    binding: str
+    format: KvFormat
+
+    @property
+    def tag(self) -> bytes:
+        """What every frame of it carries."""
+        return bytes.fromhex(self.ticket)
+
+    @property
+    def bytes(self) -> int:
+        return Layout(self.format, self.format.whole).size
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": TICKET_VERSION,
+            "do_remote_prefill": True,
+            "ticket": self.ticket,
+            "agent": asdict(self.agent),
+            "capability": self.capability,
+            "binding": self.binding,
+            **format_json(self.format),
+            "bytes": self.bytes,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what a client of ours handed on, believing none of it. Raises KvTransferError."""
+        if document.get("version") != TICKET_VERSION:
+            raise KvTransferError(f"A ticket has version {document.get('version')!r}; expected {TICKET_VERSION}.")
+        try:
+            agent = document["agent"]
+            address = AgentAddress(_text(agent["host"]), _count(agent["port"]), _text(agent["name"]))
+            ticket, capability = _text(document["ticket"]), _text(document["capability"])
+            binding = _text(document["binding"])
+        except (KeyError, TypeError) as error:
+            raise KvTransferError(f"A ticket can't be read: {error!r}.") from error
+        if not 0 < address.port < 1 << 16 or not address.name.endswith(_AGENT_SUFFIX):
+            raise KvTransferError(f"A ticket names the agent {address}; expected a port and a name {_AGENT_SUFFIX}.")
+        if len(ticket) != 2 * TAG_BYTES or not all(letter in "0123456789abcdef" for letter in ticket):
+            raise KvTransferError(f"A ticket is named {ticket!r}; expected {2 * TAG_BYTES} hexadecimal digits.")
+        return cls(ticket, address, capability, binding, format_from_json(document))
+
+
+@dataclass(slots=True)
+class Entry:
+    """One ticket in its agent's table. `writers` are the ranks that have not reported; `pulls` read the bytes now."""
+
+    ticket: Ticket
+    region: Region
+    owner: str
+    readers: int
+    expires_at: float
+    writers: set[int]
+    pulls: int = 0
+    gone: bool = False
+    state: State = State.PENDING
+    reason: str = ""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def freeable(self) -> bool:
+        return self.gone and not self.writers and not self.pulls
+
+
+class TicketTable:
+    """The tickets of one agent. Time comes in as an argument; whoever calls frees the regions it gets back."""
+
+    def __init__(self, address: AgentAddress, ttl_s: float) -> None:
+        self._address = address
+        self._ttl_s = ttl_s
+        self._entries: dict[str, Entry] = {}
+
+    def __len__(self) -> int:
+        """Tickets that can still be pulled."""
+        return sum(not entry.gone for entry in self._entries.values())
+
+    def add(
+        self, kv_format: KvFormat, binding: str, region: Region, *, owner: str, ranks: int, readers: int, now: float
+    ) -> Ticket:
+        """`owner` is the engine whose `ranks` ranks will encode it; `readers` acknowledgements free it."""
+        if not 1 <= ranks <= LIMIT_RANKS or not 1 <= readers <= LIMIT_READERS:
+            raise KvTransferError(
+                f"A ticket for {ranks} ranks and {readers} readers was asked for; "
+                f"expected 1 to {LIMIT_RANKS} and 1 to {LIMIT_READERS}."
+            )
+        name, capability = secrets.token_hex(TAG_BYTES), secrets.token_urlsafe(24)
+        ticket = Ticket(name, self._address, capability, binding, kv_format)
+        self._entries[name] = Entry(ticket, region, owner, readers, now + self._ttl_s, set(range(ranks)))
+        return ticket
+
+    def encoded(self, name: str, rank: int, *, now: float) -> bool:
+        """A rank has written its share. True when that made the ticket ready; its time then starts again."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return False
+        entry.writers.discard(rank)
+        if entry.writers or entry.state is not State.PENDING:
+            return False
+        entry.state, entry.expires_at = State.READY, now + self._ttl_s
+        entry.changed.set()
+        return not entry.gone
+
+    def fail(self, name: str, rank: int, reason: str) -> bool:
+        """A rank could not encode and writes no more. True when it is the ticket's first failure."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return False
+        entry.writers.discard(rank)
+        first = entry.state is State.PENDING
+        if first:
+            entry.state, entry.reason = State.FAILED, reason
+            entry.changed.set()
+        return first
+
+    def cancel(self, name: str, owner: str) -> bool:
+        """Its owner never got to know it: nobody will write or read it."""
+        entry = self._entries.get(name)
+        if entry is None or entry.owner != owner:
+            return False
+        entry.writers.clear()
+        entry.gone = True
+        entry.changed.set()
+        return True
+
+    def rank_gone(self, owner: str, rank: int) -> int:
+        """A rank of an engine has died and writes no more. Returns how many tickets that fails."""
+        waiting = [name for name, entry in self._entries.items() if entry.owner == owner and rank in entry.writers]
+        return sum(self.fail(name, rank, f"rank {rank} of the prefill engine is gone") for name in waiting)
+
+    def find(self, name: str, capability: str) -> Entry:
+        """The ticket, for one who can prove to hold it."""
+        entry = self._entries.get(name)
+        if entry is None or entry.gone:
+            raise UnknownTicket(f"Ticket {name} is not known here.", hint="It was read, dropped, or has expired.")
+        if not hmac.compare_digest(entry.ticket.capability.encode(), capability.encode()):
+            raise WrongCapability(f"The capability given does not belong to ticket {name}.")
+        return entry
+
+    def acknowledge(self, name: str, capability: str) -> bool:
+        """One reader is done. True when it was the last one, and the ticket is gone."""
+        entry = self.find(name, capability)
+        entry.readers -= 1
+        entry.gone = entry.readers <= 0
+        return entry.gone
+
+    def drop(self, name: str, capability: str) -> None:
+        entry = self.find(name, capability)
+        entry.gone = True
+        entry.changed.set()
+
+    def expire(self, *, now: float) -> int:
+        """Close what has outlived its time; returns how many."""
+        late = [entry for entry in self._entries.values() if not entry.gone and entry.expires_at <= now]
+        for entry in late:
+            entry.gone = True
+            entry.changed.set()
+        return len(late)
+
+    def collect(self) -> list[Region]:
+        """Forget tickets that nobody can use any more; returns the regions to free."""
+        over = [entry for entry in self._entries.values() if entry.freeable]
+        for entry in over:
+            del self._entries[entry.ticket.ticket]
+        return [entry.region for entry in over]
+
+
+def format_json(kv_format: KvFormat) -> dict[str, Any]:
+    return {
+        "tokens": kv_format.tokens,
+        "codec": str(kv_format.codec),
+        "boundary_layers": kv_format.boundary_layers,
+        **asdict(kv_format.geometry),
+    }
+
+
+def format_from_json(document: Mapping[str, Any]) -> KvFormat:
+    """Raises KvTransferError for anything but a format within our limits."""
+    try:
+        layers, kv_heads, head_dim = (_count(document[key]) for key in ("layers", "kv_heads", "head_dim"))
+        geometry = Geometry(layers, kv_heads, head_dim, _text(document["dtype"]))
+        tokens, boundary = _count(document["tokens"]), _count(document["boundary_layers"])
+        return KvFormat(geometry, tokens, Codec(document["codec"]), boundary)
+    except (KeyError, TypeError, ValueError) as error:
+        raise KvTransferError(f"A ticket's format can't be read: {error!r}.") from error
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or len(value) > 256:
+        raise TypeError(f"{value!r:.80} is not a short text")
+    return value

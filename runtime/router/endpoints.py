@@ -1,0 +1,109 @@
+"""The router's endpoints beside completions: models, health, metrics, administration, and what it doesn't serve."""
+
+import hmac
+import json
+from typing import Any
+
+from aiohttp import web
+
+from planner.errors import Refused, SpecError
+from runtime.metrics import CONTENT_TYPE, RouterMetrics
+from runtime.router.epochs import RouteTable
+from runtime.router.errors import error_response
+from runtime.router.health import ReplicaHealth
+from runtime.router.observed import Observed
+from runtime.router.upstream import Upstream
+
+
+class Endpoints:
+    """Handlers over the router's state. Administration needs the bearer token, and is refused where there is none."""
+
+    def __init__(
+        self,
+        table: RouteTable,
+        health: ReplicaHealth,
+        upstream: Upstream,
+        *,
+        observed: Observed,
+        metrics: RouterMetrics,
+        admin_token: str | None,
+    ) -> None:
+        self._table = table
+        self._health = health
+        self._upstream = upstream
+        self._observed = observed
+        self._metrics = metrics
+        self._admin_token = admin_token
+
+    async def models(self, request: web.Request) -> web.Response:
+        model = {"id": self._table.current.routes.model, "object": "model", "created": 0, "owned_by": "thunderctl"}
+        return web.json_response({"object": "list", "data": [model]})
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Well while at least one replica that decodes is up."""
+        replicas = self._table.current.replicas.values()
+        up = {replica.id: self._health.is_up(replica.id) for replica in replicas}
+        serving = any(up[replica.id] for replica in replicas if replica.phase.decodes)
+        document = {"status": "ok" if serving else "unavailable", "epoch": self._table.current.number, "replicas": up}
+        return web.json_response(document, status=200 if serving else 503)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        in_flight = self._upstream.in_flight()
+        self._metrics.epoch.set(self._table.current.number)
+        for replica in self._table.current.replicas:
+            self._metrics.up.labels(replica).set(self._health.is_up(replica))
+            self._metrics.in_flight.labels(replica).set(in_flight[replica])
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def embeddings(self, request: web.Request) -> web.Response:
+        message = "This endpoint serves completions; embeddings are not implemented."
+        return error_response(501, message, code="not_implemented")
+
+    async def unknown(self, request: web.Request) -> web.Response:
+        return error_response(404, f"Unknown request: {request.method} {request.path}.", code="not_found")
+
+    async def put_routes(self, request: web.Request) -> web.Response:
+        """Put another epoch in force. 409 for one that is over."""
+        if refusal := self._unauthorised(request):
+            return refusal
+        try:
+            document = json.loads(await request.read())
+            if not isinstance(document, dict):
+                raise SpecError("Routes are not a JSON object.")
+            self._table.replace(document)
+        except ValueError as error:
+            return error_response(400, f"Routes are not JSON: {error}.")
+        except SpecError as error:
+            return error_response(400, error.message)
+        except Refused as error:
+            return error_response(409, error.message, code="epoch_is_over")
+        return web.json_response({"epoch": self._table.current.number})
+
+    async def get_observed(self, request: web.Request) -> web.Response:
+        """The window of traffic, and every replica as the router sees it."""
+        if refusal := self._unauthorised(request):
+            return refusal
+        return web.json_response(self._observation())
+
+    def _observation(self) -> dict[str, Any]:
+        current, in_flight = self._table.current, self._upstream.in_flight()
+        replicas = [
+            {
+                "id": replica.id,
+                "phase": replica.phase,
+                "healthy": self._health.is_up(replica.id),
+                "reason": self._health.reason(replica.id),
+                "in_flight": in_flight[replica.id],
+            }
+            for replica in current.replicas.values()
+        ]
+        epochs = self._table.in_flight()
+        return {"epoch": current.number, "in_flight": epochs, "replicas": replicas, **self._observed.summary()}
+
+    def _unauthorised(self, request: web.Request) -> web.Response | None:
+        if self._admin_token is None:
+            return error_response(403, "This router was started without an admin token.", code="no_admin_token")
+        said = request.headers.get("Authorization", "")
+        if hmac.compare_digest(said.encode(), f"Bearer {self._admin_token}".encode()):
+            return None
+        return error_response(401, "The admin token is missing or wrong.", code="invalid_token")

@@ -1,0 +1,91 @@
+"""The epoch in force and its file, written before it is obeyed: a restarted router goes on with the last plan."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from planner.errors import Refused, SpecError
+from runtime.files import write_json
+from runtime.messages import ReplicaAddress, Routes
+from runtime.router.policy import RoutePolicy
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One plan's routes in use. A request keeps the epoch it arrived in; `in_flight` counts those."""
+
+    routes: Routes
+    policy: RoutePolicy
+    replicas: Mapping[str, ReplicaAddress]
+    in_flight: int = 0
+
+    @classmethod
+    def of(cls, routes: Routes) -> "Epoch":
+        return cls(routes, RoutePolicy(routes), {replica.id: replica for replica in routes.replicas})
+
+    @property
+    def number(self) -> int:
+        return self.routes.epoch
+
+
+@dataclass(slots=True)
+class RouteTable:
+    """Holds the epoch in force. `check` may refuse routes (with SpecError) before they are."""
+
+    path: Path
+    check: Callable[[Routes], None]
+    current: Epoch = field(init=False)
+    _older: list[Epoch] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.current = Epoch.of(self._read())
+
+    def reload(self) -> None:
+        """Obey the file again. Raises SpecError or Refused, and then the epoch in force stays."""
+        self._enforce(self._read())
+
+    def replace(self, document: Mapping[str, Any]) -> None:
+        """Write new routes to the file and obey them. Raises SpecError, or Refused for an epoch that is over."""
+        routes = Routes.from_json(document)
+        self.check(routes)
+        self._refuse_older(routes)
+        write_json(self.path, routes.to_json())
+        self._enforce(routes)
+
+    def in_flight(self) -> dict[int, int]:
+        """Requests under way, by the epoch they arrived in."""
+        self._older = [epoch for epoch in self._older if epoch.in_flight]
+        counts: dict[int, int] = {}
+        for epoch in (*self._older, self.current):
+            counts[epoch.number] = counts.get(epoch.number, 0) + epoch.in_flight
+        return counts
+
+    def _read(self) -> Routes:
+        try:
+            document = json.loads(self.path.read_bytes())
+        except OSError as error:
+            raise SpecError(f"The routes file {self.path} can't be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise SpecError(f"The routes file {self.path} is not JSON: {error}.") from error
+        if not isinstance(document, dict):
+            raise SpecError(f"The routes file {self.path} holds no JSON object.")
+        routes = Routes.from_json(document)
+        self.check(routes)
+        return routes
+
+    def _enforce(self, routes: Routes) -> None:
+        self._refuse_older(routes)
+        if routes == self.current.routes:
+            return
+        self._older.append(self.current)
+        self.current = Epoch.of(routes)
+        log.info("epoch %d is in force: %d replicas, %d routes", routes.epoch, len(routes.replicas), len(routes.routes))
+
+    def _refuse_older(self, routes: Routes) -> None:
+        if routes.epoch < self.current.number:
+            raise Refused(f"Routes of epoch {routes.epoch} came after epoch {self.current.number}, which is in force.")

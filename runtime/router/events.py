@@ -1,0 +1,80 @@
+"""A stream of server-sent events on its way from engine to client: whole events, counted, transfer words taken out."""
+
+import re
+
+from runtime.router.legs import TRANSFER_WORD, Usage, read_usage, without_transfer
+
+DATA = b"data: "
+DONE = b"data: [DONE]"
+ERROR = b'data: {"error":'
+USAGE_WORD = b'"usage":'
+BLANK_LINE = re.compile(rb"(\n\n|\r\n\r\n)")
+
+
+class EventStream:
+    """Passes events on as they come: engines write whole ones, and the beginning of one waits for its end.
+
+    `content_events` counts the events that carry tokens and `usage` is the last that was stated. `done` says whether
+    the stream ended as it should, `says_error` whether the engine itself reported an error in it.
+    """
+
+    def __init__(self) -> None:
+        self.content_events = 0
+        self.usage: Usage | None = None
+        self.done = False
+        self.says_error = False
+        self._rest = b""
+        self._started = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes to pass on now."""
+        data = self._rest + chunk if self._rest else chunk
+        lf, crlf = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
+        if lf < 0 and crlf < 0:
+            self._rest = data
+            return b""
+        end = lf + 2 if lf > crlf else crlf + 4
+        whole, self._rest = data[:end], data[end:]
+        events = whole.count(b"\n\n") + whole.count(b"\r\n\r\n")
+        self.content_events += events - self._without_tokens(whole)
+        return self._cleaned(whole) if TRANSFER_WORD in whole else whole
+
+    def end(self) -> bytes:
+        """What is left at the stream's end: nothing, but for a last line that no blank one follows."""
+        if self._rest.rstrip() != DONE:
+            return b""
+        self.done = True
+        return DONE + b"\n\n"
+
+    def _without_tokens(self, events: bytes) -> int:
+        """How many of these whole events bring no token: the role, the usage, an error, the end."""
+        count = 0
+        if DONE in events and events.rstrip().endswith(DONE):
+            self.done = True
+            count += 1
+        if ERROR in events:
+            self.says_error = True
+            count += 1
+        if not self._started:
+            self._started = True
+            count += _is_role(BLANK_LINE.split(events, maxsplit=1)[0])
+        if USAGE_WORD in events:
+            for event in BLANK_LINE.split(events):
+                if USAGE_WORD in event and (usage := read_usage(event)):
+                    self.usage = usage
+                    count += b'"choices":[]' in event.replace(b" ", b"")
+        return count
+
+    def _cleaned(self, events: bytes) -> bytes:
+        return b"".join(_cleaned_event(event) for event in BLANK_LINE.split(events))
+
+
+def _is_role(event: bytes) -> bool:
+    dense = event.replace(b" ", b"")
+    return b'"role":' in dense and (b'"content":""' in dense or b'"content":null' in dense)
+
+
+def _cleaned_event(event: bytes) -> bytes:
+    if not event.startswith(DATA) or TRANSFER_WORD not in event:
+        return event
+    return DATA + without_transfer(event.removeprefix(DATA))

@@ -1,0 +1,118 @@
+"""What is sent to the engines of a route and what is taken out of their answers. Pure: bytes in, bytes out.
+
+As little JSON is parsed as will do: the client's body once, the prefill answer once, and nothing of a stream but its
+first event and those that carry usage or transfer words.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from planner.deployment import Codec
+
+TRANSFER = "kv_transfer_params"
+TRANSFER_WORD = b'"kv_transfer_params"'
+EMPTY_TRANSFER = re.compile(rb',\s*"kv_transfer_params":\s*null')
+PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
+OUTPUT_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
+USAGE_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """A client's completion request. `needs_local` marks what external KV is no use to."""
+
+    body: bytes
+    document: dict[str, Any]
+    streamed: bool
+    needs_local: bool
+    choices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer states."""
+
+    prompt: int
+    output: int
+
+
+class MalformedRequest(Exception):
+    """A body that is no JSON object."""
+
+
+def read_request(body: bytes) -> ClientRequest:
+    """Parse a client's body. Raises MalformedRequest; what vLLM checks is left to vLLM."""
+    try:
+        document = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(str(error)) from error
+    if not isinstance(document, dict):
+        raise MalformedRequest("it is not a JSON object")
+    if TRANSFER in document:
+        del document[TRANSFER]
+        body = json.dumps(document).encode()
+    choices = document.get("n")
+    return ClientRequest(
+        body,
+        document,
+        streamed=document.get("stream") is True,
+        needs_local=_needs_local(document),
+        choices=choices if isinstance(choices, int) and choices > 0 else 1,
+    )
+
+
+def prefill_body(request: ClientRequest, codec: Codec) -> bytes:
+    """The prefill leg: the same prompt, one token, an order for a ticket that each of the `n` choices will read."""
+    leg = {key: value for key, value in request.document.items() if key not in ("stream_options", "min_tokens")}
+    order = {"do_remote_decode": True, "codec": codec.value, "readers": request.choices}
+    leg |= {"stream": False, "n": 1, "max_tokens": 1, "max_completion_tokens": 1, TRANSFER: order}
+    return json.dumps(leg).encode()
+
+
+def decode_body(request: ClientRequest, ticket: bytes | None) -> bytes:
+    """The decode leg: the client's own bytes, with the ticket put in at the end."""
+    if ticket is None:
+        return request.body
+    opened = request.body.rstrip()[:-1]
+    comma = b"," if request.document else b""
+    return b"%s%s%s:%s}" % (opened, comma, TRANSFER_WORD, ticket)
+
+
+def read_prefill_answer(answer: bytes) -> tuple[bytes | None, int | None]:
+    """The ticket, unread, and the prompt's tokens. Raises ValueError when it is not the answer of an engine."""
+    document = json.loads(answer)
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")
+    ticket, usage = document.get(TRANSFER), document.get("usage")
+    prompt_tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return json.dumps(ticket).encode() if ticket else None, prompt_tokens
+
+
+def without_transfer(answer: bytes) -> bytes:
+    """A JSON answer less its transfer words. Quotes inside JSON strings are escaped: no match there."""
+    if TRANSFER_WORD not in answer:
+        return answer
+    answer = EMPTY_TRANSFER.sub(b"", answer)
+    if TRANSFER_WORD not in answer:
+        return answer
+    document = json.loads(answer)
+    if isinstance(document, dict):
+        document.pop(TRANSFER, None)
+    return json.dumps(document).encode()
+
+
+def read_usage(answer: bytes) -> Usage | None:
+    """The usage that an answer or an event ends with."""
+    tail = answer[-USAGE_TAIL_BYTES:]
+    prompt, output = PROMPT_TOKENS.findall(tail), OUTPUT_TOKENS.findall(tail)
+    return Usage(int(prompt[-1]), int(output[-1])) if prompt and output else None
+
+
+def _needs_local(document: dict[str, Any]) -> bool:
+    """Prompt logprobs need the whole prompt computed where they are asked for; a ticket is for one prompt."""
+    prompt = document.get("prompt")
+    several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
+    wanted = (document.get(key) for key in ("echo", "prompt_logprobs", "use_beam_search"))
+    return several or any(value is not None and value is not False for value in wanted)

@@ -1,0 +1,101 @@
+"""What the router saw of the traffic over the last minutes: what a rebalance is decided on."""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+WINDOW_S = 300.0
+KEPT_REQUESTS = 20_000
+LISTED_REQUESTS = 2_000
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request from arrival to end. Times in seconds; None where it never came to that."""
+
+    arrived_at: float
+    outcome: str = ""
+    prefill: str | None = None
+    decode: str = ""
+    phase: str = ""
+    prefill_s: float | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+
+class Observed:
+    """A sliding window of finished requests."""
+
+    def __init__(self, *, window_s: float = WINDOW_S, now: Callable[[], float] = time.monotonic) -> None:
+        self._window_s = window_s
+        self._now = now
+        self._since = now()
+        self._records: deque[RequestRecord] = deque(maxlen=KEPT_REQUESTS)
+        self._arrivals: deque[float] = deque(maxlen=KEPT_REQUESTS)
+
+    def arrived(self, at: float) -> None:
+        self._arrivals.append(at)
+
+    def finished(self, record: RequestRecord) -> None:
+        self._records.append(record)
+
+    def summary(self) -> dict[str, Any]:
+        """The window as one JSON object: rates, means, percentiles, and the raw pairs they come from."""
+        now = self._now()
+        start = now - self._window_s
+        while self._arrivals and self._arrivals[0] < start:
+            self._arrivals.popleft()
+        records = [record for record in self._records if record.arrived_at >= start]
+        seconds = max(min(self._window_s, now - self._since), 1e-9)
+        if len(self._arrivals) == KEPT_REQUESTS:
+            seconds = max(now - self._arrivals[0], 1e-9)
+        return {
+            "window_s": seconds,
+            "rate_rps": len(self._arrivals) / seconds,
+            "requests": dict(Counter(record.outcome for record in records)),
+            **_lengths(records),
+            **_latencies(records),
+        }
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value that `share` of the values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
+
+
+def _lengths(records: Sequence[RequestRecord]) -> dict[str, Any]:
+    pairs = [
+        [record.prompt_tokens, record.output_tokens]
+        for record in records
+        if record.outcome == "ok" and record.prompt_tokens is not None and record.output_tokens is not None
+    ]
+    return {
+        "prompt_tokens_mean": _mean([prompt for prompt, _ in pairs]),
+        "output_tokens_mean": _mean([output for _, output in pairs]),
+        "lengths": pairs[-LISTED_REQUESTS:],
+    }
+
+
+def _latencies(records: Sequence[RequestRecord]) -> dict[str, Any]:
+    ttft = [record.ttft_s for record in records if record.ttft_s is not None]
+    tpot = [record.tpot_s for record in records if record.tpot_s is not None]
+    timed = [[record.ttft_s, record.tpot_s] for record in records if record.ttft_s is not None]
+    return {
+        "ttft_p50_s": percentile(ttft, 0.5),
+        "ttft_p99_s": percentile(ttft, 0.99),
+        "tpot_p50_s": percentile(tpot, 0.5),
+        "tpot_p99_s": percentile(tpot, 0.99),
+        "latencies": timed[-LISTED_REQUESTS:],
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,106 @@
+"""A router over fake engines, for the tests of the router."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+from aiohttp import web
+
+from runtime.router.app import create_app, open_routes
+from runtime.router.settings import RouterSettings
+from tests.fakes import FakeEngine
+
+TOKEN = "let-me-in"
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+@dataclass
+class Clock:
+    """Time that passes when it is told to."""
+
+    seconds: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def routes_document(
+    replicas: dict[str, FakeEngine], routes: Sequence[tuple[str, str, float, str]], *, epoch: int = 1
+) -> dict[str, Any]:
+    """Replicas are named by phase: p… prefill, d… decode, m… mixed."""
+    phases = {"p": "prefill", "d": "decode", "m": "mixed"}
+    return {
+        "schema": "thunder.routes/v1",
+        "epoch": epoch,
+        "model": "tiny",
+        "replicas": [{"id": name, "phase": phases[name[0]], "url": fake.url} for name, fake in replicas.items()],
+        "routes": [dict(zip(("prefill", "decode", "share", "codec"), route, strict=True)) for route in routes],
+    }
+
+
+@dataclass
+class Running:
+    """A router that serves on loopback."""
+
+    url: str
+    http: aiohttp.ClientSession
+    path: Path
+
+    @property
+    def openai(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+
+    async def observed(self) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with self.http.get(f"{self.url}/admin/observed", headers=headers) as response:
+            assert response.status == 200
+            found: dict[str, Any] = await response.json()
+            return found
+
+    async def put(self, document: Any, token: str = TOKEN) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self.http.put(f"{self.url}/admin/routes", json=document, headers=headers) as response:
+            return response.status, await response.json()
+
+    async def post(self, **body: Any) -> tuple[int, dict[str, Any]]:
+        async with self.http.post(f"{self.url}/v1/completions", json=body) as response:
+            return response.status, await response.json()
+
+    async def events(self, **body: Any) -> list[str]:
+        """The data lines of a stream, as text."""
+        async with self.http.post(f"{self.url}/v1/completions", json={**body, "stream": True}) as response:
+            assert response.content_type == "text/event-stream", await response.text()
+            text = (await response.read()).decode()
+        return [event for event in text.split("\n\n") if event]
+
+
+@asynccontextmanager
+async def routing(
+    folder: Path, document: dict[str, Any], *, probing: bool = False, tls: Any = None, **options: Any
+) -> AsyncIterator[Running]:
+    """Run a router on `document`. Probing is off, so that only what a test does happens."""
+    path = folder / "routes.json"
+    path.write_text(json.dumps(document))
+    settings = options.pop("settings", RouterSettings())
+    table = open_routes(path, tls=tls)
+    app = create_app(table, tls=tls, admin_token=TOKEN, probing=probing, settings=settings, **options)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession() as http:
+        try:
+            yield Running(f"http://127.0.0.1:{runner.addresses[0][1]}", http, path)
+        finally:
+            await runner.cleanup()
+
+
+async def soon(event: asyncio.Event) -> None:
+    """It happens, and at once by a person's clock."""
+    async with asyncio.timeout(10):
+        await event.wait()

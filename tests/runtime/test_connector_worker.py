@@ -1,0 +1,251 @@
+"""Workers of a prefill and a decode engine around one agent, without vLLM: any ranks map to any others."""
+
+import asyncio
+import threading
+import time
+from itertools import product
+
+import pytest
+import torch
+
+from planner.deployment import Codec
+from runtime.connector.jobs import Load, Save, Step
+from runtime.connector.layouts import page_layout, read, write
+from runtime.connector.worker import Share, WorkerSide
+from runtime.relay.door import AgentDoor
+from runtime.relay.relay import Relay
+from runtime.relay.tickets import format_json
+from runtime.tiles import Geometry, KvFormat
+
+pytestmark = pytest.mark.engine_env
+
+GEOMETRY = Geometry(layers=4, kv_heads=2, head_dim=32, dtype="float16")
+TOKENS = 150
+LAYOUT = page_layout("CPU_ATTN", "vec")
+KV = torch.randn(4, 2, 2, TOKENS, 32, generator=torch.Generator().manual_seed(1)).half()
+"""By layer, K or V, head, token, channel."""
+
+
+@pytest.fixture
+def agent(tmp_path):
+    """A relay in its own thread and event loop, as it is to an engine."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start():
+        relay = Relay(
+            agent_name="a.agent.thunder",
+            advertise=("127.0.0.1", 1),
+            pool_bytes=1 << 20,
+            socket_path=str(tmp_path / "s"),
+            ssl_context=None,
+        )
+        await relay.start()
+        return relay
+
+    relay = asyncio.run_coroutine_threadsafe(start(), loop).result(5)
+    yield relay
+    asyncio.run_coroutine_threadsafe(relay.close(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+class Engine:
+    """The workers of a TP x PP engine with small caches, and its scheduler's door."""
+
+    def __init__(self, agent, name, tp=1, pp=1, block_size=32, slots=None):
+        self.block_size = block_size
+        self.workers = []
+        self.door = AgentDoor(agent.socket_path, owner=name, rank=None)
+        self.door.open()
+        self.ranks = [(stage, slot) for stage, slot in product(range(pp), range(tp))]
+        slots = slots or block_size
+        for rank, (stage, slot) in enumerate(self.ranks):
+            layers = (stage * 4 // pp, (stage + 1) * 4 // pp)
+            heads = (slot * 2 // tp, (slot + 1) * 2 // tp) if tp <= 2 else (slot * 2 // tp, slot * 2 // tp + 1)
+            writes = tp <= 2 or slot % (tp // 2) == 0
+            pages = (40 * block_size // slots, heads[1] - heads[0], slots, 64)
+            door = AgentDoor(agent.socket_path, owner=name, rank=rank)
+            door.open()
+            door.call("note", {"what": "here"}, timeout_s=5)
+            self.workers.append(
+                WorkerSide(
+                    door,
+                    share=Share(layers, heads, writes),
+                    layout=LAYOUT,
+                    caches={layer: torch.zeros(pages, dtype=torch.float16) for layer in range(*layers)},
+                    block_size=block_size,
+                    fetch_timeout_s=5,
+                )
+            )
+
+    def blocks(self, first=3):
+        return tuple(range(first, first + -(-TOKENS // self.block_size)))
+
+    def fill(self, kv=KV):
+        """Put the prompt's KV into the blocks, as a forward pass would."""
+        for worker in self.workers:
+            heads = slice(*worker._share.heads)
+            for layer, cache in worker._caches.items():
+                ids = worker._cache_blocks(self.blocks())[: -(-TOKENS // cache.shape[2])]
+                write(LAYOUT, cache, ids, kv[layer, 0, heads], kv[layer, 1, heads])
+
+    def hand_on(self, codec=Codec.RAW, boundary_layers=1):
+        """Reserve a ticket and let every rank encode its share."""
+        kv_format = KvFormat(GEOMETRY, TOKENS, codec, boundary_layers)
+        fields = {"format": format_json(kv_format), "binding": "b", "ranks": len(self.workers), "readers": 1}
+        answer = self.door.call("reserve", fields, timeout_s=5)
+        save = Save("p", answer["ticket"]["ticket"], kv_format, self.blocks(), answer["offset"], answer["boot"])
+        for worker in self.workers:
+            worker.start(Step(saves=[save]))
+            assert worker.outcome().sent == {"p"}
+        return answer["ticket"]
+
+    def load(self, ticket, first_token=0):
+        """Let every rank load; returns the ids that each says it failed."""
+        kv_format = KvFormat(GEOMETRY, TOKENS, Codec(ticket["codec"]), ticket["boundary_layers"])
+        for worker in self.workers:
+            worker.start(Step(loads=[Load("d", ticket, kv_format, self.blocks(), first_token)]))
+        return [_done(worker) for worker in self.workers]
+
+    def kv(self, layer, head):
+        for worker in self.workers:
+            first, stop = worker._share.heads
+            if layer in worker._caches and first <= head < stop:
+                ids = worker._cache_blocks(self.blocks())
+                return torch.stack(read(LAYOUT, worker._caches[layer], ids, TOKENS))[:, head - first]
+        raise AssertionError(f"nobody owns layer {layer}, head {head}")
+
+    def close(self):
+        self.door.close()
+        for worker in self.workers:
+            worker.close()
+
+
+def _done(worker):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        outcome = worker.outcome()
+        if outcome.received:
+            assert outcome.received == {"d"}
+            return outcome.failed
+        time.sleep(0.01)
+    raise AssertionError("a load was never reported")
+
+
+def assert_has(engine, kv=KV, tolerance=0.0):
+    for layer, head in product(range(4), range(2)):
+        assert (engine.kv(layer, head) - kv[layer, :, head]).abs().max() <= tolerance
+
+
+@pytest.fixture
+def start(agent):
+    engines = []
+
+    def start(name, **shape):
+        engines.append(Engine(agent, name, **shape))
+        return engines[-1]
+
+    yield start
+    for engine in engines:
+        engine.close()
+
+
+PARALLEL = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)]
+
+
+@pytest.mark.parametrize(("there", "here"), [(a, b) for a in PARALLEL for b in ((1, 1), (2, 2))] + [((1, 1), (4, 1))])
+def test_any_ranks_map_to_any_others(start, there, here):
+    prefill = start("p", tp=there[0], pp=there[1])
+    decode = start("d", tp=here[0], pp=here[1], block_size=64)
+    prefill.fill()
+    assert decode.load(prefill.hand_on()) == [set()] * len(decode.workers)
+    assert_has(decode)
+
+
+@pytest.mark.parametrize(("block_size", "slots"), [(16, 16), (128, 128), (128, 32)])
+def test_block_sizes_may_differ_and_blocks_may_be_split(start, block_size, slots):
+    prefill, decode = start("p", block_size=block_size, slots=slots), start("d", block_size=32)
+    prefill.fill()
+    assert decode.load(prefill.hand_on()) == [set()]
+    assert_has(decode)
+
+
+@pytest.mark.parametrize(("codec", "tolerance"), [(Codec.INT8, 0.03), (Codec.INT4, 0.3)])
+def test_codecs_bring_nearly_the_same(start, codec, tolerance):
+    prefill, decode = start("p"), start("d")
+    prefill.fill()
+    assert decode.load(prefill.hand_on(codec)) == [set()]
+    assert_has(decode, tolerance=tolerance)
+
+
+def test_blocks_of_a_local_prefix_hit_are_not_touched(start):
+    prefill, decode = start("p"), start("d")
+    prefill.fill()
+    decode.fill(torch.full_like(KV, 9))
+    assert decode.load(prefill.hand_on(), first_token=96) == [set()]
+    expected = KV.clone()
+    expected[..., :96, :] = 9
+    assert_has(decode, expected)
+
+
+def test_all_bytes_of_the_pool_come_back(start, agent):
+    prefill, decode = start("p"), start("d", tp=2)
+    prefill.fill()
+    ticket = prefill.hand_on()
+    decode.load(ticket)
+    decode.door.call("ack", {"ticket": ticket}, timeout_s=5)
+    assert agent.pool.used_bytes == 0
+
+
+def test_nan_in_one_rank_fails_the_load_and_every_rank_says_so(start, agent):
+    prefill, decode = start("p", tp=2), start("d", tp=2)
+    poisoned = KV.clone()
+    poisoned[2, 1, 1, 100, 5] = float("nan")
+    prefill.fill(poisoned)
+    assert decode.load(prefill.hand_on(Codec.INT4)) == [{"d"}, {"d"}]
+    assert agent.health.kv["tickets_failed"] == 1
+
+
+def test_a_ticket_nobody_knows_fails_the_load(start):
+    prefill, decode = start("p"), start("d", pp=2)
+    prefill.fill()
+    ticket = prefill.hand_on()
+    assert decode.load({**ticket, "ticket": "0" * 16}) == [{"d"}, {"d"}]
+
+
+def test_bytes_overwritten_between_agent_and_rank_are_noticed(start, monkeypatch):
+    prefill, decode = start("p"), start("d")
+    prefill.fill()
+    worker = decode.workers[0]
+    honest = worker._fetch
+
+    def damaged(load):
+        tiles = honest(load)
+        tiles[1000] ^= 1
+        return tiles
+
+    monkeypatch.setattr(worker, "_fetch", damaged)
+    assert decode.load(prefill.hand_on()) == [{"d"}]
+
+
+def test_a_load_reports_even_when_our_own_code_breaks(start, monkeypatch):
+    prefill, decode = start("p"), start("d")
+    prefill.fill()
+    monkeypatch.setattr(decode.workers[0], "_fill", lambda *_: 1 / 0)
+    assert decode.load(prefill.hand_on()) == [{"d"}]
+
+
+def test_a_save_for_an_agent_that_has_restarted_writes_nowhere(start, agent):
+    prefill = start("p")
+    prefill.fill()
+    kv_format = KvFormat(GEOMETRY, TOKENS, Codec.RAW, 1)
+    region = agent.pool.reserve(1 << 16)
+    prefill.workers[0].start(
+        Step(saves=[Save("p", "00" * 8, kv_format, prefill.blocks(), region.offset, "another boot")])
+    )
+    assert prefill.workers[0].outcome().sent == {"p"}
+    time.sleep(0.2)
+    assert not any(agent.pool.view(region))

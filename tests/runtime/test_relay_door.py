@@ -1,0 +1,60 @@
+"""An engine's end of the door when its agent is dead, mute or stuck: no call takes longer than it may."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from runtime.relay.door import AgentDoor, AgentGone, AgentSlow
+from runtime.relay.local import GREETING, MAGIC, VERSION
+from runtime.relay.pool import Pool
+
+
+def test_a_dead_agent_is_noticed_at_once(tmp_path):
+    door = AgentDoor(str(tmp_path / "nobody.sock"), owner="engine", rank=None)
+    started = time.monotonic()
+    with pytest.raises(AgentGone):
+        door.open()
+    with pytest.raises(AgentGone):
+        door.call("reserve", {}, timeout_s=5)
+    assert not door.tell("note", {"what": "x"})
+    assert time.monotonic() - started < 0.5
+
+
+def test_an_agent_that_hangs_does_not_hang_the_engine(tmp_path):
+    path, listener = str(tmp_path / "stuck.sock"), socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def greet_and_hang():
+        connection, _ = listener.accept()
+        greeting = GREETING.pack(MAGIC, VERSION, pool.size, b"0" * 16)
+        socket.send_fds(connection, [greeting], [pool.fd])
+        held.append(connection)
+
+    held, pool = [], Pool(4096)
+    thread = threading.Thread(target=greet_and_hang)
+    thread.start()
+    door = AgentDoor(path, owner="engine", rank=None)
+    started = time.monotonic()
+    door.open()
+    with pytest.raises(AgentSlow):
+        door.call("reserve", {}, timeout_s=0.2)
+    assert time.monotonic() - started < 1.0
+    door.close()
+    thread.join()
+    for part in (*held, listener):
+        part.close()
+    pool.close()
+
+
+def test_an_agent_that_accepts_and_says_nothing_does_not_hang_the_engine(tmp_path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "mute.sock"))
+    listener.listen()
+    started = time.monotonic()
+    with pytest.raises(AgentGone):
+        AgentDoor(str(tmp_path / "mute.sock"), owner="engine", rank=None).open()
+    assert time.monotonic() - started < 1.0
+    listener.close()

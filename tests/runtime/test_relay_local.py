@@ -1,0 +1,266 @@
+"""An engine's processes at their agent's door, over a real Unix socket and a real pool."""
+
+import asyncio
+import time
+
+import pytest
+
+from planner.deployment import Codec
+from runtime.relay.door import AgentDoor, AgentGone, AgentRefused, AgentSlow
+from runtime.relay.local import GREETING, LENGTH
+from runtime.relay.relay import Relay
+from runtime.relay.tickets import Ticket, format_json
+from runtime.tiles import Geometry, KvFormat, Layout, seal
+
+FORMAT = KvFormat(Geometry(2, 2, 64, "float16"), 100, Codec.INT8)
+POOL = 1 << 20
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "door.sock")
+
+
+@pytest.fixture
+async def relay(path, clock):
+    relay = Relay(
+        agent_name="me.agent.thunder",
+        advertise=("127.0.0.1", 1),
+        pool_bytes=POOL,
+        socket_path=path,
+        ssl_context=None,
+        now=clock,
+    )
+    await relay.start()
+    yield relay
+    await relay.close()
+
+
+class Engine:
+    """A scheduler and its ranks, each a blocking door used from a thread."""
+
+    def __init__(self, path, ranks):
+        self.scheduler = AgentDoor(path, owner="engine", rank=None)
+        self.ranks = [AgentDoor(path, owner="engine", rank=rank) for rank in range(ranks)]
+
+    async def connect(self):
+        for door in (self.scheduler, *self.ranks):
+            await asyncio.to_thread(door.open)
+        await asyncio.sleep(0.05)
+        return self
+
+    async def reserve(self, readers=1, ranks=None):
+        fields = {
+            "format": format_json(FORMAT),
+            "binding": "b",
+            "ranks": ranks or len(self.ranks),
+            "readers": readers,
+        }
+        return await asyncio.to_thread(self.scheduler.call, "reserve", fields, timeout_s=2)
+
+    async def encode(self, answer, rank=0):
+        ticket = Ticket.from_json(answer["ticket"])
+        memory = self.ranks[rank].session().memory
+        for tile, at, length in Layout(FORMAT, FORMAT.whole).frames():
+            frame = memory.view(answer["offset"] + at, length)
+            frame[32:] = bytes([tile.layer * 2 + tile.head]) * (length - 32)
+            seal(frame, FORMAT.prefix(tile, ticket.tag))
+        await asyncio.to_thread(
+            self.ranks[rank].call, "encoded", {"ticket": ticket.ticket, "seconds": 0.1}, timeout_s=2
+        )
+
+    async def fetch(self, ticket, box=(0, 2, 0, 2, 0, 2), rank=0, timeout_s=2.0):
+        fields = {"ticket": ticket, "box": box, "timeout_s": timeout_s}
+        return await asyncio.to_thread(self.ranks[rank].call, "fetch", fields, timeout_s=5)
+
+    def close(self):
+        for door in (self.scheduler, *self.ranks):
+            door.close()
+
+
+@pytest.fixture
+async def engine(relay):
+    engine = await Engine(relay.socket_path, ranks=1).connect()
+    yield engine
+    engine.close()
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_tiles_go_through_the_pool_and_all_bytes_come_back(relay, engine):
+    answer = await engine.reserve()
+    await engine.encode(answer)
+    got = await engine.fetch(answer["ticket"], box=[1, 2, 1, 2, 0, 2])
+    frame = engine.ranks[0].session().memory.view(got["offset"], got["length"])
+    assert bytes(frame[32:100]) == bytes([3]) * 68
+    engine.ranks[0].tell("release", {"offset": got["offset"]})
+    engine.scheduler.tell("ack", {"ticket": answer["ticket"]})
+    await until(lambda: relay.pool.used_bytes == 0)
+    assert relay.health.kv["fetches_done"] == 1
+    assert relay.health.kv["tickets_read"] == 1
+
+
+async def test_a_fetch_waits_for_a_ticket_that_is_still_being_encoded(engine):
+    answer = await engine.reserve()
+    fetching = asyncio.create_task(engine.fetch(answer["ticket"]))
+    await asyncio.sleep(0.1)
+    assert not fetching.done()
+    await engine.encode(answer)
+    assert (await fetching)["length"] == Layout(FORMAT, FORMAT.whole).size
+
+
+async def test_no_ticket_unless_all_ranks_are_there_to_encode_it(engine):
+    with pytest.raises(AgentRefused, match="Not all 2 ranks"):
+        await engine.reserve(ranks=2)
+
+
+async def test_a_full_pool_gives_no_ticket_and_the_engine_hears_why(relay, engine):
+    relay.pool.reserve(POOL)
+    with pytest.raises(AgentRefused) as refused:
+        await engine.reserve()
+    assert refused.value.reason == "PoolFull"
+    assert relay.health.kv["tickets_refused_full"] == 1
+
+
+async def test_a_fetch_waits_for_room_in_the_pool(relay, engine):
+    answer = await engine.reserve()
+    await engine.encode(answer)
+    rest = relay.pool.reserve(POOL - relay.pool.used_bytes)
+    fetching = asyncio.create_task(engine.fetch(answer["ticket"]))
+    await asyncio.sleep(0.1)
+    relay.release(rest)
+    assert (await fetching)["ok"]
+
+
+async def test_a_failed_encoding_reaches_the_one_who_waits(relay, engine):
+    answer = await engine.reserve()
+    fetching = asyncio.create_task(engine.fetch(answer["ticket"]))
+    engine.ranks[0].tell("encode_failed", {"ticket": answer["ticket"]["ticket"], "reason": "NaN in layer 3"})
+    with pytest.raises(AgentRefused, match="NaN in layer 3"):
+        await fetching
+    assert relay.health.kv["tickets_failed"] == 1
+
+
+async def test_a_rank_that_dies_fails_its_tickets_and_frees_what_it_fetched(relay, engine):
+    done, waiting = await engine.reserve(), await engine.reserve()
+    await engine.encode(done)
+    await engine.fetch(done["ticket"])
+    engine.ranks[0].close()
+    await until(lambda: relay.health.kv.get("tickets_failed") == 1)
+    relay.drop(done["ticket"]["ticket"], done["ticket"]["capability"])
+    relay.drop(waiting["ticket"]["ticket"], waiting["ticket"]["capability"])
+    assert relay.pool.used_bytes == 0
+
+
+async def test_an_expired_ticket_is_gone(relay, engine, clock):
+    answer = await engine.reserve()
+    await engine.encode(answer)
+    clock.now = 61
+    relay.sweep()
+    with pytest.raises(AgentRefused) as refused:
+        await engine.fetch(answer["ticket"])
+    assert refused.value.reason == "UnknownTicket"
+    assert (relay.pool.used_bytes, relay.health.tickets) == (0, 0)
+
+
+async def test_a_wrong_capability_opens_nothing(engine):
+    answer = await engine.reserve()
+    await engine.encode(answer)
+    with pytest.raises(AgentRefused) as refused:
+        await engine.fetch({**answer["ticket"], "capability": "guess"})
+    assert refused.value.reason == "WrongCapability"
+
+
+async def test_an_answer_that_comes_too_late_is_undone(relay, engine):
+    answer = await engine.reserve()
+    fields = {"ticket": answer["ticket"], "box": [0, 2, 0, 2, 0, 2], "timeout_s": 5}
+    with pytest.raises(AgentSlow):
+        await asyncio.to_thread(engine.ranks[0].call, "fetch", fields, timeout_s=0.05)
+    await engine.encode(answer)
+    relay.drop(answer["ticket"]["ticket"], answer["ticket"]["capability"])
+    await until(lambda: relay.pool.used_bytes == 0)
+
+
+async def test_a_ticket_that_comes_too_late_is_cancelled(relay, engine):
+    fields = {"format": format_json(FORMAT), "binding": "b", "ranks": 1, "readers": 1}
+
+    async def stall():
+        time.sleep(0.3)
+
+    asking = asyncio.create_task(asyncio.to_thread(engine.scheduler.call, "reserve", fields, timeout_s=0.1))
+    await asyncio.sleep(0)
+    await stall()
+    with pytest.raises(AgentSlow):
+        await asking
+    await until(lambda: relay.health.kv.get("tickets_cancelled") == 1)
+    assert relay.pool.used_bytes == 0
+
+
+async def test_a_rank_that_came_back_before_its_old_connection_ended_is_there(relay, engine):
+    again = AgentDoor(relay.socket_path, owner="engine", rank=0)
+    await asyncio.to_thread(again.open)
+    await asyncio.sleep(0.05)
+    engine.ranks[0].close()
+    await asyncio.sleep(0.05)
+    assert (await engine.reserve())["ok"]
+    again.close()
+
+
+async def test_a_ticket_with_another_format_than_it_was_made_for_is_refused(engine):
+    answer = await engine.reserve()
+    await engine.encode(answer)
+    with pytest.raises(AgentRefused, match="not KvFormat"):
+        await engine.fetch({**answer["ticket"], "codec": "raw"})
+
+
+async def test_notes_of_engines_are_counted(relay, engine):
+    engine.scheduler.tell("note", {"what": "binding_mismatch"})
+    await until(lambda: relay.health.kv.get("engine_binding_mismatch") == 1)
+
+
+async def test_nonsense_ends_the_connection_and_nothing_else(engine, path):
+    for message in (b"\xff" * 4, LENGTH.pack(2) + b"[]", LENGTH.pack(3) + b"{x}", LENGTH.pack(1 << 17)):
+        reader, writer = await asyncio.open_unix_connection(path)
+        await reader.readexactly(GREETING.size)
+        writer.write(message)
+        assert await reader.read() == b""
+        writer.close()
+    assert (await engine.reserve())["ok"]
+
+
+async def test_a_call_that_waits_ends_at_once_when_the_agent_dies(relay, engine):
+    answer = await engine.reserve()
+    fetching = asyncio.create_task(engine.fetch(answer["ticket"]))
+    await asyncio.sleep(0.1)
+    await relay.close()
+    async with asyncio.timeout(1):
+        with pytest.raises(AgentGone):
+            await fetching
+
+
+async def test_engines_connect_anew_after_the_agent_has_restarted(path, relay, engine):
+    await relay.close()
+    again = Relay(
+        agent_name="me.agent.thunder", advertise=("h", 1), pool_bytes=POOL, socket_path=path, ssl_context=None
+    )
+    await again.start()
+    await until(lambda: again._door.connected("engine", 1))
+    assert (await engine.reserve())["boot"] == again.boot
+    await again.close()

@@ -1,0 +1,105 @@
+"""The choice of a route follows the plan's shares."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.deployment import Codec, Phase
+from runtime.messages import ReplicaAddress, Routes, RouteShare
+from runtime.router.policy import Choice, Rotation, RoutePolicy
+
+EVERYONE = frozenset({"p0", "p1", "d0", "d1", "m0"})
+
+REPLICAS = tuple(
+    ReplicaAddress(name, phase, f"http://127.0.0.1/{name}")
+    for name, phase in {
+        "p0": Phase.PREFILL,
+        "p1": Phase.PREFILL,
+        "d0": Phase.DECODE,
+        "d1": Phase.DECODE,
+        "m0": Phase.MIXED,
+    }.items()
+)
+
+
+def policy_of(*shares: RouteShare) -> RoutePolicy:
+    return RoutePolicy(Routes(1, "tiny", REPLICAS, shares))
+
+
+def up(names: frozenset[str] | set[str]):
+    return lambda replica: replica in names
+
+
+weights = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=8)
+
+
+@given(weights, st.integers(1, 300))
+def test_every_pair_stays_within_one_draw_of_its_share(shares: list[float], draws: int):
+    rotation = Rotation(shares)
+    counts = [0] * len(shares)
+    for drawn in range(1, draws + 1):
+        counts[rotation.pick(range(len(shares)))] += 1
+        for count, share in zip(counts, shares, strict=True):
+            assert abs(count - drawn * share / sum(shares)) <= 1 + 1e-6
+
+
+@given(weights, st.data())
+def test_shares_are_renormalised_over_what_may_be_drawn(shares: list[float], data: st.DataObject):
+    rotation = Rotation(shares)
+    everything = range(len(shares))
+    for _ in range(data.draw(st.integers(0, 40))):
+        rotation.pick(everything)
+    allowed = data.draw(st.lists(st.sampled_from(everything), min_size=1, unique=True))
+    counts = dict.fromkeys(allowed, 0)
+    for _ in range(400):
+        counts[rotation.pick(allowed)] += 1
+    total = sum(shares[index] for index in allowed)
+    assert all(abs(counts[index] - 400 * shares[index] / total) <= len(shares) + 1 for index in allowed)
+
+
+def test_a_pair_without_a_share_is_never_drawn():
+    policy = policy_of(RouteShare("p0", "d0", 1.0, Codec.INT4), RouteShare("p1", "d1", 0.0, Codec.INT4))
+    assert {policy.choose(up(EVERYONE)).decode for _ in range(20)} == {"d0"}
+
+
+def test_pairs_are_interleaved_rather_than_drawn_in_runs():
+    policy = policy_of(RouteShare("p0", "d0", 0.5, Codec.INT4), RouteShare("p1", "d1", 0.5, Codec.RAW))
+    drawn = [policy.choose(up(EVERYONE)).decode for _ in range(6)]
+    assert drawn in (["d0", "d1"] * 3, ["d1", "d0"] * 3)
+
+
+def test_a_local_route_has_no_prefill_leg():
+    policy = policy_of(RouteShare("m0", "m0", 1.0, Codec.LOCAL))
+    assert policy.choose(up(EVERYONE)) == Choice(None, "m0", Codec.LOCAL)
+
+
+def test_a_pair_with_an_end_that_is_down_is_not_drawn():
+    policy = policy_of(RouteShare("p0", "d0", 0.9, Codec.INT4), RouteShare("p1", "d1", 0.1, Codec.INT8))
+    for down in ("p0", "d0"):
+        assert {policy.choose(up(EVERYONE - {down})) for _ in range(9)} == {Choice("p1", "d1", Codec.INT8)}
+
+
+def test_without_any_prefill_replica_decode_prefills_itself():
+    policy = policy_of(RouteShare("p0", "d0", 1.0, Codec.INT4))
+    assert policy.choose(up({"d0"})) == Choice(None, "d0", Codec.LOCAL)
+    assert policy.choose(up(EVERYONE), without=frozenset({"p0"})) == Choice(None, "d0", Codec.LOCAL)
+
+
+def test_a_request_that_needs_its_prompt_computed_where_it_decodes_takes_no_prefill_leg():
+    policy = policy_of(RouteShare("p0", "d0", 1.0, Codec.INT4))
+    assert policy.choose(up(EVERYONE), local=True) == Choice(None, "d0", Codec.LOCAL)
+
+
+def test_when_everything_seems_down_everything_is_tried():
+    policy = policy_of(RouteShare("p0", "d0", 0.5, Codec.INT4), RouteShare("p1", "d1", 0.5, Codec.INT4))
+    assert {policy.choose(up(set())).decode for _ in range(4)} == {"d0", "d1"}
+
+
+def test_another_decode_replica_is_one_paired_with_the_same_prefill_if_there_is_one():
+    policy = policy_of(
+        RouteShare("p0", "d0", 0.4, Codec.INT4),
+        RouteShare("p0", "d1", 0.1, Codec.INT4),
+        RouteShare("p1", "m0", 0.5, Codec.INT4),
+    )
+    assert policy.other_decode(up(EVERYONE), "p0", frozenset({"d0"})) == "d1"
+    assert policy.other_decode(up(EVERYONE), "p0", frozenset({"d0", "d1"})) == "m0"
+    assert policy.other_decode(up({"d0"}), "p0", frozenset({"d0"})) is None

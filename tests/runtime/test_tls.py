@@ -1,0 +1,167 @@
+"""The deployment's certificates and what they let through: right authority, right name, both ways, TLS 1.3."""
+
+import asyncio
+import datetime
+import ssl
+import stat
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from planner.errors import SpecError
+from runtime.tls import client_context, peer_names, server_context
+from thunderctl.certificates import ensure_authority, issue
+
+AGENT = "lease-1.agent.thunder"
+ROUTER = "router.thunder"
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Path:
+    """One authority, an agent and a router."""
+    ensure_authority(tmp_path / "ca")
+    issue(tmp_path / "ca", AGENT, tmp_path / "agent")
+    issue(tmp_path / "ca", ROUTER, tmp_path / "router")
+    return tmp_path
+
+
+@asynccontextmanager
+async def listening(folder: Path):
+    """A server that answers with the names of whoever calls; yields its port."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(",".join(sorted(peer_names(writer.transport))).encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_context(folder))
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def call(port: int, context: ssl.SSLContext | None, name: str | None = AGENT) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+    try:
+        return (await reader.read()).decode()
+    finally:
+        writer.close()
+
+
+async def is_turned_away(port: int, context: ssl.SSLContext) -> bool:
+    """In TLS 1.3 a client learns that its certificate was refused only after its own handshake."""
+    try:
+        return await call(port, context) == ""
+    except (ssl.SSLError, ConnectionError):
+        return True
+
+
+async def test_each_side_knows_the_other_by_name(deployment: Path):
+    async with listening(deployment / "agent") as port:
+        assert await call(port, client_context(deployment / "router")) == ROUTER
+
+
+async def test_a_server_of_another_name_is_refused(deployment: Path):
+    async with listening(deployment / "agent") as port:
+        with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+            await call(port, client_context(deployment / "router"), "lease-2.agent.thunder")
+
+
+async def test_a_caller_of_another_authority_is_refused(deployment: Path, tmp_path: Path):
+    ensure_authority(tmp_path / "other")
+    issue(tmp_path / "other", ROUTER, tmp_path / "stranger")
+    (tmp_path / "stranger" / "ca.crt").write_bytes((deployment / "ca" / "ca.crt").read_bytes())
+    async with listening(deployment / "agent") as port:
+        assert await is_turned_away(port, client_context(tmp_path / "stranger"))
+
+
+async def test_a_server_of_another_authority_is_refused(deployment: Path, tmp_path: Path):
+    ensure_authority(tmp_path / "other")
+    issue(tmp_path / "other", AGENT, tmp_path / "stranger")
+    async with listening(tmp_path / "stranger") as port:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await call(port, client_context(deployment / "router"))
+
+
+async def test_a_caller_without_a_certificate_is_refused(deployment: Path):
+    bare = ssl.create_default_context(cafile=deployment / "ca" / "ca.crt")
+    async with listening(deployment / "agent") as port:
+        assert await is_turned_away(port, bare)
+
+
+async def test_a_caller_without_tls_gets_nothing(deployment: Path):
+    async with listening(deployment / "agent") as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+        assert b"HTTP" not in await reader.read()
+        writer.close()
+
+
+async def test_older_protocols_are_refused(deployment: Path):
+    context = client_context(deployment / "router")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with listening(deployment / "agent") as port:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await call(port, context)
+
+
+def test_keys_are_their_owners_alone(deployment: Path):
+    for key in (deployment / "ca" / "ca.key", deployment / "agent" / "tls.key"):
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert not (deployment / "agent" / "ca.key").exists()
+
+
+def test_issuing_again_changes_nothing(deployment: Path):
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in deployment.rglob("*") if path.is_file()}
+
+    before = files()
+    ensure_authority(deployment / "ca")
+    issue(deployment / "ca", AGENT, deployment / "agent")
+    assert files() == before
+
+
+@pytest.mark.parametrize("change", ["name", "authority", "key", "certificate"])
+def test_a_certificate_that_no_longer_fits_is_issued_afresh(deployment: Path, tmp_path: Path, change: str):
+    authority, name = deployment / "ca", AGENT
+    if change == "name":
+        name = "lease-2.agent.thunder"
+    elif change == "authority":
+        authority = tmp_path / "other"
+        ensure_authority(authority)
+    elif change == "key":
+        (deployment / "agent" / "tls.key").write_bytes((deployment / "router" / "tls.key").read_bytes())
+    else:
+        (deployment / "agent" / "tls.crt").write_text("nonsense")
+    issue(authority, name, deployment / "agent")
+    certificate = x509.load_pem_x509_certificate((deployment / "agent" / "tls.crt").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [name]
+    server_context(deployment / "agent")
+
+
+def test_certificates_hold_for_a_year_and_on_hosts_whose_clock_is_behind(deployment: Path):
+    certificate = x509.load_pem_x509_certificate((deployment / "agent" / "tls.crt").read_bytes())
+    now = datetime.datetime.now(datetime.UTC)
+    assert certificate.not_valid_before_utc < now - datetime.timedelta(minutes=50)
+    assert certificate.not_valid_after_utc > now + datetime.timedelta(days=364)
+
+
+def test_a_lease_id_longer_than_a_common_name_will_do(deployment: Path):
+    name = f"{'x' * 60}.agent.thunder"
+    issue(deployment / "ca", name, deployment / "long")
+    server_context(deployment / "long")
+
+
+def test_missing_credentials_are_named(deployment: Path):
+    (deployment / "agent" / "tls.key").unlink()
+    with pytest.raises(SpecError, match=r"tls\.key is missing"):
+        client_context(deployment / "agent")
+
+
+def test_broken_credentials_are_named(deployment: Path):
+    (deployment / "agent" / "tls.crt").write_text("nonsense")
+    with pytest.raises(SpecError, match="can't be loaded"):
+        client_context(deployment / "agent")
