@@ -8,7 +8,10 @@ class GpuType:
     """One kind of accelerator.
 
     `fp16_tflops` is the dense tensor-core rate with FP32 accumulation: the one basis on which all cards are compared.
-    `nvlink_gb_per_s` is one direction, 0 where cards have no NVLink; `pcie_gb_per_s` likewise.
+    `nvlink_gb_per_s` is one direction, 0 where cards have no NVLink; `pcie_gb_per_s` likewise. `nvlink_cards` is how
+    many cards one NVLink domain joins: 2 where it is a bridge.
+    `prefill_efficiency` is the share of that rate, `decode_efficiency` the share of the memory bandwidth, that a layer
+    reaches; `step_overhead_s` is what the host adds to every pass of the engine, whatever the batch.
     `calibrated` says whether the cost model's efficiencies were fitted to measurements of this card.
     """
 
@@ -20,6 +23,10 @@ class GpuType:
     nvlink_gb_per_s: float = 0.0
     bf16: bool = True
     calibrated: bool = False
+    prefill_efficiency: float = 0.7
+    decode_efficiency: float = 0.7
+    step_overhead_s: float = 0.003
+    nvlink_cards: int = 0
 
     def __post_init__(self) -> None:
         for field in ("memory_gib", "memory_gb_per_s", "fp16_tflops", "pcie_gb_per_s"):

@@ -34,7 +34,7 @@ class Codec(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One rented machine of a plan."""
+    """One rented machine of a plan, with the network figures of its offer, so that a plan can be rebalanced alone."""
 
     id: str
     offer_id: str
@@ -49,6 +49,11 @@ class Instance:
     network: str = ""
     disk_gb: float = 0.0
     leasable: bool = True
+    nvlink: bool = False
+    inet_up_gbit_per_s: float = 1.0
+    inet_down_gbit_per_s: float = 1.0
+    egress_usd_per_gb: float = 0.0
+    ingress_usd_per_gb: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

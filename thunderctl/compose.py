@@ -54,7 +54,7 @@ def plan_inputs(spec: "Spec", *, offers: Path | None = None, links: Path | None 
         slo=Slo(spec.slo.ttft_s, spec.slo.tpot_s, spec.slo.attainment),
         max_model_len=min(spec.engine.max_model_len, llm.max_positions),
         codec=forced_codec(spec),
-        links=links_from_csv(_read(links), str(links)) if links else None,
+        links=links_from_csv(read_text(links), str(links)) if links else None,
     )
 
 
@@ -113,7 +113,7 @@ def read_workload(spec: "Spec") -> "Workload":
 
     section = spec.workload
     if section.trace:
-        workload = trace_from_csv(_read(Path(section.trace)), section.trace).workload()
+        workload = trace_from_csv(read_text(Path(section.trace)), section.trace).workload()
     else:
         workload = workload_named(section.preset)
     return workload.at(section.rate_rps) if section.rate_rps else workload
@@ -125,7 +125,7 @@ def read_market(spec: "Spec", offers: Path | None = None) -> "Market":
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if offers is not None:
-        return Market(offers_from_csv(_read(offers), str(offers)), now, "file")
+        return Market(offers_from_csv(read_text(offers), str(offers)), now, "file")
     markets = spec.markets
     parts = []
     if "local" in markets.providers:
@@ -192,7 +192,7 @@ def read_plan(path: Path) -> "Plan":
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(_read(path))
+        document = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise SpecError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from error
     if not isinstance(document, dict):
@@ -200,7 +200,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file's text. Raises SpecError naming the file."""
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -17,7 +17,7 @@ from thunderctl.compose import engine_python, model_folder
 from thunderctl.deploy import Deployer, Narrate, pace_of
 from thunderctl.engines import engine_spec
 from thunderctl.home import owner_id
-from thunderctl.observe import fleet_state, observe
+from thunderctl.observe import fleet_state, observe_once
 from thunderctl.payload import build_payload
 from thunderctl.routing import push_plan
 from thunderctl.spec import Spec
@@ -43,8 +43,7 @@ def plan_in_force(world: World) -> Plan | None:
 async def steps_to(world: World, plan: Plan, spec: Spec) -> tuple[Step, ...]:
     """What is left to do until `plan` runs. Looks first at what became of leases in doubt."""
     await settle(world, spec)
-    async with Agents(client_context(world.operator_tls)) as agents:
-        seen = await observe(world, agents)
+    seen = await observe_once(world)
     return reconcile(plan, fleet_state(seen, plan, engine_specs(plan, spec), plan_in_force(world)))
 
 

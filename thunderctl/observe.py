@@ -12,6 +12,7 @@ from planner.reconcile import FleetState, RunningInstance, RunningReplica
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow
 from runtime.messages import AgentHealth, EngineHealth, EngineSpec, Routes
+from runtime.tls import client_context
 from thunderctl.agents import AgentClient, Agents
 from thunderctl.engines import running_stages
 from thunderctl.world import World
@@ -47,6 +48,14 @@ class Observation:
     def engine(self, replica: str) -> EngineHealth | None:
         found = (engine for view in self.instances for engine in view.engines if engine.replica == replica)
         return next(found, None)
+
+
+async def observe_once(world: World) -> Observation:
+    """`observe` in a session of its own. Where nothing is leased no credentials are needed, so none are made."""
+    if not any(row.state.may_cost for row in world.store.leases(world.name)):
+        return Observation((), None, world.router.endpoint)
+    async with Agents(client_context(world.operator_tls)) as agents:
+        return await observe(world, agents)
 
 
 async def observe(world: World, agents: Agents) -> Observation:

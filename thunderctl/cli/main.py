@@ -19,6 +19,7 @@ from thunderctl.cli import (
     rebalance,
     records,
     run,
+    simulate,
     status,
     up,
 )
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("offers")(offers.offers)
 app.command("plan")(plan.plan)
+app.command("simulate")(simulate.simulate)
 app.command("up")(up.up)
 app.command("status")(status.status)
 app.command("rebalance")(rebalance.rebalance)

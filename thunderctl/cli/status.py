@@ -41,16 +41,13 @@ async def read_status(world: "World") -> dict[str, Any]:
     """Observe the deployment and put it in the status document's form."""
     from planner.document import plan_from_json
     from provisioners.leases import ledger
-    from runtime.tls import client_context
-    from thunderctl.agents import Agents
-    from thunderctl.observe import observe
+    from thunderctl.observe import observe_once
     from thunderctl.status import status_document
 
     deployment = world.store.deployment(world.name)
     plan = None
     if deployment.plan_id:
         plan = plan_from_json(world.store.plan(deployment.plan_id, world.name).document)
-    async with Agents(client_context(world.operator_tls)) as agents:
-        seen = await observe(world, agents)
+    seen = await observe_once(world)
     spent = ledger.spent_usd(world.store.leases(world.name), time.time())
     return status_document(deployment, plan, seen, spent)

@@ -1,0 +1,133 @@
+"""One way to spend the budget, paired and simulated: what the recipes compare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from planner.deployment import Instance, Replica, Stage
+from planner.evaluate import Measures, Part, highest_rate, measured_at
+from planner.links import Links
+from planner.members import Member
+from planner.pairing import Hop, Pairing, pair
+from planner.parallel import Capacities, Task
+from planner.perfmodel import kv_transfer_s
+from planner.simulate import Lane, Server
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Instances, the members on them, and how these are paired."""
+
+    instances: tuple[Instance, ...]
+    members: tuple[Member, ...]
+    pairing: Pairing
+
+    @property
+    def usd_per_hour(self) -> float:
+        """The instances' prices."""
+        return sum(instance.usd_per_hour for instance in self.instances)
+
+    @property
+    def is_split(self) -> bool:
+        return any(hop for hop in self.pairing.hops)
+
+    def most_rps(self, budget_usd_per_hour: float) -> float:
+        """The rate whose transfer the wires carry and the rest of the budget pays for."""
+        each = self.pairing.transfer_usd_per_hour_per_rps
+        paid = (budget_usd_per_hour - self.usd_per_hour) / each if each > 0 else float("inf")
+        return min(self.pairing.wire_rps, paid)
+
+
+def candidate(
+    capacities: Capacities,
+    instances: Sequence[Instance],
+    members: Sequence[Member],
+    *,
+    budget_usd_per_hour: float,
+    links: Links,
+    keep_all: bool = False,
+) -> Candidate | None:
+    """Pair the members; unless all is to be kept, give back what carries no traffic, and number the rest anew."""
+    spare = budget_usd_per_hour - sum(instance.usd_per_hour for instance in instances)
+    pairing = pair(capacities, members, transfer_usd_per_hour=spare, links=links)
+    if pairing is None:
+        return None
+    used = [member for member in members if member.replica.id in pairing.in_use]
+    busy = {member.instance.id for member in used}
+    if keep_all or (len(used) == len(members) and len(busy) == len(instances)):
+        return Candidate(tuple(instances), tuple(members), pairing)
+    fewer = _renumbered(used)
+    remaining = tuple({member.instance.id: member.instance for member in fewer}.values())
+    return candidate(capacities, remaining, fewer, budget_usd_per_hour=budget_usd_per_hour, links=links)
+
+
+def _renumbered(members: Sequence[Member]) -> list[Member]:
+    """The same replicas as i0, i1, … and r0, r1, …, each instance's GPUs counted from 0."""
+    names = {name: f"i{n}" for n, name in enumerate(dict.fromkeys(member.instance.id for member in members))}
+    taken = dict.fromkeys(names, 0)
+    fresh = []
+    for number, member in enumerate(members):
+        old = member.instance.id
+        replica = _moved(member.replica, f"r{number}", names[old], taken[old])
+        taken[old] += member.layout.gpus
+        fresh.append(replace(member, replica=replica, instance=replace(member.instance, id=names[old])))
+    return fresh
+
+
+def _moved(replica: Replica, name: str, instance: str, first_gpu: int) -> Replica:
+    starts = range(first_gpu, first_gpu + replica.tp * replica.pp, replica.tp)
+    stages = tuple(
+        Stage(instance, tuple(range(start, start + replica.tp)), stage.layers)
+        for start, stage in zip(starts, replica.stages, strict=True)
+    )
+    return replace(replica, id=name, stages=stages)
+
+
+def simulated_goodput(task: Task, chosen: Candidate, budget_usd_per_hour: float, *, seed: int) -> float:
+    """The highest rate at which simulated attainment reaches its target, that wires carry and the budget pays for."""
+    fleet = parts(task, chosen)
+
+    def attains(rate_rps: float) -> bool:
+        found = measured_at(rate_rps, task.demand, task.slo, fleet, seed=seed)
+        return found.slo_attainment >= task.slo.attainment
+
+    return highest_rate(attains, chosen.pairing.served_rps, chosen.most_rps(budget_usd_per_hour))
+
+
+def simulated(task: Task, chosen: Candidate, rate_rps: float, *, seed: int) -> Measures:
+    return measured_at(rate_rps, task.demand, task.slo, parts(task, chosen), seed=seed)
+
+
+def parts(task: Task, chosen: Candidate) -> list[Part]:
+    """The fleet as the simulator takes it: replicas that routes connect are one part, and equal parts are one."""
+    pairing = chosen.pairing
+    layouts = {member.replica.id: member.layout for member in chosen.members}
+    alike: dict[tuple[tuple[Server, ...], tuple[Lane, ...]], list[float]] = {}
+    for names in _connected(pairing):
+        places = {name: i for i, name in enumerate(names)}
+        servers = tuple(Server(layouts[name].pace, layouts[name].kv_tokens) for name in names)
+        own = [(route, hop) for route, hop in zip(pairing.routes, pairing.hops, strict=True) if route.decode in places]
+        share = sum(route.share for route, _ in own)
+        lanes = tuple(
+            _lane(task, places[route.prefill], places[route.decode], round(route.share / share, 6), hop)
+            for route, hop in own
+        )
+        alike.setdefault((servers, lanes), []).append(share)
+    return [Part(*kind, sum(shares) / len(shares), len(shares)) for kind, shares in alike.items()]
+
+
+def _connected(pairing: Pairing) -> list[list[str]]:
+    """Replica ids in groups that routes connect, in order of their first route."""
+    group: dict[str, list[str]] = {}
+    for route in pairing.routes:
+        one, other = (group.setdefault(name, [name]) for name in (route.prefill, route.decode))
+        if one is not other:
+            one += other
+            group.update(dict.fromkeys(other, one))
+    return list({id(names): names for names in group.values()}.values())
+
+
+def _lane(task: Task, prefill: int, decode: int, share: float, hop: Hop | None) -> Lane:
+    if hop is None:
+        return Lane(prefill, decode, share)
+    fixed = float(kv_transfer_s(hop.link, 0.0, task.llm, hop.codec))
+    return Lane(prefill, decode, share, fixed, float(kv_transfer_s(hop.link, 1.0, task.llm, hop.codec)) - fixed)

@@ -1,0 +1,70 @@
+"""The workload as the cost model reads it: clipped lengths as arrays, and the moments that size a decode batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.llm import LlmSpec
+from planner.traces import stratified
+from planner.workload import Workload
+
+SAMPLE = 200
+"""Pairs that the analytic capacities average over; simulation takes all of them."""
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Prompt and output tokens of equally likely requests.
+
+    A decoding request is met in proportion to its output, so the moments of what a batch holds are weighted by it:
+    `context` is the mean tokens it attends to, `held` and `held_square` the moments of prompt + output, which its KV
+    takes up when it ends.
+    """
+
+    prompt: Floats
+    output: Floats
+
+    @property
+    def output_mean(self) -> float:
+        return float(self.output.mean())
+
+    @property
+    def prompt_mean(self) -> float:
+        return float(self.prompt.mean())
+
+    @property
+    def context(self) -> float:
+        return float(np.average(self.prompt + self.output / 2, weights=self.output))
+
+    @property
+    def held(self) -> float:
+        return float(np.average(self.prompt + self.output, weights=self.output))
+
+    @property
+    def held_square(self) -> float:
+        return float(np.average((self.prompt + self.output) ** 2, weights=self.output))
+
+    def thinned(self, size: int = SAMPLE) -> "Demand":
+        pairs = stratified([(int(p), int(o)) for p, o in zip(self.prompt, self.output, strict=True)], size)
+        prompt, output = np.array(pairs, dtype=np.float64).T
+        return Demand(prompt, output)
+
+
+def demand_of(workload: Workload, max_model_len: int) -> Demand:
+    """The lengths a replica admits: prompt and output together are clipped to `max_model_len`, the output to half."""
+    prompt, output = np.array(workload.lengths, dtype=np.float64).T
+    output = np.minimum(output, max_model_len // 2)
+    return Demand(np.minimum(prompt, max_model_len - output), output)
+
+
+def clipped_share(workload: Workload, max_model_len: int) -> float:
+    """The part of the requests that is longer than `max_model_len`."""
+    return sum(prompt + output > max_model_len for prompt, output in workload.lengths) / len(workload.lengths)
+
+
+def longest_request(llm: LlmSpec, max_model_len: int) -> int:
+    """Tokens of the longest admitted request: what was asked for, but not more than the model's positions."""
+    return min(max_model_len, llm.max_positions)

@@ -1,0 +1,165 @@
+"""The plan as a document: `thunder.plan/v1`, to JSON values and back."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from planner.catalog import Offer
+from planner.deployment import (
+    Alternative,
+    Bound,
+    Codec,
+    DemandSummary,
+    Instance,
+    Phase,
+    Plan,
+    Predicted,
+    Replica,
+    Route,
+    SearchReport,
+    Stage,
+)
+from planner.errors import SpecError
+from planner.llm import LlmSpec
+from planner.workload import Slo
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+PLAN_SCHEMA = "thunder.plan/v1"
+OFFER_KEYS = (
+    *("offer_id", "provider", "machine", "region", "network", "gpu_count", "usd_per_hour", "interruptible"),
+    *("reliability", "disk_gb", "inet_down_gbit_per_s", "inet_up_gbit_per_s", "egress_usd_per_gb"),
+    *("ingress_usd_per_gb", "nvlink", "available", "leasable"),
+)
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """Values that `json.dumps` takes, keys in the schema's order."""
+    whole = asdict(plan)
+    llm = whole.pop("llm")
+    whole["model"] = llm | {
+        "weight_bytes": plan.llm.weight_bytes,
+        "kv_bytes_per_token": plan.llm.kv_bytes_per_token,
+    }
+    whole["replicas"] = [_replica_to_json(replica) for replica in plan.replicas]
+    order = ["plan_id", "created_at", "market_as_of", "market_source", "goal", "budget_usd_per_hour"]
+    order += ["cost_usd_per_hour", "transfer_usd_per_hour", "startup_s", "startup_usd", "model", "max_model_len"]
+    order += ["dtype", "workload", "slo", "instances", "replicas", "routes", "predicted", "bound", "search"]
+    order += ["alternatives", "notes"]
+    return {"schema": PLAN_SCHEMA} | {key: _plain(whole[key]) for key in order}
+
+
+def plan_from_json(document: Mapping[str, Any]) -> Plan:
+    """The plan of a document; SpecError names the schema, key or value that is wrong. Unknown keys are left out."""
+    found = document.get("schema")
+    if found != PLAN_SCHEMA:
+        raise SpecError(f"The document's schema is {found!r}; expected {PLAN_SCHEMA!r}.", hint="Is this a plan?")
+    values = {key: value for key, value in document.items() if key in _names(Plan)}
+    values |= {
+        "llm": _record(LlmSpec, document, "model"),
+        "workload": _record(DemandSummary, document, "workload"),
+        "slo": _record(Slo, document, "slo"),
+        "instances": _records(Instance, document, "instances"),
+        "replicas": tuple(_replica(entry, f"replicas[{i}]") for i, entry in _entries(document, "replicas")),
+        "routes": tuple(_route(entry, f"routes[{i}]") for i, entry in _entries(document, "routes")),
+        "predicted": _record(Predicted, document, "predicted"),
+        "bound": _record(Bound, document, "bound"),
+        "search": _record(SearchReport, document, "search"),
+        "alternatives": _records(Alternative, document, "alternatives"),
+        "notes": tuple(document.get("notes", ())),
+    }
+    return _built(Plan, values, "plan")
+
+
+def offer_to_json(offer: Offer) -> dict[str, Any]:
+    """One entry of `thunder.offers/v1`."""
+    known = {key: getattr(offer, key) for key in OFFER_KEYS}
+    return known | {
+        "gpu": offer.gpu.name,
+        "gpu_memory_gib": offer.memory_gib,
+        "estimated": list(offer.estimated),
+    }
+
+
+def _replica_to_json(replica: Replica) -> dict[str, Any]:
+    head = {"id": replica.id, "phase": replica.phase, "tp": replica.tp, "pp": replica.pp}
+    return head | {key: value for key, value in asdict(replica).items() if key not in head}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples become lists and string enums strings, all the way down."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _replica(entry: Mapping[str, Any], where: str) -> Replica:
+    stages = tuple(
+        _built(Stage, {**stage, "gpus": tuple(stage.get("gpus", ()))}, f"{where}.stages[{i}]")
+        for i, stage in _entries(entry, "stages", where)
+    )
+    return _built(Replica, {**entry, "stages": stages, "phase": _word(Phase, entry, "phase", where)}, where)
+
+
+def _route(entry: Mapping[str, Any], where: str) -> Route:
+    return _built(Route, {**entry, "codec": _word(Codec, entry, "codec", where)}, where)
+
+
+def _word(words: type[E], entry: Mapping[str, Any], key: str, where: str) -> E:
+    try:
+        return words(entry[key])
+    except KeyError:
+        raise _missing(f"{where}.{key}") from None
+    except ValueError:
+        known = ", ".join(words)
+        raise SpecError(f"The plan has {where}.{key} {entry[key]!r}; expected one of {known}.") from None
+
+
+def _record(cls: type[T], document: Mapping[str, Any], key: str) -> T:
+    if key not in document:
+        raise _missing(key)
+    return _built(cls, document[key], key)
+
+
+def _records(cls: type[T], document: Mapping[str, Any], key: str) -> tuple[T, ...]:
+    return tuple(_built(cls, entry, f"{key}[{i}]") for i, entry in _entries(document, key))
+
+
+def _entries(document: Mapping[str, Any], key: str, where: str = "") -> list[tuple[int, Mapping[str, Any]]]:
+    name = f"{where}.{key}" if where else key
+    if key not in document:
+        raise _missing(name)
+    entries = document[key]
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise SpecError(f"The plan's {name} is not a list of objects.", hint="Make a new plan with `thunderctl plan`.")
+    return list(enumerate(entries))
+
+
+def _built(cls: type[T], values: Any, where: str) -> T:
+    """An instance of a dataclass from the values it knows."""
+    if not isinstance(values, Mapping):
+        raise SpecError(f"The plan's {where} is {type(values).__name__}; expected an object.")
+    absent = next((key for key in _required(cls) if key not in values), None)
+    if absent is not None:
+        raise _missing(absent if cls is Plan else f"{where}.{absent}")
+    known = _names(cls)
+    try:
+        return cls(**{key: value for key, value in values.items() if key in known})
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"The plan's {where} is wrong: {error}") from error
+
+
+def _names(cls: Any) -> list[str]:
+    return [field.name for field in fields(cls)]
+
+
+def _required(cls: Any) -> list[str]:
+    return [field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING]
+
+
+def _missing(key: str) -> SpecError:
+    return SpecError(f"The plan has no {key}; expected it.", hint="Make a new plan with `thunderctl plan`.")

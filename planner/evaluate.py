@@ -1,0 +1,148 @@
+"""Time stamps → TTFT, TPOT, attainment, goodput: the only scorer, and the search for the highest rate within an SLO.
+
+TTFT is from arrival to the first token, TPOT the mean time of the tokens after it (0 where there are none), E2E from
+arrival to the last.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.demand import Demand, Floats
+from planner.simulate import Lane, Requests, Server, Timings, simulate
+from planner.workload import Slo
+
+SETTLING = 0.2
+"""First part of a run that is not scored: replicas start empty."""
+RUN_S, FEWEST, MOST = 60.0, 500, 8000
+"""A run lasts this long at the rate tried, or for so many requests at least and at most."""
+STEP, HALVINGS = 1.15, 3
+"""How far the rate is raised or lowered until attainment crosses its target, and how often that step is halved."""
+HOPELESS = 0.05
+"""Below this part of the expected rate the search gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Replicas that exchange requests with each other and no others: one of `copies` alike, each with this `share`."""
+
+    servers: tuple[Server, ...]
+    lanes: tuple[Lane, ...]
+    share: float = 1.0
+    copies: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """One entry a request: seconds to the first token, per later token, to the last; and its output tokens."""
+
+    ttft_s: Floats
+    tpot_s: Floats
+    e2e_s: Floats
+    output: Floats
+
+    @property
+    def done(self) -> npt.NDArray[np.bool_]:
+        return np.isfinite(self.e2e_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What clients would see. Percentiles in seconds."""
+
+    requests: int
+    completed: int
+    duration_s: float
+    slo_attainment: float
+    goodput_rps: float
+    throughput_tokens_per_s: float
+    ttft_p50_s: float
+    ttft_p90_s: float
+    ttft_p99_s: float
+    tpot_p50_s: float
+    tpot_p90_s: float
+    tpot_p99_s: float
+    e2e_p50_s: float
+    e2e_p99_s: float
+
+
+def outcomes(requests: Requests, timings: Timings, *, since_s: float = 0.0) -> Outcomes:
+    """Of the requests that arrive from `since_s` on."""
+    scored = requests.arrival_s >= since_s
+    arrival, output = requests.arrival_s[scored], requests.output[scored]
+    first, last = timings.first_s[scored], timings.last_s[scored]
+    with np.errstate(invalid="ignore"):
+        tpot = np.where(output > 1, (last - first) / np.maximum(output - 1, 1), 0.0)
+    return Outcomes(first - arrival, tpot, last - arrival, output)
+
+
+def measure(found: Outcomes, slo: Slo, duration_s: float) -> Measures:
+    """Score a run of `duration_s`. `goodput_rps` is the requests that met the SLO, a second, at the rate of the run."""
+    done = found.done
+    met = done & (found.ttft_s <= slo.ttft_s) & (found.tpot_s <= slo.tpot_s)
+    return Measures(
+        requests=len(done),
+        completed=int(done.sum()),
+        duration_s=duration_s,
+        slo_attainment=float(met.mean()) if len(met) else 0.0,
+        goodput_rps=float(met.sum()) / duration_s,
+        throughput_tokens_per_s=float(found.output[done].sum()) / duration_s,
+        **_percentiles("ttft", found.ttft_s[done], (50, 90, 99)),
+        **_percentiles("tpot", found.tpot_s[done], (50, 90, 99)),
+        **_percentiles("e2e", found.e2e_s[done], (50, 99)),
+    )
+
+
+def measured_at(rate_rps: float, demand: Demand, slo: Slo, parts: Sequence[Part], *, seed: int) -> Measures:
+    """One simulated run of a fleet at a rate; of parts that are alike one is simulated."""
+    distinct_rps = rate_rps * sum(part.share for part in parts)
+    seconds = float(np.clip(RUN_S, FEWEST / distinct_rps, MOST / distinct_rps))
+    found = []
+    for number, part in enumerate(parts):
+        requests = poisson_requests(demand, rate_rps * part.share, seconds, seed=seed + number)
+        timings = simulate(requests, part.servers, part.lanes, seed=seed + number)
+        found.append(_repeated(outcomes(requests, timings, since_s=seconds * SETTLING), part.copies))
+    return measure(_joined(found), slo, seconds * (1 - SETTLING))
+
+
+def poisson_requests(demand: Demand, rate_rps: float, seconds: float, *, seed: int) -> Requests:
+    """Poisson arrivals; lengths are whole rounds of the demand in random order, so short runs stay representative."""
+    random = np.random.default_rng(seed)
+    count = max(1, round(rate_rps * seconds))
+    rounds = -(-count // len(demand.prompt))
+    order = np.concatenate([random.permutation(len(demand.prompt)) for _ in range(rounds)])[:count]
+    arrival = np.cumsum(random.exponential(1.0, count)) / rate_rps
+    return Requests(arrival, demand.prompt[order], demand.output[order])
+
+
+def highest_rate(attains: Callable[[float], bool], start_rps: float, most_rps: float) -> float:
+    """The highest rate up to `most_rps` that attains its target: bracketed from `start_rps` on, then halved."""
+    low = high = min(start_rps, most_rps)
+    if attains(low):
+        while low < most_rps and attains(high := min(low * STEP, most_rps)):
+            low = high
+    else:
+        while not attains(low := high / STEP):
+            high = low
+            if low < start_rps * HOPELESS:
+                return 0.0
+    for _ in range(HALVINGS if low < high else 0):
+        middle = (low + high) / 2
+        low, high = (middle, high) if attains(middle) else (low, middle)
+    return low
+
+
+def _repeated(found: Outcomes, copies: int) -> Outcomes:
+    return Outcomes(*(np.tile(values, copies) for values in (found.ttft_s, found.tpot_s, found.e2e_s, found.output)))
+
+
+def _joined(found: Sequence[Outcomes]) -> Outcomes:
+    columns = zip(*((one.ttft_s, one.tpot_s, one.e2e_s, one.output) for one in found), strict=True)
+    return Outcomes(*(np.concatenate(column) for column in columns))
+
+
+def _percentiles(name: str, values: Floats, which: Sequence[int]) -> dict[str, float]:
+    found = np.percentile(values, which) if len(values) else np.zeros(len(which))
+    return {f"{name}_p{p}_s": float(value) for p, value in zip(which, found, strict=True)}

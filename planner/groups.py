@@ -1,0 +1,58 @@
+"""The groups worth forming on each offer: how many GPUs, in which layout, for which phase."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from planner.catalog import Offer
+from planner.parallel import Capacities, GpuKind, Layout
+
+SIZES = (1, 2, 3, 4, 6, 8)
+"""GPUs of a group; larger ones gain little inside one instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """GPUs of one offer (its place in the list) in one layout, and what they serve in one phase."""
+
+    offer: int
+    layout: Layout
+    rps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The groups worth forming for each phase, over all offers."""
+
+    prefill: tuple[Group, ...]
+    decode: tuple[Group, ...]
+    mixed: tuple[Group, ...]
+
+
+def options(capacities: Capacities, offers: Sequence[Offer]) -> Options:
+    """For every offer, phase and size the best layout."""
+    return Options(
+        prefill=_best(capacities, offers, capacities.prefill_rps),
+        decode=_best(capacities, offers, capacities.decode_rps),
+        mixed=_best(capacities, offers, capacities.mixed_rps),
+    )
+
+
+def _best(capacities: Capacities, offers: Sequence[Offer], rps: Callable[[Layout], float]) -> tuple[Group, ...]:
+    """Leaves out groups that several of one smaller kind do as well."""
+    found: list[Group] = []
+    for i, offer in enumerate(offers):
+        kind = GpuKind(offer.gpu, offer.memory_gib, offer.nvlink)
+        kept: list[Group] = []
+        for size in SIZES:
+            if size > offer.gpu_count:
+                break
+            groups = [Group(i, layout, rps(layout)) for layout in capacities.layouts(kind, size)]
+            best = max(groups, key=lambda group: group.rps, default=None)
+            if best and best.rps > 0 and not _made_of_smaller(best, kept):
+                kept.append(best)
+        found += kept
+    return tuple(found)
+
+
+def _made_of_smaller(group: Group, kept: Sequence[Group]) -> bool:
+    return any(group.layout.gpus // small.layout.gpus * small.rps >= group.rps for small in kept)

@@ -1,0 +1,80 @@
+"""What lies between two instances: stated links, else an estimate from their network figures and providers' prices."""
+
+import csv
+from collections.abc import Mapping
+from io import StringIO
+from typing import TypeAlias
+
+from planner.catalog import Link
+from planner.deployment import Instance
+from planner.errors import SpecError
+
+Links: TypeAlias = Mapping[tuple[str, str], Link]
+"""(from, to) → link, by instance or offer id."""
+
+INSIDE = Link(bandwidth_gbit_per_s=64.0, latency_ms=0.5)
+"""Between two replicas of one instance: through host memory, a quarter of PCIe 4.0 x16. No link is taken as faster."""
+USABLE = 0.8
+"""Part of a bandwidth that plans fill: beyond it transfers queue behind each other."""
+AWS_BETWEEN_ZONES_USD_PER_GB = 0.02
+AWS_BETWEEN_REGIONS_USD_PER_GB = 0.02
+SAME_NETWORK_MS, SAME_REGION_MS, SAME_PROVIDER_MS, INTERNET_MS = 0.5, 2.0, 60.0, 80.0
+COLUMNS = ("from", "to", "bandwidth_gbit_per_s", "latency_ms")
+
+
+def link_between(a: Instance, b: Instance, stated: Links) -> Link:
+    """From `a` to `b`. A stated link has no price of its own: the bytes cost what the instances' providers take."""
+    if a.id == b.id:
+        return INSIDE
+    known = stated.get((a.id, b.id)) or stated.get((a.offer_id, b.offer_id))
+    usd_per_gb = transfer_usd_per_gb(a, b)
+    if known:
+        return Link(known.bandwidth_gbit_per_s, known.latency_ms, usd_per_gb)
+    bandwidth = min(a.inet_up_gbit_per_s, b.inet_down_gbit_per_s, INSIDE.bandwidth_gbit_per_s)
+    return Link(bandwidth, _latency_ms(a, b), usd_per_gb, estimated=True)
+
+
+def transfer_usd_per_gb(a: Instance, b: Instance) -> float:
+    """List prices: free on one instance or private network; AWS among itself; else egress of one + ingress of other."""
+    if a.id == b.id or _same_network(a, b):
+        return 0.0
+    if a.provider == b.provider == "aws":
+        return AWS_BETWEEN_ZONES_USD_PER_GB if a.region == b.region else AWS_BETWEEN_REGIONS_USD_PER_GB
+    return a.egress_usd_per_gb + b.ingress_usd_per_gb
+
+
+def links_from_csv(text: str, name: str) -> dict[tuple[str, str], Link]:
+    """Measured links of a file: `from,to,bandwidth_gbit_per_s,latency_ms`; SpecError names the line of a bad row."""
+    reader = csv.DictReader(StringIO(text))
+    reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
+    absent = [column for column in COLUMNS if column not in reader.fieldnames]
+    if absent:
+        raise SpecError(f"Links {name} have no column {', '.join(absent)}; expected {','.join(COLUMNS)}.")
+    links = {}
+    for row in reader:
+        bandwidth, latency = (_positive(row[column], column, name, reader.line_num) for column in COLUMNS[2:])
+        links[row["from"].strip(), row["to"].strip()] = Link(bandwidth, latency)
+    return links
+
+
+def _positive(text: str | None, column: str, name: str, line: int) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf") or (value == 0 and column != "latency_ms"):
+        raise SpecError(f"Links {name}, line {line}: {column} is {text!r}; expected a number above 0.")
+    return value
+
+
+def _same_network(a: Instance, b: Instance) -> bool:
+    return a.network != "" and a.network == b.network
+
+
+def _latency_ms(a: Instance, b: Instance) -> float:
+    """One way, roughly; measured links replace it once agents run."""
+    if _same_network(a, b):
+        return SAME_NETWORK_MS
+    if a.provider != b.provider:
+        return INTERNET_MS
+    return SAME_REGION_MS if a.region and a.region == b.region else SAME_PROVIDER_MS

@@ -1,0 +1,65 @@
+"""Does a replica fit its GPUs, and how many tokens of KV are left over.
+
+A stage holds its share of the layers, the embedding (first stage) or the output head (last), the activations of one
+batch of prompts, and what the engine itself takes. What remains of the memory that the engine may use is KV.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from planner.llm import BYTES_PER_VALUE, LlmSpec
+
+GIB = 2**30
+UTILISATION = 0.9
+"""Share of a GPU's usable memory that the engine is given (vLLM's own default)."""
+ENGINE_OVERHEAD_BYTES = 1.0 * GIB
+"""CUDA context, graphs and communicators of one GPU."""
+BATCHED_TOKENS = 8192
+"""Prompt tokens that one prefill pass holds at most; sizes the activations."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageMemory:
+    """One pipeline stage as memory sees it: its layers, and the usable memory of each of its GPUs."""
+
+    layers: int
+    memory_gib: float
+
+
+def kv_capacity_tokens(llm: LlmSpec, tp: int, stages: Sequence[StageMemory]) -> int:
+    """Tokens whose KV the tightest stage can hold; 0 where the weights alone do not fit."""
+    last = len(stages) - 1
+    room = (
+        _free_bytes(llm, tp, stage, first=i == 0, last=i == last) / _kv_bytes_per_token(llm, tp, stage.layers)
+        for i, stage in enumerate(stages)
+    )
+    return max(0, int(min(room)))
+
+
+def even_layers(layers: int, stages: int) -> tuple[int, ...]:
+    """As equal as whole layers allow; the first stages take the odd ones, as the last also holds the output head."""
+    each, odd = divmod(layers, stages)
+    return tuple(each + (1 if i < odd else 0) for i in range(stages))
+
+
+def stage_weight_bytes(llm: LlmSpec, tp: int, layers: int, *, first: bool, last: bool) -> float:
+    """Weights on each GPU of a stage. A tied embedding is held by both ends of a pipeline."""
+    embedding = llm.vocabulary * llm.hidden * max(BYTES_PER_VALUE[llm.dtype], 2.0)
+    tables = 1 if first and last and llm.tied_embeddings else int(first) + int(last)
+    return (layers * llm.layer_weight_bytes + tables * embedding) / tp
+
+
+def _free_bytes(llm: LlmSpec, tp: int, stage: StageMemory, *, first: bool, last: bool) -> float:
+    weights = stage_weight_bytes(llm, tp, stage.layers, first=first, last=last)
+    return stage.memory_gib * GIB * UTILISATION - ENGINE_OVERHEAD_BYTES - _activation_bytes(llm, tp) - weights
+
+
+def _activation_bytes(llm: LlmSpec, tp: int) -> float:
+    """Residual stream, its norm and two projections, and the gated pair of the feed-forward, of one batch."""
+    return BATCHED_TOKENS * (4 * llm.hidden + 2 * llm.intermediate / tp) * 2.0
+
+
+def _kv_bytes_per_token(llm: LlmSpec, tp: int, layers: int) -> float:
+    """Of one token on one GPU of a stage: KV heads are split over TP, and copied once there are fewer than GPUs."""
+    return llm.kv_bytes_per_token_layer * layers * ceil(llm.kv_heads / tp) / llm.kv_heads

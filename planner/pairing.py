@@ -1,0 +1,226 @@
+"""Replicas on instances → who hands what to whom: the hops between them, and orchestration over them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planner.catalog import Link
+from planner.deployment import Codec, Phase, Replica, Route
+from planner.links import INSIDE, USABLE, Links, link_between
+from planner.members import Member
+from planner.orchestration import Floats, Flow, Transport, balanced_flow, most_flow
+from planner.parallel import Capacities, Task, best_codec
+from planner.perfmodel import kv_transfer_s, kv_wire_bytes
+
+LEAST_SHARE = 1e-4
+"""Routes with less than this of the traffic are left out."""
+FULL = 0.99
+"""Part of what wires carry at which they count as full."""
+BALANCED = 0.999
+"""Part of the most flow that is balanced, so that rounding cannot make it infeasible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """How KV gets from one instance to another."""
+
+    link: Link
+    codec: Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Replicas with their capacities, and routes; what they serve, what the wires carry, and what moving costs."""
+
+    replicas: tuple[Replica, ...]
+    routes: tuple[Route, ...]
+    hops: tuple[Hop | None, ...]
+    served_rps: float
+    wire_rps: float
+    transfer_usd_per_hour_per_rps: float
+    kv_gb_per_request: float
+
+    @property
+    def in_use(self) -> frozenset[str]:
+        """The replicas that some route uses."""
+        return frozenset(end for route in self.routes for end in (route.prefill, route.decode))
+
+
+def pair(
+    capacities: Capacities, members: Sequence[Member], *, transfer_usd_per_hour: float, links: Links
+) -> Pairing | None:
+    """The pairing that serves the most, its load spread evenly; None where nothing can be served.
+
+    Each hop takes the codec that suits it alone; where that fills the wires, packing all that leaves an instance is
+    tried as well.
+    """
+    found = _paired(capacities, members, transfer_usd_per_hour, links, best_codec)
+    if found and found.served_rps < found.wire_rps * FULL:
+        return found
+    packed = _paired(capacities, members, transfer_usd_per_hour, links, packed_codec)
+    return max((one for one in (found, packed) if one), key=lambda one: one.served_rps, default=None)
+
+
+def packed_codec(task: Task, link: Link) -> Codec:
+    """As small as it gets on the network; what is best inside an instance."""
+    return best_codec(task, link) if link is INSIDE else Codec.INT4
+
+
+def _paired(
+    capacities: Capacities,
+    members: Sequence[Member],
+    transfer_usd_per_hour: float,
+    links: Links,
+    codec_for: Callable[[Task, Link], Codec],
+) -> Pairing | None:
+    prefilling = [member for member in members if member.phase is Phase.PREFILL]
+    serving = [member for member in members if member.phase is not Phase.PREFILL]
+    if not serving:
+        return None
+    between = [[link_between(p.instance, s.instance, links) for s in serving] for p in prefilling]
+    hops = [[Hop(link, capacities.codec or codec_for(capacities.task, link)) for link in row] for row in between]
+    transport = _transport(capacities, prefilling, serving, hops, links, transfer_usd_per_hour)
+    most = _alone(transport) if not prefilling else most_flow(transport)
+    if most.served_rps <= 0:
+        return None
+    flow = most if not prefilling else balanced_flow(transport, most.served_rps * BALANCED)
+    found = _routes(prefilling, serving, hops, flow)
+    return _pairing(capacities, members, found, transport, flow, most.served_rps)
+
+
+def _transport(
+    capacities: Capacities,
+    prefilling: Sequence[Member],
+    serving: Sequence[Member],
+    hops: Sequence[Sequence[Hop]],
+    links: Links,
+    transfer_usd_per_hour: float,
+) -> Transport:
+    task = capacities.task
+    shape = (len(prefilling), len(serving))
+    use, seconds, gbit, usd = (np.zeros(shape) for _ in range(4))
+    for i, member in enumerate(prefilling):
+        for j, hop in enumerate(hops[i]):
+            use[i, j] = _per_request_s(capacities.prefill_rps(member.layout, hop.link, hop.codec))
+            seconds[i, j] = kv_transfer_s(hop.link, task.demand.prompt_mean, task.llm, hop.codec)
+            wire_bytes = float(kv_wire_bytes(task.llm, task.demand.prompt_mean, hop.codec))
+            gbit[i, j] = wire_bytes * 8 / 1e9
+            usd[i, j] = wire_bytes / 1e9 * 3600 * hop.link.usd_per_gb
+    wires = list(_wires(prefilling, serving, links))
+    masks = np.array([mask for mask, _ in wires]).reshape(len(wires), *shape)
+    return Transport(
+        prefill_use=use,
+        decode_use=np.array([_per_request_s(_rps(capacities, member, Phase.DECODE)) for member in serving]),
+        local_use=np.array([_per_request_s(_rps(capacities, member, Phase.MIXED)) for member in serving]),
+        hop_s=seconds,
+        wire_gbit=masks * gbit,
+        wire_gbit_per_s=np.array([capacity for _, capacity in wires]),
+        usd_per_hour=usd,
+        budget_usd_per_hour=max(0.0, transfer_usd_per_hour),
+    )
+
+
+def _wires(prefilling: Sequence[Member], serving: Sequence[Member], links: Links) -> Iterator[tuple[Floats, float]]:
+    """(which pairs use it, Gbit/s): each instance's way out and way in, and each stated link between two instances."""
+    sources = np.array([member.instance.id for member in prefilling])
+    targets = np.array([member.instance.id for member in serving])
+    apart = sources[:, None] != targets[None, :]
+    instances = {member.instance.id: member.instance for member in (*prefilling, *serving)}
+    for name, instance in instances.items():
+        names = (name, instance.offer_id)
+        out = [link.bandwidth_gbit_per_s for (source, _), link in links.items() if source in names]
+        into = [link.bandwidth_gbit_per_s for (_, target), link in links.items() if target in names]
+        leaving, entering = apart & (sources == name)[:, None], apart & (targets == name)[None, :]
+        if leaving.any():
+            yield leaving.astype(np.float64), USABLE * max([instance.inet_up_gbit_per_s, *out])
+        if entering.any():
+            yield entering.astype(np.float64), USABLE * max([instance.inet_down_gbit_per_s, *into])
+    for (source, target), link in links.items():
+        ends = (
+            np.array([source in (m.instance.id, m.instance.offer_id) for m in prefilling]),
+            np.array([target in (m.instance.id, m.instance.offer_id) for m in serving]),
+        )
+        between = apart & np.outer(*ends).astype(bool)
+        if between.any():
+            yield between.astype(np.float64), USABLE * link.bandwidth_gbit_per_s
+
+
+def _per_request_s(rps: float) -> float:
+    return 1 / rps if rps > 0 else np.inf
+
+
+def _alone(transport: Transport) -> Flow:
+    """Without prefill replicas every replica serves what it can: there is nothing to choose."""
+    possible = np.isfinite(transport.local_use)
+    rates = np.where(possible, 1 / np.where(possible, transport.local_use, 1.0), 0.0)
+    return Flow(np.zeros(transport.prefill_use.shape), rates)
+
+
+def _routes(
+    prefilling: Sequence[Member], serving: Sequence[Member], hops: Sequence[Sequence[Hop]], flow: Flow
+) -> list[tuple[Route, Hop | None]]:
+    """Every pair and replica that carries traffic worth naming; the shares sum to 1."""
+    found: list[tuple[Route, Hop | None]] = []
+    for i, source in enumerate(prefilling):
+        for j, target in enumerate(serving):
+            hop, share = hops[i][j], float(flow.pairs[i, j] / flow.served_rps)
+            route = Route(source.replica.id, target.replica.id, share, hop.codec, hop.link.bandwidth_gbit_per_s)
+            found.append((route, hop))
+    for j, member in enumerate(serving):
+        share = float(flow.local[j] / flow.served_rps)
+        found.append((Route(member.replica.id, member.replica.id, share, Codec.LOCAL), None))
+    kept = [(route, hop) for route, hop in found if route.share >= LEAST_SHARE]
+    total = sum(route.share for route, _ in kept)
+    return [(replace(route, share=route.share / total), hop) for route, hop in kept]
+
+
+def _pairing(
+    capacities: Capacities,
+    members: Sequence[Member],
+    found: Sequence[tuple[Route, Hop | None]],
+    transport: Transport,
+    flow: Flow,
+    served_rps: float,
+) -> Pairing:
+    return Pairing(
+        replicas=tuple(_rated(capacities, member) for member in members),
+        routes=tuple(route for route, _ in found),
+        hops=tuple(hop for _, hop in found),
+        served_rps=served_rps,
+        wire_rps=_wire_rps(transport, flow),
+        transfer_usd_per_hour_per_rps=float((flow.pairs * transport.usd_per_hour).sum() / flow.served_rps),
+        kv_gb_per_request=_kv_gb(capacities.task, [(route.share, hop) for route, hop in found]),
+    )
+
+
+def _wire_rps(transport: Transport, flow: Flow) -> float:
+    """The rate at which the fullest wire would be full, the shares being as they are."""
+    used = (transport.wire_gbit * flow.pairs / flow.served_rps).sum(axis=(1, 2))
+    return float(np.min(transport.wire_gbit_per_s[used > 0] / used[used > 0], initial=np.inf))
+
+
+def _rated(capacities: Capacities, member: Member) -> Replica:
+    """The replica with its capacities."""
+    rps = _rps(capacities, member, member.phase)
+    return replace(member.replica, capacity_rps=rps, kv_capacity_tokens=member.layout.kv_tokens)
+
+
+def _rps(capacities: Capacities, member: Member, phase: Phase) -> float:
+    """What the replica serves in a phase; nothing if that is not its own."""
+    if member.phase is not phase:
+        return 0.0
+    match phase:
+        case Phase.PREFILL:
+            return capacities.prefill_rps(member.layout)
+        case Phase.DECODE:
+            return capacities.decode_rps(member.layout)
+        case Phase.MIXED:
+            return capacities.mixed_rps(member.layout)
+
+
+def _kv_gb(task: Task, shares: Sequence[tuple[float, Hop | None]]) -> float:
+    """Gigabytes that a mean request puts on the network between instances."""
+    prompt = task.demand.prompt_mean
+    leaving = ((share, hop.codec) for share, hop in shares if hop and hop.link is not INSIDE)
+    return sum(share * float(kv_wire_bytes(task.llm, prompt, codec)) for share, codec in leaving) / 1e9

@@ -1,0 +1,144 @@
+"""Solver-free checks that a plan is legal: the rules of the plan schema, one function each."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from planner.deployment import Codec, Phase, Plan, Replica
+from planner.errors import SpecError
+from planner.memory import StageMemory, kv_capacity_tokens
+
+MONEY_TOLERANCE = 1e-6
+SHARE_TOLERANCE = 1e-6
+
+
+def validate(plan: Plan) -> None:
+    """Raise SpecError with every rule the plan breaks."""
+    broken = violations(plan)
+    if broken:
+        raise SpecError(f"Plan {plan.plan_id} is not legal: {' '.join(broken)}", hint="Make a new plan.")
+
+
+def violations(plan: Plan) -> list[str]:
+    """One clear sentence for each broken rule; empty for a legal plan."""
+    broken = [*_names(plan)]
+    if broken:
+        return broken
+    rules = (_cost, _gpus_used_once, _stages, _spans, _memory, _shares, _routes)
+    return [sentence for rule in rules for sentence in rule(plan)]
+
+
+def _names(plan: Plan) -> Iterator[str]:
+    for kind, ids in (("instance", [i.id for i in plan.instances]), ("replica", [r.id for r in plan.replicas])):
+        yield from (
+            f"The {kind} id {name} is used {n} times; expected once." for name, n in Counter(ids).items() if n > 1
+        )
+    if not plan.replicas:
+        yield "The plan has no replicas; expected 1 or more."
+    instances = {instance.id for instance in plan.instances}
+    replicas = {replica.id for replica in plan.replicas}
+    for replica in plan.replicas:
+        if not replica.stages:
+            yield f"Replica {replica.id} has no stages; expected 1 or more."
+        yield from (
+            f"Replica {replica.id} uses instance {stage.instance}, which the plan does not rent."
+            for stage in replica.stages
+            if stage.instance not in instances
+        )
+    for route in plan.routes:
+        yield from (
+            f"A route uses replica {name}, which the plan does not have."
+            for name in (route.prefill, route.decode)
+            if name not in replicas
+        )
+
+
+def _cost(plan: Plan) -> Iterator[str]:
+    prices = sum(instance.usd_per_hour for instance in plan.instances)
+    expected = prices + plan.transfer_usd_per_hour
+    if abs(plan.cost_usd_per_hour - expected) > MONEY_TOLERANCE * max(1.0, expected):
+        yield (
+            f"The plan says it costs {plan.cost_usd_per_hour:.4f} $/h; expected {expected:.4f}: instances "
+            f"{prices:.4f} and transfer {plan.transfer_usd_per_hour:.4f}."
+        )
+    if plan.cost_usd_per_hour > plan.budget_usd_per_hour * (1 + MONEY_TOLERANCE):
+        yield f"The plan costs {plan.cost_usd_per_hour:.4f} $/h; expected at most {plan.budget_usd_per_hour:.4f}."
+
+
+def _gpus_used_once(plan: Plan) -> Iterator[str]:
+    used = Counter((stage.instance, gpu) for replica in plan.replicas for stage in replica.stages for gpu in stage.gpus)
+    for (name, gpu), times in sorted(used.items()):
+        count = plan.instance(name).gpu_count
+        if not 0 <= gpu < count:
+            yield f"GPU {gpu} of instance {name} is used; expected one of its {count}, counted from 0."
+        if times > 1:
+            yield f"GPU {gpu} of instance {name} is used {times} times; expected once."
+
+
+def _stages(plan: Plan) -> Iterator[str]:
+    for replica in plan.replicas:
+        degrees = {len(stage.gpus) for stage in replica.stages}
+        if len(degrees) > 1 or 0 in degrees:
+            found = ", ".join(map(str, sorted(degrees)))
+            yield f"Replica {replica.id} has stages of {found} GPUs; expected the same number, 1 or more."
+        if any(stage.layers < 1 for stage in replica.stages):
+            yield f"Replica {replica.id} has a stage without layers; expected 1 or more."
+        layers = sum(stage.layers for stage in replica.stages)
+        if layers != plan.llm.layers:
+            yield f"Replica {replica.id} has {layers} layers; expected {plan.llm.layers}, as the model has."
+
+
+def _spans(plan: Plan) -> Iterator[str]:
+    for replica in plan.replicas:
+        names = replica.instances
+        if len(names) < 2:
+            continue
+        networks = {plan.instance(name).network for name in names}
+        if len(networks) > 1 or "" in networks:
+            found = ", ".join(sorted(network or "none" for network in networks))
+            yield f"Replica {replica.id} spans networks {found}; expected one private network."
+        gpus = Counter(stage.instance for stage in replica.stages for _ in stage.gpus)
+        if len(set(gpus.values())) > 1:
+            found = ", ".join(f"{count} on {name}" for name, count in gpus.items())
+            yield f"Replica {replica.id} has {found}; expected equally many GPUs on each instance."
+
+
+def _memory(plan: Plan) -> Iterator[str]:
+    for replica in plan.replicas:
+        if replica.tp < 1 or any(stage.layers < 1 for stage in replica.stages):
+            continue
+        room = kv_capacity_tokens(plan.llm, replica.tp, _stage_memory(plan, replica))
+        if room < plan.max_model_len:
+            yield (
+                f"Replica {replica.id} has room for {room} tokens of KV beside its weights; expected at least "
+                f"{plan.max_model_len}, the longest request."
+            )
+
+
+def _stage_memory(plan: Plan, replica: Replica) -> list[StageMemory]:
+    return [StageMemory(stage.layers, plan.instance(stage.instance).gpu_memory_gib) for stage in replica.stages]
+
+
+def _shares(plan: Plan) -> Iterator[str]:
+    total = sum(route.share for route in plan.routes)
+    if abs(total - 1) > SHARE_TOLERANCE:
+        yield f"Route shares sum to {total:.7f}; expected 1."
+    if any(route.share < 0 for route in plan.routes):
+        yield "A route has a negative share; expected 0 or more."
+    pairs = Counter((route.prefill, route.decode) for route in plan.routes)
+    yield from (f"Route {p} → {d} is listed {n} times; expected once." for (p, d), n in pairs.items() if n > 1)
+
+
+def _routes(plan: Plan) -> Iterator[str]:
+    phases = {replica.id: replica.phase for replica in plan.replicas}
+    for route in plan.routes:
+        name = f"Route {route.prefill} → {route.decode}"
+        same = route.prefill == route.decode
+        if not phases[route.decode].decodes:
+            yield f"{name} ends at a {phases[route.decode]} replica; expected decode or mixed."
+        if not same and not phases[route.prefill].prefills:
+            yield f"{name} starts at a {phases[route.prefill]} replica; expected prefill or mixed."
+        if same != (route.codec is Codec.LOCAL):
+            expected = "local, as both ends are one replica" if same else "raw, int8 or int4, as KV crosses"
+            yield f"{name} has codec {route.codec}; expected {expected}."
+    if all(phase is Phase.PREFILL for phase in phases.values()):
+        yield "Every replica is prefill; expected one that decodes."

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+from planner.document import offer_to_json, plan_from_json, plan_to_json
+from planner.errors import SpecError
+
+
+def test_a_plan_survives_its_document(split_plan):
+    text = json.dumps(plan_to_json(split_plan))
+    assert plan_from_json(json.loads(text)) == split_plan
+
+
+def test_the_document_has_the_keys_that_others_rely_on(split_plan):
+    document = plan_to_json(split_plan)
+    assert document["schema"] == "thunder.plan/v1"
+    assert document["model"]["kv_bytes_per_token"] == split_plan.llm.kv_bytes_per_token
+    assert document["model"]["weight_bytes"] == split_plan.llm.weight_bytes
+    assert document["replicas"][2] == {
+        "id": "r2",
+        "phase": "mixed",
+        "tp": 1,
+        "pp": 2,
+        "stages": [{"instance": "i1", "gpus": [0], "layers": 16}, {"instance": "i2", "gpus": [0], "layers": 16}],
+        "capacity_rps": 1.0,
+        "kv_capacity_tokens": 90_000,
+    }
+    assert document["routes"][0] == {
+        "prefill": "r0",
+        "decode": "r1",
+        "share": 0.75,
+        "codec": "raw",
+        "bandwidth_gbit_per_s": 64.0,
+    }
+    assert set(document["predicted"]) >= {"goodput_rps", "slo_attainment", "usd_per_million_tokens", "calibrated"}
+
+
+def test_unknown_keys_are_left_out(split_plan):
+    document = plan_to_json(split_plan) | {"from_the_future": 1}
+    document["slo"]["p50"] = 3
+    assert plan_from_json(document) == split_plan
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("schema",), "thunder.plan/v2", "schema is 'thunder.plan/v2'; expected 'thunder.plan/v1'"),
+        (("replicas", 0, "phase"), "both", r"replicas\[0\].phase 'both'; expected one of prefill, decode, mixed"),
+        (("routes", 1, "codec"), "zip", r"routes\[1\].codec 'zip'"),
+        (("replicas",), "none", "replicas is not a list"),
+        (("slo", "ttft_s"), -1, "slo is wrong"),
+    ],
+)
+def test_a_wrong_value_is_named(split_plan, path, value, message):
+    document = plan_to_json(split_plan)
+    target = document
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    with pytest.raises(SpecError, match=message):
+        plan_from_json(document)
+
+
+@pytest.mark.parametrize("path", [("model",), ("model", "hidden"), ("instances", 1, "gpu"), ("plan_id",), ("routes",)])
+def test_a_missing_key_is_named(split_plan, path):
+    document = plan_to_json(split_plan)
+    target = document
+    for key in path[:-1]:
+        target = target[key]
+    del target[path[-1]]
+    with pytest.raises(SpecError, match=rf"has no {'.*'.join(str(key) for key in path)}; expected it"):
+        plan_from_json(document)
+
+
+def test_an_offer_has_the_keys_of_the_offers_list(offer):
+    entry = offer_to_json(offer("o1", "A40", reliability=0.99, nvlink=True))
+    assert (entry["gpu"], entry["gpu_memory_gib"], entry["nvlink"], entry["leasable"]) == ("A40", 44.9, True, True)
+    assert json.loads(json.dumps(entry)) == entry

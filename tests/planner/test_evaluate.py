@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from planner.demand import Demand
+from planner.evaluate import Outcomes, Part, highest_rate, measure, measured_at, outcomes, poisson_requests
+from planner.perfmodel import Pace
+from planner.simulate import Lane, Requests, Server, Timings
+from planner.workload import Slo
+
+DEMAND = Demand(np.array([100.0, 300.0]), np.array([5.0, 15.0]))
+SERVER = Server(Pace(0.001, 0.002, 1e-5, 0.0, 0.0, 0.0), 100_000)
+ALONE = Part((SERVER,), (Lane(0, 0, 1.0),))
+
+
+def test_every_measure_follows_from_the_time_stamps():
+    requests = Requests(np.array([0.0, 1.0, 2.0]), np.array([5.0, 5.0, 5.0]), np.array([11.0, 1.0, 2.0]))
+    timings = Timings(np.array([1.0, 1.5, np.inf]), np.array([2.0, 1.5, np.inf]), (0.5,), 9)
+    found = outcomes(requests, timings)
+    assert found.ttft_s.tolist() == [1.0, 0.5, np.inf]
+    assert found.tpot_s[:2].tolist() == [0.1, 0.0]
+    measures = measure(found, Slo(ttft_s=0.9, tpot_s=0.05), duration_s=4.0)
+    assert (measures.requests, measures.completed) == (3, 2)
+    assert (measures.slo_attainment, measures.goodput_rps) == (pytest.approx(1 / 3), 0.25)
+    assert measures.throughput_tokens_per_s == 3.0
+    assert (measures.ttft_p50_s, measures.tpot_p50_s, measures.e2e_p50_s) == (0.75, 0.05, 1.25)
+
+
+def test_requests_that_arrive_while_replicas_fill_up_are_not_scored():
+    requests = Requests(np.array([0.0, 5.0]), np.ones(2), np.ones(2))
+    found = outcomes(requests, Timings(np.array([1.0, 6.0]), np.array([1.0, 6.0]), (), 0), since_s=2.0)
+    assert found.e2e_s.tolist() == [1.0]
+
+
+def test_nothing_completed_measures_as_nothing():
+    empty = Outcomes(*(np.zeros(0),) * 4)
+    assert measure(empty, Slo(), 1.0).slo_attainment == 0.0
+
+
+def test_arrivals_have_the_rate_and_the_lengths_of_the_demand():
+    found = poisson_requests(DEMAND, 50.0, 200.0, seed=3)
+    assert len(found.arrival_s) / found.arrival_s[-1] == pytest.approx(50.0, rel=0.05)
+    assert found.prompt.mean() == pytest.approx(200.0)
+    assert np.std(np.diff(found.arrival_s)) == pytest.approx(1 / 50, rel=0.05)
+
+
+def test_parts_alike_are_simulated_once_and_count_as_often_as_there_are():
+    one = measured_at(5.0, DEMAND, Slo(), [ALONE], seed=1)
+    four = measured_at(20.0, DEMAND, Slo(), [Part(ALONE.servers, ALONE.lanes, 0.25, copies=4)], seed=1)
+    assert four.requests == 4 * one.requests
+    assert four.ttft_p50_s == pytest.approx(one.ttft_p50_s)
+    assert four.throughput_tokens_per_s == pytest.approx(4 * one.throughput_tokens_per_s)
+
+
+@pytest.mark.parametrize("start", [0.7, 3.0, 9.5, 40.0])
+def test_the_highest_rate_is_found_from_either_side(start):
+    assert highest_rate(lambda rate: rate <= 10.0, start, np.inf) == pytest.approx(10.0, rel=0.02)
+
+
+def test_the_highest_rate_is_never_above_what_may_be_tried():
+    assert highest_rate(lambda _: True, 3.0, 7.0) == 7.0
+    assert highest_rate(lambda _: True, 9.0, 7.0) == 7.0
+
+
+def test_a_hopeless_search_ends_at_zero():
+    assert highest_rate(lambda _: False, 3.0, 7.0) == 0.0

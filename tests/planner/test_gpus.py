@@ -1,0 +1,57 @@
+import pytest
+
+from planner.errors import SpecError
+from planner.gpus import gpu_named, gpu_types
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("RTX 4090", "RTX4090"),
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"),
+        ("NVIDIA A100 80GB PCIe", "A100-PCIE-80GB"),
+        ("RTX A6000", "A6000"),
+        ("rtx 3090 ti", "RTX3090Ti"),
+        ("H100 SXM", "H100-SXM5-80GB"),
+        ("H200", "H200-SXM-141GB"),
+        ("Tesla V100", "V100-SXM2-16GB"),
+        ("RTX PRO 6000 S", "RTXPRO6000-SE"),
+        ("cpu", "CPU"),
+    ],
+)
+def test_a_card_is_found_under_its_usual_spellings(spelling, name):
+    assert gpu_named(spelling).name == name
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "name"), [(0, "A100-SXM4-40GB"), (40, "A100-SXM4-40GB"), (80, "A100-SXM4-80GB")]
+)
+def test_the_memory_decides_where_the_name_does_not(memory_gib, name):
+    assert gpu_named("A100_SXM4", memory_gib).name == name
+
+
+def test_an_unknown_card_is_an_error_with_near_matches():
+    with pytest.raises(SpecError, match=r"'RTX 4091' is not known; expected one such as .*RTX4090"):
+        gpu_named("RTX 4091")
+
+
+def test_all_peaks_are_of_one_basis():
+    """Dense tensor FP16 with FP32 accumulation: not the non-tensor rate, nor GeForce's FP16-accumulate one."""
+    rates = {name: gpu.fp16_tflops for name, gpu in gpu_types().items()}
+    assert (rates["A6000"], rates["A40"], rates["RTX3090"], rates["RTX4090"]) == (154.8, 149.7, 71, 165.2)
+    assert (rates["A100-SXM4-80GB"], rates["H100-SXM5-80GB"], rates["A10G"], rates["L40S"]) == (312, 989, 70, 362)
+
+
+def test_usable_memory_is_below_the_printed_size():
+    printed = {"T4": 16, "A40": 48, "A10G": 24, "L4": 24, "L40S": 48, "A100-SXM4-80GB": 80, "H200-SXM-141GB": 141}
+    for name, size in printed.items():
+        assert 0.9 * size < gpu_named(name).memory_gib < size
+
+
+def test_only_measured_cards_are_calibrated():
+    calibrated = {name.split("-")[0] for name, gpu in gpu_types().items() if gpu.calibrated}
+    assert calibrated == {"A100", "A40", "H100", "L4", "L40S", "T4", "V100"}
+
+
+def test_only_cards_before_ampere_lack_bf16():
+    assert {name.split("-")[0] for name, gpu in gpu_types().items() if not gpu.bf16} == {"T4", "V100"}

@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import pytest
+
+from planner.catalog import Link
+from planner.deployment import Instance
+from planner.errors import SpecError
+from planner.links import INSIDE, link_between, links_from_csv
+
+HERE = Instance("i0", "o0", "vast", "Texas, US", "A40", 1, 44.9, 0.4, inet_up_gbit_per_s=2.0, egress_usd_per_gb=0.03)
+THERE = replace(HERE, id="i1", offer_id="o1", inet_down_gbit_per_s=0.5, ingress_usd_per_gb=0.01)
+ZONE = replace(HERE, provider="aws", region="us-east-1", network="use1-az1", inet_up_gbit_per_s=400.0)
+NEIGHBOUR = replace(ZONE, id="i1", inet_down_gbit_per_s=400.0)
+
+
+def test_inside_an_instance_kv_moves_fast_and_free():
+    assert link_between(HERE, HERE, {}) is INSIDE
+
+
+def test_between_strangers_the_narrower_end_and_both_prices_count():
+    link = link_between(HERE, THERE, {})
+    assert (link.bandwidth_gbit_per_s, link.usd_per_gb, link.estimated) == (0.5, 0.04, True)
+
+
+def test_a_private_network_is_free_and_no_faster_than_host_memory():
+    link = link_between(ZONE, NEIGHBOUR, {})
+    assert (link.bandwidth_gbit_per_s, link.usd_per_gb) == (INSIDE.bandwidth_gbit_per_s, 0.0)
+
+
+@pytest.mark.parametrize("change", [{"network": "use1-az2"}, {"network": "euc1-az1", "region": "eu-central-1"}])
+def test_aws_bills_between_its_zones_and_regions(change):
+    assert link_between(ZONE, replace(NEIGHBOUR, **change), {}).usd_per_gb == 0.02
+
+
+def test_a_stated_link_is_believed_by_instance_or_offer():
+    for key in (("i0", "i1"), ("o0", "o1")):
+        link = link_between(HERE, THERE, {key: Link(40.0, 1.0)})
+        assert (link.bandwidth_gbit_per_s, link.latency_ms, link.estimated) == (40.0, 1.0, False)
+        assert link.usd_per_gb == 0.04
+
+
+def test_links_are_read_from_csv():
+    links = links_from_csv("from,to,bandwidth_gbit_per_s,latency_ms\na,b,40,0\nb,a, 5 ,12.5\n", "l.csv")
+    assert links == {("a", "b"): Link(40.0, 0.0), ("b", "a"): Link(5.0, 12.5)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("from,to\na,b\n", "have no column bandwidth_gbit_per_s, latency_ms"),
+        ("from,to,bandwidth_gbit_per_s,latency_ms\na,b,0,1\n", "line 2: bandwidth_gbit_per_s is '0'"),
+        ("from,to,bandwidth_gbit_per_s,latency_ms\na,b,1,soon\n", "line 2: latency_ms is 'soon'"),
+    ],
+)
+def test_a_bad_link_is_named_by_its_line(text, message):
+    with pytest.raises(SpecError, match=message):
+        links_from_csv(text, "l.csv")
