@@ -12,9 +12,10 @@ spec=examples/local.toml
 leave() {
   code=$?
   trap - EXIT INT TERM
-  if [ -d "$THUNDER_HOME" ]; then
-    $thunderctl down --yes >/dev/null 2>&1 || true
+  if $thunderctl down --yes >/dev/null 2>&1; then
     rm -rf "$THUNDER_HOME"
+  else
+    echo "Something still runs. Its records are kept; run: THUNDER_HOME=$THUNDER_HOME $thunderctl down --yes" >&2
   fi
   exit $code
 }

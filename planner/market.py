@@ -16,7 +16,8 @@ from planner.errors import SpecError
 from planner.gpus import gpu_named, gpu_types
 from planner.tables import table
 
-LEASABLE = frozenset({"vast", "aws", "runpod", "ssh", "local"})
+LEASABLE = frozenset({"local"})
+"""Providers that this version can rent from; of all others it knows prices only."""
 LEFT_OUT_FLAGS = frozenset({"old", "gpu_component_only"})
 MODDED_MEMORY = 1.1
 """A card with this many times its type's memory has been given more, and its own figure is believed."""

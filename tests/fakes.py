@@ -200,6 +200,8 @@ async def serving(
             engine.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}{prefix}"
         yield
     finally:
+        for _ in range(10):  # connections that are being accepted now must be known to the server to be closed by it
+            await asyncio.sleep(0)
         for runner in runners:
             await runner.cleanup()
 

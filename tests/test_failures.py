@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import pytest
 SPEC = (Path(__file__).parents[1] / "examples" / "local.toml").read_text()
 
 
-def thunderctl(home, *arguments):
+def thunderctl(home, *arguments, **variables):
     command = [sys.executable, "-P", "-m", "thunderctl", *arguments]
-    environment = os.environ | {"THUNDER_HOME": str(home / "state")}
+    environment = os.environ | {"THUNDER_HOME": str(home / "state")} | variables
     return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, timeout=200)
 
 
@@ -53,6 +54,16 @@ def test_a_market_that_cannot_be_rented_from_yet_is_said_before_anything_is_touc
     assert done.returncode in (1, 2)
     assert json.loads(done.stdout)["error"]["message"]
     assert leases(tmp_path) == []
+
+
+@pytest.mark.parametrize("label", ["C0", "C1", "C3", "C4", "C5"])
+def test_killed_at_any_point_of_leasing_down_leaves_nothing(tmp_path, label):
+    (tmp_path / "thunder.toml").write_text(SPEC)
+    killed = thunderctl(tmp_path, "up", "--yes", THUNDER_CRASH_AT=label)
+    assert killed.returncode == -signal.SIGKILL
+    assert thunderctl(tmp_path, "down", "--yes").returncode == 0
+    assert leases(tmp_path) == []
+    assert [path for path in (tmp_path / "state" / "local").iterdir() if path.is_dir()] == []
 
 
 @pytest.mark.engine

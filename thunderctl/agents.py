@@ -1,6 +1,7 @@
 """What the control plane asks of one agent, over mutual TLS, by the name in its certificate."""
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +13,8 @@ from planner.errors import HostError
 from runtime.messages import AgentHealth, EngineSpec, agent_name
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
+STOP_TIMEOUT = aiohttp.ClientTimeout(total=90, connect=5)
+"""The answer comes when the engine has ended: after its requests' grace (AgentConfig.stop_grace_s), then the kill."""
 
 
 class AgentClient:
@@ -43,7 +46,7 @@ class AgentClient:
 
     async def stop(self, replica: str) -> None:
         """Stop an engine; one that is gone is a success."""
-        await self._json("DELETE", f"/engines/{replica}")
+        await self._json("DELETE", f"/engines/{replica}", timeout=STOP_TIMEOUT)
 
     async def log(self, replica: str, lines: int) -> str:
         """The end of an engine's log."""
@@ -54,23 +57,27 @@ class AgentClient:
         """Stop the engines, then the agent."""
         await self._json("POST", "/shutdown")
 
-    async def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        async with self._request(method, path, body) as response:
+    async def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: aiohttp.ClientTimeout = TIMEOUT
+    ) -> Any:
+        async with self._request(method, path, body, timeout) as response:
             return await response.json() if response.content_type == "application/json" else None
 
     @asynccontextmanager
     async def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: aiohttp.ClientTimeout = TIMEOUT
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self._session.request(
-                method, self.url + path, json=body, ssl=self._tls, server_hostname=self.name, timeout=TIMEOUT
+                method, self.url + path, json=body, ssl=self._tls, server_hostname=self.name, timeout=timeout
             ) as response:
                 if response.status >= 400:
-                    raise HostError(f"The agent of {self.lease_id} answered {response.status}: {await response.text()}")
+                    raise HostError(f"The agent of {self.lease_id} said no: {said_in(await response.text())}")
                 yield response
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
-            raise HostError(f"The agent of {self.lease_id} at {self.url} can't be reached: {error!r}.") from error
+            raise HostError(
+                f"The agent of {self.lease_id} at {self.url} can't be reached: {cause_of(error)}."
+            ) from error
 
 
 class Agents:
@@ -92,3 +99,20 @@ class Agents:
     def at(self, lease_id: str, host: str, port: int) -> AgentClient:
         assert self._session is not None
         return AgentClient(self._session, self._tls, lease_id, host, port)
+
+
+def said_in(body: str) -> str:
+    """The message in an error answer of ours, else its text."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.strip()
+
+
+def cause_of(error: Exception) -> str:
+    """Why a connection failed, in words."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        return error.os_error.strerror.lower()
+    return str(error) or type(error).__name__

@@ -16,7 +16,10 @@ def thunder_home() -> Path:
     """The folder, made (0700) if it is missing: `THUNDER_HOME`, else the platform's folder for user data."""
     named = os.environ.get("THUNDER_HOME")
     home = Path(named).expanduser().absolute() if named else _platform_folder()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"THUNDER_HOME {home} can't be made: {error.strerror}.", hint="Name another folder.") from error
     return home
 
 

@@ -1,14 +1,19 @@
 """The life of a deployment: brought up by a plan, rebalanced, taken down. Each is safe to run again at any point."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from planner.deployment import Phase, Plan
 from planner.document import plan_from_json, plan_to_json
-from planner.errors import Refused
+from planner.errors import Refused, SpecError
 from planner.reconcile import Step, StepKind, reconcile
+from provisioners.leases.budget import ROUNDING_USD
+from provisioners.leases.ledger import spent_usd
 from provisioners.leases.release import release, resume
-from runtime.listening import bound_socket, parse_listen
+from runtime.engine import engine_command
+from runtime.listening import bound_socket, is_loopback, parse_listen
 from runtime.messages import EngineSpec
 from runtime.tls import client_context
 from thunderctl.agents import Agents
@@ -17,7 +22,7 @@ from thunderctl.compose import engine_python, model_folder
 from thunderctl.deploy import Deployer, Narrate, pace_of
 from thunderctl.engines import engine_spec
 from thunderctl.home import owner_id
-from thunderctl.observe import fleet_state, observe_once
+from thunderctl.observe import Observation, fleet_state, observe_once
 from thunderctl.payload import build_payload
 from thunderctl.routing import push_plan
 from thunderctl.spec import Spec
@@ -50,14 +55,38 @@ async def steps_to(world: World, plan: Plan, spec: Spec) -> tuple[Step, ...]:
 def check_host(world: World, plan: Plan, spec: Spec) -> None:
     """Raise for what can be known to fail before anything is leased, as SpecError or ProvisioningError.
 
-    That is: no engine environment, no weights, a provider that can't be rented from, a port in use.
+    That is: a provider that can't be rented from, no engine environment, no weights, engine arguments that contradict
+    the plan, an address that can't be listened on.
     """
-    engine_python()
-    model_folder(plan)
     for instance in plan.instances:
         world.provisioner(instance.provider)
+    if spec.engine.chat_template and not Path(spec.engine.chat_template).is_file():
+        raise SpecError(f"[engine] chat_template is {spec.engine.chat_template!r}; expected a file that is there.")
+    for engine in engine_specs(plan, spec).values():
+        engine_command(engine, python=engine_python())
+    host, port = parse_listen(spec.serve.listen)
+    if not is_loopback(host):
+        raise SpecError(
+            f"[serve] listen is on {host}; expected a loopback address, as client keys are not built yet.",
+            hint="Listen on 127.0.0.1 and put an authenticating proxy or an SSH tunnel before it.",
+        )
     if world.router.running() is None:
-        bound_socket(*parse_listen(spec.serve.listen)).close()
+        bound_socket(host, port).close()
+
+
+def check_money(world: World, plan: Plan, spec: Spec) -> None:
+    """Raise Refused where the plan or what was spent so far passes a limit that the spec states."""
+    stated = "usd_per_hour" in spec.budget.model_fields_set
+    if stated and plan.cost_usd_per_hour > spec.budget.usd_per_hour + ROUNDING_USD:
+        raise Refused(
+            f"The plan costs {plan.cost_usd_per_hour:.4g} $/h; the spec's budget is {spec.budget.usd_per_hour:.4g} $/h."
+        )
+    spent = spent_usd(world.store.leases(world.name), time.time())
+    if spent >= spec.budget.max_total_usd:
+        raise Refused(
+            f"{spent:.2f} $ were spent; [budget] max_total_usd is {spec.budget.max_total_usd:.2f} $.",
+            hint="Raise max_total_usd, or take the deployment down.",
+        )
 
 
 async def settle(world: World, spec: Spec) -> None:
@@ -102,7 +131,11 @@ async def bring_up(
             max_hours=max_hours,
         )
         subjects = {replica.id: replica.instances for replica in plan.replicas}
-        return await apply(steps, deployer.do, subjects=subjects, report=report)
+        results = await apply(steps, deployer.do, subjects=subjects, report=report)
+    for result in results:
+        if result.state is StepState.FAILED:
+            store.record(world.name, "step.failed", f"{result.step.what} {result.step.id}: {result.error}")
+    return results
 
 
 def engine_specs(plan: Plan, spec: Spec) -> dict[str, EngineSpec]:
@@ -122,6 +155,14 @@ async def flip(world: World, current: Plan, wanted: Plan) -> int:
     flips = [f"{f.replica} {f.before} → {f.after}" for f in flips_between(current, wanted)]
     world.store.record(world.name, "rebalance", f"epoch {epoch}: {', '.join(flips) or 'routes only'}")
     return epoch
+
+
+def refuse_unready(plan: Plan, seen: Observation) -> None:
+    """Raise Refused unless every replica of the plan is ready: phases are not given to engines that are not there."""
+    engines = {replica.id: seen.engine(replica.id) for replica in plan.replicas}
+    missing = [name for name, engine in engines.items() if engine is None or engine.state != "ready"]
+    if missing:
+        raise Refused(f"Replicas {', '.join(missing)} are not ready.", hint="Mend that first: thunderctl up")
 
 
 def flips_between(current: Plan, wanted: Plan) -> list[Flip]:

@@ -17,8 +17,11 @@ from planner.errors import HostError, SpecError
 from runtime.files import write_json, write_private
 from runtime.messages import Routes
 from runtime.processes import ProcessId, is_alive
+from thunderctl.agents import cause_of, said_in
 
 ROUTER_COMMAND = (sys.executable, "-P", "-m", "thunderctl", "run", "router")
+ROUTER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "THUNDER_HOME")
+"""All of the operator's environment that the router gets: it needs no credentials of any provider."""
 START_DEADLINE_S = 30.0
 STOP_GRACE_S = 10.0
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
@@ -89,6 +92,7 @@ class RouterProcess:
             mark = log.tell()
             process = subprocess.Popen(
                 [*ROUTER_COMMAND, "--folder", str(self.folder), "--listen", listen],
+                env={name: value for name, value in os.environ.items() if name in ROUTER_ENVIRONMENT},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -100,7 +104,8 @@ class RouterProcess:
             if process.poll() is not None:
                 said = (self.folder / "router.log").read_bytes()[mark:].decode(errors="replace").strip()
                 kind = SpecError if process.returncode == SpecError.exit_code else HostError
-                raise kind(f"The router did not start: {said.removeprefix('error: ') or 'it said nothing'}")
+                message, _, hint = said.removeprefix("error: ").partition("\nhint: ")
+                raise kind(f"The router did not start: {message or 'it said nothing'}", hint=hint)
             await asyncio.sleep(0.1)
         process.kill()
         raise HostError(f"The router did not listen within {START_DEADLINE_S:.0f} s.")
@@ -117,7 +122,7 @@ class RouterProcess:
                 session.request(method, url, json=body) as response,
             ):
                 if response.status >= 400:
-                    raise HostError(f"The router answered {response.status}: {await response.text()}")
+                    raise HostError(f"The router said no: {said_in(await response.text())}")
                 return await response.json()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise HostError(f"The router at {url} can't be reached: {error!r}.") from error
+            raise HostError(f"The router at {url} can't be reached: {cause_of(error)}.") from error

@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from planner.deployment import Plan
+from planner.errors import Incomplete
 from runtime.messages import ReplicaAddress, Routes, RouteShare
 from thunderctl.store.values import DeploymentState
 from thunderctl.world import World
@@ -39,12 +41,19 @@ async def drain(world: World, replica_id: str, narrate: Callable[[str, str], Non
         used = {end for route in left for end in (route.prefill, route.decode)}
         await _push(world, [entry for entry in routes.replicas if entry.id in used], left, routes.model, "")
     deadline = time.monotonic() + DRAIN_DEADLINE_S
-    while time.monotonic() < deadline:
-        requests = (await world.router.observed())["in_flight"].get(replica_id, 0)
-        if not requests:
-            return
+    while requests := _in_flight(await world.router.observed(), replica_id):
+        if time.monotonic() > deadline:
+            raise Incomplete(
+                f"{replica_id} still has {requests} requests after {DRAIN_DEADLINE_S:.0f} s; it was not stopped.",
+                hint="Run the command again to go on waiting.",
+            )
         narrate(replica_id, f"draining, {requests} requests left")
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _in_flight(seen: Mapping[str, Any], replica_id: str) -> int:
+    """Requests that a replica has, under whichever epoch they began, also where it is in no route any more."""
+    return int(seen["in_flight_at"].get(replica_id, 0))
 
 
 async def _push(

@@ -5,6 +5,7 @@ line, the key, what was found and what was expected.
 """
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ class ModelSection(Section):
     name: str = "qwen3-32b"
     dtype: Literal["", "bfloat16", "float16", "fp8", "awq", "gptq"] = ""
     revision: str = "main"
-    weights: str = "hub"
+    weights: Literal["hub"] = "hub"
 
 
 class EngineSection(Section):
@@ -130,15 +131,16 @@ class Spec(Section):
 def load_spec(path: Path | None = None) -> Spec:
     """Read `path`, or `./thunder.toml` where there is one, or take the defaults. Raises SpecError."""
     if path is None and not DEFAULT_PATH.exists():
-        return Spec()
+        return _with_environment(Spec())
     path = path or DEFAULT_PATH
     try:
         text = path.read_text()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SpecError(
-            f"The spec {path} can't be read: {error.strerror}.", hint="Write one with `thunderctl init`."
+            f"The spec {path} can't be read: {reason}.", hint="Write one with `thunderctl init`."
         ) from error
-    return parse_spec(text, str(path))
+    return _with_environment(parse_spec(text, str(path)))
 
 
 def parse_spec(text: str, name: str = "thunder.toml") -> Spec:
@@ -167,6 +169,25 @@ def override_spec(spec: Spec, flags: Mapping[str, Mapping[str, Mapping[str, obje
             except ValidationError as error:
                 raise SpecError(f"{flag} is {error.errors()[0]['input']}; {_expected(error.errors()[0])}.") from error
     return spec
+
+
+def planning_changes(before: Spec, after: Spec) -> list[str]:
+    """The sections that decide a plan and differ."""
+    found = [name for name in ("model", "workload", "slo", "markets") if getattr(before, name) != getattr(after, name)]
+    if before.budget.usd_per_hour != after.budget.usd_per_hour:
+        found.append("budget.usd_per_hour")
+    if before.engine.max_model_len != after.engine.max_model_len:
+        found.append("engine.max_model_len")
+    if before.kv.codec != after.kv.codec:
+        found.append("kv.codec")
+    return found
+
+
+def _with_environment(spec: Spec) -> Spec:
+    """Every key of [leases] may be set by `THUNDER_LEASES_<KEY>`."""
+    names = {f"THUNDER_LEASES_{key.upper()}": key for key in LeasesSection.model_fields}
+    given = {name: {"leases": {key: os.environ[name]}} for name, key in names.items() if os.environ.get(name)}
+    return override_spec(spec, given)
 
 
 def _explain(error: ErrorDetails, text: str, name: str) -> tuple[str]:

@@ -34,7 +34,7 @@ def status_document(deployment: Deployment, plan: Plan | None, seen: Observation
         "spent_usd": round(spent_usd, 6),
         "budget_usd_per_hour": deployment.budget_usd_per_hour,
         "instances": [_instance(view) for view in seen.instances],
-        "replicas": [_replica(replica_id, phase, seen) for replica_id, phase in _phases(plan, seen).items()],
+        "replicas": [_replica(replica_id, phase, plan, seen) for replica_id, phase in _phases(plan, seen).items()],
         "routes": seen.routes.to_json()["routes"] if seen.routes else [],
         "observed": {key: seen.traffic.get(key) for key in OBSERVED_KEYS} | {"slo_attainment": _attainment(plan, seen)},
         "predicted": _predicted(plan),
@@ -78,9 +78,11 @@ def _instance(view: InstanceView) -> dict[str, Any]:
     }
 
 
-def _replica(replica_id: str, phase: str, seen: Observation) -> dict[str, Any]:
-    engine = seen.engine(replica_id) or EngineHealth(replica_id, "absent")
-    on = [view.lease.instance for view in seen.instances if any(e.replica == replica_id for e in view.engines)]
+def _replica(replica_id: str, phase: str, plan: Plan | None, seen: Observation) -> dict[str, Any]:
+    planned = [replica for replica in (plan.replicas if plan else ()) if replica.id == replica_id]
+    on = list(planned[0].instances) if planned else []
+    silent = any(view.lease.instance in on and view.health is None for view in seen.instances)
+    engine = seen.engine(replica_id) or EngineHealth(replica_id, "unknown" if silent else "absent")
     return {
         "id": replica_id,
         "phase": phase,
@@ -96,12 +98,15 @@ def _replica(replica_id: str, phase: str, seen: Observation) -> dict[str, Any]:
 
 
 def _attainment(plan: Plan | None, seen: Observation) -> float | None:
-    """The share of the observed requests that met both targets of the plan; None before the first."""
-    timed = seen.traffic.get("latencies") or []
-    if plan is None or not timed:
+    """The share of the observed requests that met both targets; those that got no answer count as missed.
+
+    Of the answers, the streamed ones: others have no first token that could be timed. None before the first.
+    """
+    timed, failed = seen.traffic.get("latencies") or [], int(seen.traffic.get("failed", 0))
+    if plan is None or not (timed or failed):
         return None
     met: list[bool] = [ttft <= plan.slo.ttft_s and (tpot is None or tpot <= plan.slo.tpot_s) for ttft, tpot in timed]
-    return sum(met) / len(met)
+    return sum(met) / (len(met) + failed)
 
 
 def _predicted(plan: Plan | None) -> dict[str, Any]:
@@ -122,7 +127,9 @@ def _predicted(plan: Plan | None) -> dict[str, Any]:
 def _alerts(deployment: Deployment, plan: Plan | None, seen: Observation) -> "list[str]":
     cost = sum(view.lease.usd_per_hour for view in seen.instances)
     alerts = [f"The listing of {name} was not complete: what is shown may be stale." for name in seen.unlisted]
-    alerts += [f"Instance {view.lease.instance}: {view.problem}." for view in seen.instances if view.problem]
+    alerts += [
+        f"Instance {view.lease.instance}: {view.problem.rstrip('.')}." for view in seen.instances if view.problem
+    ]
     for view in seen.instances:
         alerts += [
             f"Replica {engine.replica} failed: {engine.detail.splitlines()[0] if engine.detail else 'it says nothing'}"

@@ -97,8 +97,8 @@ class Endpoints:
             }
             for replica in current.replicas.values()
         ]
-        epochs = self._table.in_flight()
-        return {"epoch": current.number, "in_flight": epochs, "replicas": replicas, **self._observed.summary()}
+        counts = {"in_flight": self._table.in_flight(), "in_flight_at": dict(in_flight)}
+        return {"epoch": current.number, **counts, "replicas": replicas, **self._observed.summary()}
 
     def _unauthorised(self, request: web.Request) -> web.Response | None:
         if self._admin_token is None:

@@ -26,8 +26,9 @@ def test_the_snapshot_has_real_variety():
 
 
 def test_only_what_can_be_rented_is_leasable():
-    assert {offer.leasable for offer in snapshot().offers if offer.provider == "lambda"} == {False}
-    assert {offer.leasable for offer in snapshot().offers if offer.provider != "lambda"} == {True}
+    assert {offer.leasable for offer in snapshot().offers} == {False}
+    rows = offers_from_csv("provider,gpu,gpu_count,usd_per_hour\nlocal,CPU,1,0.02\nvast,A40,1,0.4\n", "mine")
+    assert [offer.leasable for offer in rows] == [True, False]
 
 
 def test_figures_that_a_source_leaves_out_are_named():

@@ -14,7 +14,7 @@ def down(context: typer.Context, yes: YesOption = False, as_json: JsonOption = F
     Example: thunderctl down --yes
     """
     from thunderctl.cli.progress import step_lines
-    from thunderctl.cli.up import apply_document, raise_failure, result_entry
+    from thunderctl.cli.up import apply_document, ended_by, failure_of, result_entry
     from thunderctl.lifecycle import take_down
     from thunderctl.world import open_world
 
@@ -24,7 +24,9 @@ def down(context: typer.Context, yes: YesOption = False, as_json: JsonOption = F
             confirm(f"Stop serving and release {len(leases)} machines?", yes=yes)
         with step_lines() as (report, _):
             results = asyncio.run(take_down(world, report=report))
+        failure = failure_of(results, "Run `thunderctl down` again: it goes on asking.")
         if as_json:
-            output.print_json(apply_document(world, [result_entry(result) for result in results]))
-        raise_failure(results, "Run `thunderctl down` again: it goes on asking.")
+            output.print_json(apply_document(world, [result_entry(result) for result in results], failure))
+        if failure is not None:
+            raise ended_by(failure, as_json=as_json)
         output.narrate(f"{world.name} is down: {len(leases)} machines released and proven gone.")

@@ -33,5 +33,5 @@ def init(
         raise Refused(f"{path} is there already; it was left as it is.", hint="Name another file with --spec.")
     template = files("templates").joinpath("thunder.toml.j2").read_text()
     text = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    path.write_text(text.from_string(template).render(provider=provider.value))
+    output.write_file(path, text.from_string(template).render(provider=provider.value))
     output.narrate(f"Wrote {path}. Next: thunderctl plan")

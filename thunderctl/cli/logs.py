@@ -30,6 +30,7 @@ def logs(
 async def _log(world: "World", what: str, lines: int) -> str:
     from runtime.tls import client_context
     from thunderctl.agents import Agents
+    from thunderctl.lifecycle import plan_in_force
     from thunderctl.observe import observe
 
     if what == "router":
@@ -43,6 +44,12 @@ async def _log(world: "World", what: str, lines: int) -> str:
                 return _tail(await transport.get("logs/agent.log"), lines)
             if view.agent and any(engine.replica == what for engine in view.engines):
                 return await view.agent.log(what, lines)
+    plan = plan_in_force(world)
+    hosts = {replica.id: replica.instances[0] for replica in plan.replicas} if plan else {}
+    for view in seen.instances:
+        if view.machine and view.lease.instance == hosts.get(what):  # its agent is silent: read the file itself
+            transport = world.provisioner(view.lease.provider).transport(view.machine)
+            return _tail(await transport.get(f"logs/{what}.log"), lines)
     known = [engine.replica for view in seen.instances for engine in view.engines]
     known += [view.lease.instance for view in seen.instances]
     raise SpecError(f"Nothing here is called {what!r}; expected one of {', '.join([*known, 'router'])}.")

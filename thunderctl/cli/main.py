@@ -1,5 +1,6 @@
 """The command line: where commands are registered, and errors become a message and an exit code."""
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -96,4 +97,16 @@ def _exit_code(command: Any, arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as in `| head`
         return 0
+    except Exception as error:
+        if "THUNDER_DEBUG" in os.environ:
+            raise
+        output.fail(_bug(error), as_json=as_json)
+        return 1
     return int(outcome or 0)
+
+
+def _bug(error: Exception) -> ThunderError:
+    hint = (
+        "This is a bug. THUNDER_DEBUG=1 shows where; please report it. Nothing is lost: the command can be run again."
+    )
+    return ThunderError(f"{type(error).__name__}: {error}", hint=hint)

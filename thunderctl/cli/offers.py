@@ -1,11 +1,16 @@
 """`thunderctl offers`: what the markets sell."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption, SpecOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.catalog import Offer
 
 SHOWN = 40
 
@@ -13,7 +18,7 @@ SHOWN = 40
 def offers(
     gpu: Annotated[str | None, typer.Option(help="Only this GPU.")] = None,
     provider: Annotated[list[str] | None, typer.Option(help="Only these providers (repeat it).")] = None,
-    max_usd_per_hour: Annotated[float | None, typer.Option(help="Only machines up to this price.")] = None,
+    max_usd_per_hour: Annotated[float | None, typer.Option(help="Only machines up to this price.", min=0)] = None,
     spec: SpecOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -27,7 +32,8 @@ def offers(
     from thunderctl.compose import read_market
     from thunderctl.spec import load_spec
 
-    market = read_market(with_flags(load_spec(spec), provider=provider))
+    asked = with_flags(load_spec(spec), provider=provider)
+    market = read_market(asked)
     wanted = gpu_named(gpu).name if gpu else None
     found = [
         offer
@@ -37,8 +43,7 @@ def offers(
     ]
     found.sort(key=lambda offer: (offer.usd_per_hour / offer.gpu_count, offer.offer_id))
     if as_json:
-        counts = {name: sum(offer.provider == name for offer in found) for name in sorted({o.provider for o in found})}
-        sources = [{"provider": name, "ok": True, "error": None, "count": count} for name, count in counts.items()]
+        sources = [_source(name, market.source, found) for name in asked.markets.providers]
         document = {"schema": "thunder.offers/v1", "as_of": market.as_of, "source": market.source, "sources": sources}
         output.print_json({**document, "offers": [offer_to_json(offer) for offer in found]})
         return
@@ -62,3 +67,11 @@ def offers(
         output.narrate(
             f"... and {len(found) - SHOWN} dearer ones; --json lists all, --gpu and --max-usd-per-hour narrow."
         )
+
+
+def _source(provider: str, source: str, found: "Sequence[Offer]") -> dict[str, Any]:
+    """How asking one provider went. Those that can't be asked live yet answer from the snapshot, or not at all."""
+    count = sum(offer.provider == provider for offer in found)
+    live = provider == "local"
+    error = None if live or count else f"{provider} can't be asked yet, and the {source} has no offer of it"
+    return {"provider": provider, "ok": error is None, "error": error, "count": count, "live": live}

@@ -3,13 +3,18 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.errors import ThunderError
+from planner.errors import SpecError, ThunderError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+
+
+PIPED_WIDTH = 132
+"""Columns of a table that goes to a file or a pipe."""
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -22,11 +27,19 @@ def print_text(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
+def write_file(path: Path, text: str) -> None:
+    """Write a file that the user named. Raises SpecError."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise SpecError(f"{path} can't be written: {error.strerror}.") from error
+
+
 def show(*renderables: "RenderableType") -> None:
     """Tables and text for people, on stdout; plain where stdout is no terminal or NO_COLOR is set."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
     for renderable in renderables:
         console.print(renderable)
 
@@ -64,10 +77,15 @@ def table(
     return made
 
 
+def error_entry(error: ThunderError) -> dict[str, str]:
+    """An error as JSON has it."""
+    return {"kind": error.kind, "message": error.message, "hint": error.hint}
+
+
 def fail(error: ThunderError, *, as_json: bool) -> None:
     """Say what went wrong: on stdout as JSON where the command prints JSON, else on stderr."""
     if as_json:
-        print_json({"error": {"kind": error.kind, "message": error.message, "hint": error.hint}})
+        print_json({"error": error_entry(error)})
         return
     sys.stderr.write(f"error: {error.message}\n")
     if error.hint:

@@ -34,7 +34,7 @@ def plan(
     links: Annotated[Path | None, typer.Option(help="Measured links between offers or instances, as CSV.")] = None,
     fixed: Annotated[bool, typer.Option("--fixed", help="Rent exactly the given offers, all of them.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the plan here, as JSON.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the simulation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the simulation.", min=0)] = 0,
     spec: SpecOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,7 +62,7 @@ def plan(
     made = make_plan(wanted, goal=goal.value, offers=offers, links=links, fixed=fixed, seed=seed)
     document = plan_to_json(made)
     if out:
-        out.write_text(json.dumps(document, indent=2) + "\n")
+        output.write_file(out, json.dumps(document, indent=2) + "\n")
         output.narrate(f"Wrote {out}. Next: thunderctl up {out}")
     if as_json:
         output.print_json(document)

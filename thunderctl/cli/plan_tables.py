@@ -34,15 +34,14 @@ def _rent(plan: Plan) -> "RenderableType":
                 first.provider,
                 first.region or "-",
                 f"{first.gpu_count} x {first.gpu}",
-                f"{first.gpu_memory_gib:.0f}",
                 "interruptible" if first.interruptible else "on-demand",
                 f"{first.usd_per_hour:.3f}",
                 f"{sum(instance.usd_per_hour for instance in same):.3f}",
                 first.offer_id,
             )
         )
-    columns = ("instances", "provider", "region", "GPUs", "GiB each", "kind", "$/h each", "$/h", "offer")
-    return table("Rent", columns, rows, right=("GiB each", "$/h each", "$/h"))
+    columns = ("instances", "provider", "region", "GPUs", "kind", "$/h each", "$/h", "offer")
+    return table("Rent", columns, rows, right=("$/h each", "$/h"))
 
 
 def _replicas(plan: Plan) -> "RenderableType":

@@ -33,13 +33,15 @@ def rebalance(
     """
     from planner.plan import rebalance as decide
     from thunderctl.compose import forced_codec
-    from thunderctl.lifecycle import flip, flips_between, plan_in_force
+    from thunderctl.lifecycle import flip, flips_between, plan_in_force, refuse_unready
+    from thunderctl.observe import observe_once
     from thunderctl.world import open_world
 
     with open_world(context.obj) as world, world.store.lock(world.name, "rebalance"):
         current = plan_in_force(world)
         if current is None or world.router.running() is None:
             raise Refused(f"Deployment {world.name} is not serving.", hint="Bring it up first: thunderctl up")
+        refuse_unready(current, asyncio.run(observe_once(world)))
         demand = _demand(world, workload, rate)
         started = time.monotonic()
         wanted = decide(current, demand, codec=forced_codec(world.spec()))
@@ -55,8 +57,15 @@ def rebalance(
             started = time.monotonic()
             epoch = asyncio.run(flip(world, current, wanted))
             applied_s = time.monotonic() - started
+        predicted = wanted.predicted.slo_attainment
+        if predicted < wanted.slo.attainment:
+            output.narrate(
+                f"Warning: {predicted:.0%} of these requests are expected to meet the targets (wanted "
+                f"{wanted.slo.attainment:.0%}): the rate is more than these machines serve."
+            )
         if as_json:
-            output.print_json(_document(current, wanted, decided_s, applied_s, epoch))
+            in_force = wanted if changed and not dry_run else current
+            output.print_json(_document(current, wanted, decided_s, applied_s, epoch) | {"plan_id": in_force.plan_id})
         elif not changed:
             output.narrate("Nothing to change: phases and routes are the best for this workload.")
         elif not dry_run:
@@ -91,7 +100,6 @@ def _document(current: "Plan", wanted: "Plan", decided_s: float, applied_s: floa
         "decide_s": round(decided_s, 4),
         "apply_s": round(applied_s, 4),
         "epoch": epoch,
-        "plan_id": wanted.plan_id,
         "flips": [{"replica": f.replica, "from": f.before, "to": f.after} for f in flips_between(current, wanted)],
         "routes": after["routes"],
         "predicted_before": plan_to_json(current)["predicted"],

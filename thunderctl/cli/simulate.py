@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from planner.errors import SpecError
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption
+
+MOST_REQUESTS = 1_000_000
 
 if TYPE_CHECKING:
     from planner.deployment import Plan
@@ -22,7 +25,7 @@ def simulate(
     rate: Annotated[float | None, typer.Option(help="Requests/s; the plan's own unless given.")] = None,
     duration: Annotated[float, typer.Option(help="Seconds of arrivals.", min=1)] = 120.0,
     trace: Annotated[Path | None, typer.Option(help="Replay this trace as it is, arrivals too.")] = None,
-    seed: Annotated[int, typer.Option(help="Of arrivals and routes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of arrivals and routes.", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Play requests against a plan and report what clients would see. Nothing runs; every figure is simulated.
@@ -67,9 +70,16 @@ def _requests(
 
     if trace is not None:
         return requests_of(trace_from_csv(read_text(trace), str(trace)))
-    preset = plan.workload.name if plan.workload.name in ("coding", "conversation") else "conversation"
-    lengths = read_workload(with_flags(Spec(), workload=workload or preset, rate=rate))
-    return poisson_requests(demand_of(lengths, plan.max_model_len), rate or plan.workload.rate_rps, duration, seed=seed)
+    if workload is None and plan.workload.name not in ("coding", "conversation"):
+        raise SpecError(
+            f"The plan was made for {plan.workload.name}, whose lengths it does not hold.",
+            hint="Name the workload: --workload coding, conversation or the trace's CSV.",
+        )
+    rps = rate or plan.workload.rate_rps
+    if not rps * duration <= MOST_REQUESTS:
+        raise SpecError(f"{rps:g} requests/s for {duration:g} s are too many; expected {MOST_REQUESTS:,} or fewer.")
+    lengths = read_workload(with_flags(Spec(), workload=workload or plan.workload.name, rate=rate))
+    return poisson_requests(demand_of(lengths, plan.max_model_len), rps, duration, seed=seed)
 
 
 def _document(plan: "Plan", found: "Replay", wall_s: float) -> dict[str, Any]:

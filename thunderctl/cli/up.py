@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from planner.errors import ThunderError
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption, SpecOption, YesOption, confirm
 
@@ -26,7 +27,7 @@ def up(
     plan: Annotated[str | None, typer.Argument(help="A plan's file, or the id of an earlier one.")] = None,
     yes: YesOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")] = False,
-    max_hours: Annotated[float | None, typer.Option(help="Every lease ends by then.", min=0.01)] = None,
+    max_hours: Annotated[float | None, typer.Option(help="Recorded as the end of every lease (not enforced yet).", min=0.01)] = None,
     spec: SpecOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,12 +40,13 @@ def up(
     """
     from thunderctl.cli.plan_tables import plan_tables
     from thunderctl.cli.progress import step_lines
-    from thunderctl.lifecycle import bring_up, check_host, steps_to
+    from thunderctl.lifecycle import bring_up, check_host, check_money, steps_to
     from thunderctl.world import open_world
 
     with open_world(context.obj) as world, world.store.lock(world.name, "up"):
         wanted, written = choose_plan(world, plan, spec)
         check_host(world, wanted, written)
+        check_money(world, wanted, written)
         steps = asyncio.run(steps_to(world, wanted, written))
         if dry_run or not steps:
             _show_outcome(world, [_planned(step) for step in steps], as_json=as_json)
@@ -58,8 +60,10 @@ def up(
             results = asyncio.run(
                 bring_up(world, wanted, written, steps, max_hours=hours, report=report, narrate=narrate)
             )
-        _show_outcome(world, [result_entry(result) for result in results], as_json=as_json)
-        raise_failure(results, hint_for(world))
+        failure = failure_of(results, hint_for(world))
+        _show_outcome(world, [result_entry(result) for result in results], as_json=as_json, failure=failure)
+        if failure is not None:
+            raise ended_by(failure, as_json=as_json)
 
 
 def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["Plan", "Spec"]:
@@ -67,12 +71,17 @@ def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["P
     from planner.document import plan_from_json
     from thunderctl.compose import make_plan, read_plan
     from thunderctl.lifecycle import plan_in_force
-    from thunderctl.spec import load_spec
+    from thunderctl.spec import DEFAULT_PATH, load_spec, planning_changes
 
     current = plan_in_force(world)
-    written = world.spec() if current and path is None else load_spec(path)
+    written = load_spec(path) if path or DEFAULT_PATH.exists() or current is None else world.spec()
+    if plan is None and current is not None:
+        changed = planning_changes(world.spec(), written)
+        if not changed:
+            return current, written
+        output.narrate(f"The spec changed since the plan was made ({', '.join(changed)}): planning anew.")
     if plan is None:
-        return current or make_plan(written), written
+        return make_plan(written), written
     if Path(plan).exists() or plan.endswith(".json"):
         return read_plan(Path(plan)), written
     return plan_from_json(world.store.plan(plan, world.name).document), written
@@ -84,12 +93,17 @@ def result_entry(result: "StepResult") -> dict[str, Any]:
     return {**_planned(result.step), "state": result.state, "seconds": round(result.seconds, 3), "error": error}
 
 
-def raise_failure(results: "Sequence[StepResult]", hint: str) -> None:
-    """Raise the first step's error, with what to do about what is half done."""
+def failure_of(results: "Sequence[StepResult]", hint: str) -> ThunderError | None:
+    """The first step's error, with what to do about what is half done; None where all went well."""
     failed = next((result.error for result in results if result.error), None)
     if failed is not None:
         failed.hint = " ".join(part for part in (failed.hint, hint) if part)
-        raise failed
+    return failed
+
+
+def ended_by(failure: ThunderError, *, as_json: bool) -> Exception:
+    """What ends the command: the error, or only its exit code where the JSON document already holds it."""
+    return typer.Exit(failure.exit_code) if as_json else failure
 
 
 def hint_for(world: "World") -> str:
@@ -100,12 +114,16 @@ def hint_for(world: "World") -> str:
     return f"Machines that cost ${cost:.3f} an hour stay: run `thunderctl up` again, or `thunderctl down`."
 
 
-def apply_document(world: "World", steps: "Sequence[dict[str, Any]]") -> dict[str, Any]:
-    """`thunder.apply/v1`."""
+def apply_document(
+    world: "World", steps: "Sequence[dict[str, Any]]", failure: ThunderError | None = None
+) -> dict[str, Any]:
+    """`thunder.apply/v1`; with `error` where a step failed."""
     from provisioners.leases.ledger import usd_per_hour
 
     rows = [row for row in world.store.leases(world.name) if row.state.may_cost]
+    error = {"error": output.error_entry(failure)} if failure else {}
     return {
+        **error,
         "schema": APPLY_SCHEMA,
         "deployment": world.name,
         "steps": list(steps),
@@ -123,8 +141,10 @@ def _steps_table(steps: "Sequence[Step]") -> Any:
     return output.table("Steps", ("step", "of", "detail"), ((step.what, step.id, step.detail) for step in steps))
 
 
-def _show_outcome(world: "World", entries: "list[dict[str, Any]]", *, as_json: bool) -> None:
-    document = apply_document(world, entries)
+def _show_outcome(
+    world: "World", entries: "list[dict[str, Any]]", *, as_json: bool, failure: ThunderError | None = None
+) -> None:
+    document = apply_document(world, entries, failure)
     if as_json:
         output.print_json(document)
     elif not entries:
@@ -132,5 +152,5 @@ def _show_outcome(world: "World", entries: "list[dict[str, Any]]", *, as_json: b
     elif all(entry["state"] == "planned" for entry in entries):
         rows = ((entry["what"], entry["id"], entry["detail"]) for entry in entries)
         output.show(output.table("Steps (dry run: nothing was done)", ("step", "of", "detail"), rows))
-    elif document["endpoint"]:
+    elif document["endpoint"] and failure is None:
         output.narrate(f"Serving at {document['endpoint']}, ${document['cost_usd_per_hour']:.3f} an hour.")

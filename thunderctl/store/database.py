@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlmodel import Session
 
-from planner.errors import ThunderError
+from planner.errors import SpecError, ThunderError
 from thunderctl.home import database_url
 from thunderctl.store.migrate import migrate
 
@@ -27,7 +27,12 @@ class Database:
 
     def __init__(self, url: str | None = None, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._engine = _engine(url or database_url())
+        try:
+            self._engine = _engine(url or database_url())
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise SpecError(
+                f"THUNDER_DATABASE_URL can't be used: {error}.", hint="For example sqlite:////path/to/store.db"
+            ) from error
         self._writing = self._engine.execution_options(immediate=True)
         with _explained(DatabaseError):
             migrate(self._engine, self._writing)

@@ -90,3 +90,31 @@ def test_init_writes_a_spec_once(tmp_path, capsys):
     assert (first.value.code, second.value.code) == (0, 4)
     assert 'providers = ["local"]' in path.read_text()
     assert "left as it is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["plan", "--spec", "latin.toml"], {}, "it is not UTF-8 text"),
+        (
+            ["plan", "--provider", "local", "--model", "tiny-llama", "--slo-ttft", "30", "--out", "no/x.json"],
+            {},
+            "can't be",
+        ),
+        (["plan", "--seed", "-1"], {}, "--seed"),
+        (["status"], {"THUNDER_HOME": "/proc/x"}, "can't be made"),
+        (["status"], {"THUNDER_DATABASE_URL": "foo://x"}, "THUNDER_DATABASE_URL can't be used"),
+        (["plan"], {"THUNDER_LEASES_POLL_S": "abc"}, "THUNDER_LEASES_POLL_S is abc"),
+    ],
+)
+def test_ordinary_bad_input_is_never_a_traceback(arguments, environment, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("THUNDER_HOME", str(tmp_path / "home"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    Path("latin.toml").write_bytes(b"[model]\nname = '\xe9'")
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--json"])
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert ended.value.code == 2
+    assert said in error["message"]

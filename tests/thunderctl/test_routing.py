@@ -1,0 +1,79 @@
+"""A replica that leaves the routes is waited for: a real router process, with a stream open on it."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from planner.deployment import Codec, Phase
+from planner.errors import Incomplete
+from runtime.messages import ReplicaAddress, Routes, RouteShare
+from tests.fakes import FakeEngine, serving
+from thunderctl import routing
+from thunderctl.store.store import Store
+from thunderctl.world import World
+
+# The router outlives the command that starts it: nobody waits for it.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+
+PAIRS = (("p0", "d0"), ("p0", "d1"))
+
+
+def routes(engines, epoch, pairs):
+    names = dict.fromkeys(name for pair in pairs for name in pair)
+    phases = {"p": Phase.PREFILL, "d": Phase.DECODE}
+    replicas = tuple(ReplicaAddress(name, phases[name[0]], engines[name].url) for name in names)
+    return Routes(epoch, "tiny", replicas, tuple(RouteShare(p, d, 1 / len(pairs), Codec.RAW) for p, d in pairs))
+
+
+@pytest.fixture
+async def world(tmp_path):
+    with Store(f"sqlite:///{tmp_path}/store.db") as store:
+        made = World("default", store, tmp_path / "deployment")
+        made.router_tls()
+        yield made
+        await made.router.stop()
+
+
+async def stream(world, engines):
+    """Open one stream; returns the engine it decodes on, its answer, and the session."""
+    session = aiohttp.ClientSession()
+    body = {"model": "tiny", "prompt": "hi", "stream": True, "max_tokens": 3}
+    answer = await session.post(f"{world.router.endpoint}/completions", json=body)
+    await answer.content.readany()
+    return next(name for name, engine in engines.items() if name[0] == "d" and engine.seen), answer, session
+
+
+async def test_a_replica_that_left_the_routes_is_drained_before_it_is_stopped(world, monkeypatch):
+    engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d", drip=True), "d1": FakeEngine("d", drip=True)}
+    async with serving(*engines.values()):
+        await world.router.serve(routes(engines, 1, PAIRS), "127.0.0.1:0")
+        busy, answer, session = await stream(world, engines)
+        left = next(pair for pair in PAIRS if pair[1] != busy)
+        await world.router.serve(routes(engines, 2, [left]), "")
+
+        monkeypatch.setattr(routing, "DRAIN_DEADLINE_S", 0.0)
+        with pytest.raises(Incomplete, match=f"{busy} still has 1 requests"):
+            await routing.drain(world, busy, lambda *_: None)
+
+        monkeypatch.undo()
+        told = []
+        draining = asyncio.create_task(routing.drain(world, busy, lambda *words: told.append(words)))
+        while not told:
+            await asyncio.sleep(0.01)
+        assert told[0] == (busy, "draining, 1 requests left")
+        engines[busy].released.set()
+        assert b"[DONE]" in await answer.content.read()
+        await asyncio.wait_for(draining, 10)
+        await session.close()
+
+
+async def test_draining_takes_a_replica_out_of_the_routes_that_still_have_it(world):
+    engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d"), "d1": FakeEngine("d")}
+    async with serving(*engines.values()):
+        await world.router.serve(routes(engines, 1, PAIRS), "127.0.0.1:0")
+        await routing.drain(world, "d0", lambda *_: None)
+        after = world.router.routes()
+        assert after is not None
+        assert [(route.prefill, route.decode) for route in after.routes] == [("p0", "d1")]
+        assert after.epoch == 2
