@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from enum import StrEnum
-from typing import Any, TypeVar
+from reprlib import repr as brief
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from planner.catalog import Offer
 from planner.deployment import (
@@ -33,6 +34,7 @@ OFFER_KEYS = (
     *("reliability", "disk_gb", "inet_down_gbit_per_s", "inet_up_gbit_per_s", "egress_usd_per_gb"),
     *("ingress_usd_per_gb", "nvlink", "available", "leasable"),
 )
+KINDS = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -68,9 +70,8 @@ def plan_from_json(document: Mapping[str, Any]) -> Plan:
         "bound": _record(Bound, document, "bound"),
         "search": _record(SearchReport, document, "search"),
         "alternatives": _records(Alternative, document, "alternatives"),
-        "notes": tuple(document.get("notes", ())),
     }
-    return _built(Plan, values, "plan")
+    return _built(Plan, values, "")
 
 
 def offer_to_json(offer: Offer) -> dict[str, Any]:
@@ -98,11 +99,19 @@ def _plain(value: Any) -> Any:
 
 
 def _replica(entry: Mapping[str, Any], where: str) -> Replica:
-    stages = tuple(
-        _built(Stage, {**stage, "gpus": tuple(stage.get("gpus", ()))}, f"{where}.stages[{i}]")
-        for i, stage in _entries(entry, "stages", where)
-    )
-    return _built(Replica, {**entry, "stages": stages, "phase": _word(Phase, entry, "phase", where)}, where)
+    stages = tuple(_built(Stage, stage, f"{where}.stages[{i}]") for i, stage in _entries(entry, "stages", where))
+    replica = _built(Replica, {**entry, "stages": stages, "phase": _word(Phase, entry, "phase", where)}, where)
+    _check_degree(entry, "tp", [len(stage.gpus) for stage in stages], where)
+    _check_degree(entry, "pp", [len(stages)], where)
+    return replica
+
+
+def _check_degree(entry: Mapping[str, Any], key: str, counted: list[int], where: str) -> None:
+    """A replica's degrees follow from its stages; a document that states others is wrong."""
+    stated = _typed(entry[key], int, f"{where}.{key}") if key in entry else None
+    differing = next((count for count in counted if stated is not None and count != stated), None)
+    if differing is not None:
+        raise SpecError(f"The plan's {where}.{key} is {stated}; expected {differing}, as its stages have.")
 
 
 def _route(entry: Mapping[str, Any], where: str) -> Route:
@@ -116,7 +125,7 @@ def _word(words: type[E], entry: Mapping[str, Any], key: str, where: str) -> E:
         raise _missing(f"{where}.{key}") from None
     except ValueError:
         known = ", ".join(words)
-        raise SpecError(f"The plan has {where}.{key} {entry[key]!r}; expected one of {known}.") from None
+        raise SpecError(f"The plan has {where}.{key} {brief(entry[key])}; expected one of {known}.") from None
 
 
 def _record(cls: type[T], document: Mapping[str, Any], key: str) -> T:
@@ -140,17 +149,30 @@ def _entries(document: Mapping[str, Any], key: str, where: str = "") -> list[tup
 
 
 def _built(cls: type[T], values: Any, where: str) -> T:
-    """An instance of a dataclass from the values it knows."""
+    """An instance of a dataclass from the values it knows, each of the type that its field states."""
     if not isinstance(values, Mapping):
         raise SpecError(f"The plan's {where} is {type(values).__name__}; expected an object.")
     absent = next((key for key in _required(cls) if key not in values), None)
     if absent is not None:
-        raise _missing(absent if cls is Plan else f"{where}.{absent}")
-    known = _names(cls)
+        raise _missing(f"{where}.{absent}".lstrip("."))
+    known = {key: kind for key, kind in get_type_hints(cls).items() if key in values}
+    typed = {key: _typed(values[key], kind, f"{where}.{key}".lstrip(".")) for key, kind in known.items()}
     try:
-        return cls(**{key: value for key, value in values.items() if key in known})
-    except (TypeError, ValueError) as error:
+        return cls(**typed)
+    except (ArithmeticError, ValueError) as error:
         raise SpecError(f"The plan's {where} is wrong: {error}") from error
+
+
+def _typed(value: Any, kind: Any, where: str) -> Any:
+    """The value, if it is of this kind; lists become tuples. A whole number is a number, true is not."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise SpecError(f"The plan's {where} is {brief(value)}; expected a list.")
+        return tuple(_typed(entry, get_args(kind)[0], f"{where}[{i}]") for i, entry in enumerate(value))
+    fits = isinstance(value, int | float if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        raise SpecError(f"The plan's {where} is {brief(value)}; expected {KINDS.get(kind, 'an object')}.")
+    return value
 
 
 def _names(cls: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """What lies between two instances: stated links, else an estimate from their network figures and providers' prices."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from typing import TypeAlias
 
@@ -55,6 +55,16 @@ def links_from_csv(text: str, name: str) -> dict[tuple[str, str], Link]:
         bandwidth, latency = (_positive(row[column], column, name, reader.line_num) for column in COLUMNS[2:])
         links[row["from"].strip(), row["to"].strip()] = Link(bandwidth, latency)
     return links
+
+
+def check_links(links: Links, known: Iterable[str]) -> None:
+    """Raise SpecError for a link at an id that nothing has: it would change nothing, and nobody would notice."""
+    unknown = sorted({end for pair in links for end in pair} - set(known))
+    if unknown:
+        raise SpecError(
+            f"Links name {', '.join(map(repr, unknown))}; expected ids of offers that this plan may rent.",
+            hint="`thunderctl offers` lists the ids.",
+        )
 
 
 def _positive(text: str | None, column: str, name: str, line: int) -> float:

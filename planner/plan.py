@@ -13,7 +13,7 @@ from planner.drafting import Occasion, drafted
 from planner.errors import Infeasible, SpecError
 from planner.flips import rebalanced
 from planner.infeasible import nothing_serves, too_dear, too_much, unconfirmed
-from planner.links import Links
+from planner.links import Links, check_links
 from planner.llm import LlmSpec
 from planner.market import Market
 from planner.parallel import Capacities, Task
@@ -60,6 +60,7 @@ def plan(
     _check(budget_usd_per_hour, goal, workload)
     capacities = Capacities(_task(llm, workload, slo, max_model_len), codec)
     stated = links or {}
+    check_links(stated, (offer.offer_id for offer in market.offers))
     choice = choice_of(capacities, market.offers, links=stated, keep_all=fixed)
     search = Search(capacities, budget_usd_per_hour, stated, fixed, seed, progress)
     progress(f"{len(market.offers)} offers, {len(choice.offers)} of use")

@@ -1,7 +1,11 @@
 """Solver-free checks that a plan is legal: the rules of the plan schema, one function each."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from reprlib import repr as brief
+from typing import Any
 
 from planner.deployment import Codec, Phase, Plan, Replica
 from planner.errors import SpecError
@@ -9,6 +13,10 @@ from planner.memory import StageMemory, kv_capacity_tokens
 
 MONEY_TOLERANCE = 1e-6
 SHARE_TOLERANCE = 1e-6
+MOST = 1e15
+"""No figure of a plan is larger; whole numbers up to here are exact as floats."""
+SAFE_WORD = re.compile("[A-Za-z0-9_-]{1,64}")
+"""Ids become labels, file names and arguments on machines."""
 
 
 def validate(plan: Plan) -> None:
@@ -20,15 +28,47 @@ def validate(plan: Plan) -> None:
 
 def violations(plan: Plan) -> list[str]:
     """One clear sentence for each broken rule; empty for a legal plan."""
-    broken = [*_names(plan)]
+    broken = [*_figures(plan), *_names(plan)]
     if broken:
         return broken
-    rules = (_cost, _gpus_used_once, _stages, _spans, _memory, _shares, _routes)
+    rules = (_model, _cost, _gpus_used_once, _stages, _spans, _memory, _shares, _routes)
     return [sentence for rule in rules for sentence in rule(plan)]
 
 
+def _figures(plan: Plan) -> Iterator[str]:
+    """Every figure is finite and not negative: the other rules compare, and NaN would pass a comparison."""
+    for name, value in _numbers(plan, ""):
+        least = 1 if name.startswith("model.") else 0
+        if not least <= value <= MOST:
+            yield f"The plan's {name} is {brief(value)}; expected a number from {least} to {MOST:g}."
+
+
+def _numbers(part: Any, where: str) -> Iterator[tuple[str, float]]:
+    """Every number below a part of the plan, by its key in the document. A seed may be any number."""
+    for field in fields(part):
+        value = getattr(part, field.name)
+        name = f"{where}.{field.name}".lstrip(".") if field.name != "llm" else "model"
+        if is_dataclass(value):
+            yield from _numbers(value, name)
+        elif isinstance(value, tuple):
+            for i, entry in enumerate(value):
+                yield from _numbers(entry, f"{name}[{i}]") if is_dataclass(entry) else ()
+        elif isinstance(value, int | float) and not isinstance(value, bool) and field.name != "seed":
+            yield name, value
+
+
 def _names(plan: Plan) -> Iterator[str]:
-    for kind, ids in (("instance", [i.id for i in plan.instances]), ("replica", [r.id for r in plan.replicas])):
+    named = (
+        ("plan", [plan.plan_id]),
+        ("instance", [instance.id for instance in plan.instances]),
+        ("replica", [replica.id for replica in plan.replicas]),
+    )
+    for kind, ids in named:
+        yield from (
+            f"The {kind} id is {brief(name)}; expected 1 to 64 letters, digits, - and _."
+            for name in ids
+            if not SAFE_WORD.fullmatch(name)
+        )
         yield from (
             f"The {kind} id {name} is used {n} times; expected once." for name, n in Counter(ids).items() if n > 1
         )
@@ -52,6 +92,16 @@ def _names(plan: Plan) -> Iterator[str]:
         )
 
 
+def _model(plan: Plan) -> Iterator[str]:
+    if plan.dtype != plan.llm.dtype:
+        yield f"The plan's dtype is {plan.dtype!r}; expected {plan.llm.dtype!r}, as its model has."
+    if not 1 <= plan.max_model_len <= plan.llm.max_positions:
+        yield (
+            f"The plan's max_model_len is {plan.max_model_len}; expected 1 to {plan.llm.max_positions}, "
+            "the positions of its model."
+        )
+
+
 def _cost(plan: Plan) -> Iterator[str]:
     prices = sum(instance.usd_per_hour for instance in plan.instances)
     expected = prices + plan.transfer_usd_per_hour
@@ -60,7 +110,7 @@ def _cost(plan: Plan) -> Iterator[str]:
             f"The plan says it costs {plan.cost_usd_per_hour:.4f} $/h; expected {expected:.4f}: instances "
             f"{prices:.4f} and transfer {plan.transfer_usd_per_hour:.4f}."
         )
-    if plan.cost_usd_per_hour > plan.budget_usd_per_hour * (1 + MONEY_TOLERANCE):
+    if not plan.cost_usd_per_hour <= plan.budget_usd_per_hour * (1 + MONEY_TOLERANCE):
         yield f"The plan costs {plan.cost_usd_per_hour:.4f} $/h; expected at most {plan.budget_usd_per_hour:.4f}."
 
 
@@ -112,6 +162,11 @@ def _memory(plan: Plan) -> Iterator[str]:
                 f"Replica {replica.id} has room for {room} tokens of KV beside its weights; expected at least "
                 f"{plan.max_model_len}, the longest request."
             )
+        elif not plan.max_model_len <= replica.kv_capacity_tokens <= room:
+            yield (
+                f"Replica {replica.id} states {replica.kv_capacity_tokens} tokens of KV; expected "
+                f"{plan.max_model_len}, the longest request, to {room}, what its memory has room for."
+            )
 
 
 def _stage_memory(plan: Plan, replica: Replica) -> list[StageMemory]:
@@ -122,8 +177,6 @@ def _shares(plan: Plan) -> Iterator[str]:
     total = sum(route.share for route in plan.routes)
     if abs(total - 1) > SHARE_TOLERANCE:
         yield f"Route shares sum to {total:.7f}; expected 1."
-    if any(route.share < 0 for route in plan.routes):
-        yield "A route has a negative share; expected 0 or more."
     pairs = Counter((route.prefill, route.decode) for route in plan.routes)
     yield from (f"Route {p} → {d} is listed {n} times; expected once." for (p, d), n in pairs.items() if n > 1)
 

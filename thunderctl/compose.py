@@ -195,6 +195,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         document = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise SpecError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from error
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{path}: not usable JSON: {error}.") from error
     if not isinstance(document, dict):
         raise SpecError(f"{path} holds a {type(document).__name__}; expected a JSON object.")
     return document

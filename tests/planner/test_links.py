@@ -5,7 +5,7 @@ import pytest
 from planner.catalog import Link
 from planner.deployment import Instance
 from planner.errors import SpecError
-from planner.links import INSIDE, link_between, links_from_csv
+from planner.links import INSIDE, check_links, link_between, links_from_csv
 
 HERE = Instance("i0", "o0", "vast", "Texas, US", "A40", 1, 44.9, 0.4, inet_up_gbit_per_s=2.0, egress_usd_per_gb=0.03)
 THERE = replace(HERE, id="i1", offer_id="o1", inet_down_gbit_per_s=0.5, ingress_usd_per_gb=0.01)
@@ -55,3 +55,10 @@ def test_links_are_read_from_csv():
 def test_a_bad_link_is_named_by_its_line(text, message):
     with pytest.raises(SpecError, match=message):
         links_from_csv(text, "l.csv")
+
+
+def test_ids_that_nothing_has_are_named():
+    links = {("a", "b"): Link(1.0, 0.0), ("d", "c"): Link(1.0, 0.0)}
+    check_links(links, ["a", "b", "c", "d", "e"])
+    with pytest.raises(SpecError, match="Links name 'c', 'd'; expected ids of offers"):
+        check_links(links, ["a", "b"])

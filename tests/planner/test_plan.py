@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from planner.catalog import Link
 from planner.deployment import Codec, Phase, Plan
 from planner.document import plan_from_json, plan_to_json
 from planner.errors import Infeasible, SpecError
@@ -111,6 +112,15 @@ def test_nonsense_is_an_error_before_anything_is_planned(default_market):
         plan(default_market, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=-1)
     with pytest.raises(SpecError, match="Goal cost has no rate"):
         plan(default_market, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=14, goal=Goal.COST)
+
+
+def test_a_link_at_an_offer_that_nobody_makes_is_named(market_of, offer):
+    market, eight = market_of(offer("here"), offer("there")), llm_named("qwen3-8b")
+    stated = {("here", "there"): Link(10.0, 1.0), ("there", "hree"): Link(10.0, 1.0)}
+    with pytest.raises(SpecError, match="Links name 'hree'; expected ids of offers"):
+        plan(market, eight, CONVERSATION, Slo(), budget_usd_per_hour=2.0, links=stated)
+    del stated["there", "hree"]
+    check(plan(market, eight, CONVERSATION, Slo(), budget_usd_per_hour=2.0, links=stated))
 
 
 def test_what_binds_is_said_with_numbers(default_market, market_of, offer):

@@ -1,9 +1,12 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf, nan
 
 import pytest
 
 from planner.deployment import Codec, Phase, Plan, Route, Stage
+from planner.document import plan_from_json, plan_to_json
 from planner.errors import SpecError
 from planner.validate import validate, violations
 
@@ -56,8 +59,13 @@ def test_a_legal_plan_breaks_no_rule(split_plan):
         (instance(2, network=""), "spans networks lan, none"),
         (instance(0, gpu_memory_gib=16.0), "has room for 0 tokens of KV beside its weights; expected at least 8192"),
         (lambda plan: replace(plan, max_model_len=500_000), "expected at least 500000"),
+        (lambda plan: replace(plan, max_model_len=0), "max_model_len is 0; expected 1 to 131072, the positions"),
+        (lambda plan: replace(plan, max_model_len=131_073), "max_model_len is 131073; expected 1 to 131072"),
+        (lambda plan: replace(plan, dtype="fp3"), "dtype is 'fp3'; expected 'bfloat16', as its model has"),
+        (replica(1, kv_capacity_tokens=8191), "r1 states 8191 tokens of KV; expected 8192, the longest request"),
+        (replica(2, kv_capacity_tokens=10**7), "r2 states 10000000 tokens of KV; expected 8192"),
         (routes(Route("r0", "r1", 0.75, Codec.RAW)), "shares sum to 0.7500000"),
-        (routes(Route("r0", "r1", 1.5, Codec.RAW), Route("r2", "r2", -0.5, Codec.LOCAL)), "negative share"),
+        (routes(Route("r0", "r1", 1.5, Codec.RAW), Route("r2", "r2", -0.5, Codec.LOCAL)), "routes[1].share is -0.5"),
         (routes(Route("r0", "r1", 0.5, Codec.RAW), Route("r0", "r1", 0.5, Codec.INT4)), "listed 2 times"),
         (routes(Route("r0", "r9", 1.0, Codec.RAW)), "uses replica r9, which the plan does not have"),
         (routes(Route("r0", "r0", 1.0, Codec.LOCAL)), "ends at a prefill replica; expected decode or mixed"),
@@ -68,6 +76,67 @@ def test_a_legal_plan_breaks_no_rule(split_plan):
 )
 def test_each_broken_rule_is_named(split_plan, change, sentence):
     assert sentence in " ".join(violations(change(split_plan)))
+
+
+NOT_FIGURES = (nan, inf, -inf, -1.0, 10**400)
+
+
+@pytest.mark.parametrize("value", NOT_FIGURES)
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("budget_usd_per_hour", lambda value: lambda plan: replace(plan, budget_usd_per_hour=value)),
+        ("cost_usd_per_hour", lambda value: lambda plan: replace(plan, cost_usd_per_hour=value)),
+        ("transfer_usd_per_hour", lambda value: lambda plan: replace(plan, transfer_usd_per_hour=value)),
+        ("startup_usd", lambda value: lambda plan: replace(plan, startup_usd=value)),
+        (
+            "workload.rate_rps",
+            lambda value: lambda plan: replace(plan, workload=replace(plan.workload, rate_rps=value)),
+        ),
+        ("model.head_dim", lambda value: lambda plan: replace(plan, llm=replace(plan.llm, head_dim=value))),
+        ("instances[1].usd_per_hour", lambda value: instance(1, usd_per_hour=value)),
+        ("instances[0].gpu_memory_gib", lambda value: instance(0, gpu_memory_gib=value)),
+        ("replicas[2].capacity_rps", lambda value: replica(2, capacity_rps=value)),
+        ("replicas[0].kv_capacity_tokens", lambda value: replica(0, kv_capacity_tokens=value)),
+        ("routes[0].share", lambda value: routes(Route("r0", "r1", value, Codec.RAW))),
+    ],
+)
+def test_a_figure_is_finite_and_not_negative(split_plan, name, change, value):
+    with pytest.raises(SpecError, match="expected a number from"):
+        validate(change(value)(split_plan))
+    assert f"The plan's {name} is " in " ".join(violations(change(value)(split_plan)))
+
+
+def test_a_target_that_is_no_number_is_refused(split_plan):
+    slo = replace(split_plan.slo, ttft_s=nan)
+    assert "slo.ttft_s is nan" in " ".join(violations(replace(split_plan, slo=slo)))
+
+
+def test_a_size_of_the_model_is_not_zero(split_plan):
+    llm = replace(split_plan.llm, head_dim=0)
+    assert "model.head_dim is 0; expected a number from 1" in " ".join(violations(replace(split_plan, llm=llm)))
+
+
+def test_a_budget_of_nan_in_a_file_does_not_open_the_gate(split_plan):
+    text = json.dumps(plan_to_json(replace(split_plan, budget_usd_per_hour=nan)))
+    with pytest.raises(SpecError, match="budget_usd_per_hour is nan"):
+        validate(plan_from_json(json.loads(text)))
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a b", "a;rm", "é", "a\n", "x" * 65])
+def test_an_id_is_a_safe_word(split_plan, name):
+    changes = (("plan", lambda plan: replace(plan, plan_id=name)), ("instance", instance(1, id=name)))
+    for kind, change in (*changes, ("replica", replica(1, id=name))):
+        found = " ".join(violations(change(split_plan)))
+        assert f"The {kind} id is {name!r:.10}"[:20] in found
+        assert "expected 1 to 64 letters" in found
+
+
+def test_a_replica_may_state_all_the_kv_that_its_memory_has_room_for(split_plan):
+    found = violations(replica(0, kv_capacity_tokens=10**9)(split_plan))
+    room = int(" ".join(found).partition("to ")[2].partition(",")[0])
+    assert violations(replica(0, kv_capacity_tokens=room)(split_plan)) == []
+    assert violations(replica(0, kv_capacity_tokens=room + 1)(split_plan)) != []
 
 
 def test_a_replica_holds_equally_many_gpus_of_each_of_its_instances(split_plan):

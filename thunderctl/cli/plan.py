@@ -31,7 +31,7 @@ def plan(
     ),
     provider: Annotated[list[str] | None, typer.Option(help="Rent only from these (repeat it).")] = None,
     offers: Annotated[Path | None, typer.Option(help="Offers to choose from, as CSV.")] = None,
-    links: Annotated[Path | None, typer.Option(help="Measured links between offers or instances, as CSV.")] = None,
+    links: Annotated[Path | None, typer.Option(help="Measured links between offers, as CSV.")] = None,
     fixed: Annotated[bool, typer.Option("--fixed", help="Rent exactly the given offers, all of them.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the plan here, as JSON.")] = None,
     seed: Annotated[int, typer.Option(help="Of the simulation.", min=0)] = 0,

@@ -104,8 +104,8 @@ def _expectation(plan: Plan) -> "RenderableType":
         ("attainment", f"{predicted.slo_attainment:.1%} at {plan.workload.rate_rps:.2f} requests/s"),
         (
             "optimality",
-            f"score {plan.search.objective_rps:.2f} of at most {plan.bound.goodput_rps:.2f} requests/s: "
-            f"gap {plan.bound.gap:.1%}, found in {plan.search.seconds:.2f} s",
+            f"analytic score {plan.search.objective_rps:.2f} of at most {plan.bound.goodput_rps:.2f} requests/s "
+            f"under the same model: gap {plan.bound.gap:.1%}, found in {plan.search.seconds:.2f} s",
         ),
         ("start-up", f"about {plan.startup_s / 60:.0f} min, ${plan.startup_usd:.2f} (estimated)"),
         ("prices", f"{plan.market_source} of {plan.market_as_of[:10]}"),
