@@ -1,4 +1,4 @@
-"""The processes of one local machine: which they are beyond doubt, and ending them.
+"""The processes of one local machine: which they are beyond doubt, ending them, and what they leave elsewhere.
 
 A process is a machine's when
 
@@ -6,13 +6,21 @@ A process is a machine's when
    the recorded start time: a pid that was used again is never touched;
 2. its environment names the lease: so is found what has not recorded itself yet, and what outlived its leader;
 3. the leader of its session was recorded and is gone, and it works in the machine's folder.
+
+Outside the machine's folder an engine has a temporary folder, and shared memory named after vLLM's rendezvous files in
+it. Agents remove both; those of an agent that was killed are found by its engines' records.
 """
 
 import asyncio
 import json
 import os
+import re
+import shutil
+import stat
+import tempfile
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -26,6 +34,48 @@ CLOCK_TOLERANCE_S = 2.0
 KILLED_S = 5.0
 """How long a killed process may take to disappear."""
 POLL_S = 0.05
+TEMPORARY_NAME = re.compile(r"thunder-[a-z0-9_]{8}")
+RENDEZVOUS = "vllm_dist_"
+RENDEZVOUS_NAME = re.compile(RENDEZVOUS + r"\w{8,}")
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What the engines of a machine have outside its folder: temporary folders, and the names in shared memory."""
+
+    folders: frozenset[Path] = frozenset()
+    names: frozenset[str] = frozenset()
+
+    def __or__(self, other: "Leftovers") -> "Leftovers":
+        return Leftovers(self.folders | other.folders, self.names | other.names)
+
+    def remove(self, shared_memory: Path = SHARED_MEMORY) -> None:
+        """Call it when the engines have ended. What is not this user's stays."""
+        for segment in shared_memory.glob(f"*{RENDEZVOUS}*"):
+            with suppress(FileNotFoundError):
+                if any(name in segment.name for name in self.names) and _is_own(segment, stat.S_IFREG):
+                    segment.unlink()
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def recorded_leftovers(folder: Path) -> Leftovers:
+    """What the machine's engines have recorded, as far as it is certainly an engine's and this user's.
+
+    Look before they end, since an engine that ends well removes its rendezvous files but not its shared memory, and
+    again after: they may have made more.
+    """
+    folders: set[Path] = set()
+    names: set[str] = set()
+    for path in (folder / "run").glob("*.pid.json"):
+        with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+            record = json.loads(path.read_bytes())
+            temporary, segments = Path(record["temporary"]), frozenset(map(str, record["segments"]))
+            if _is_temporary(temporary):
+                folders.add(temporary)
+                names |= segments | {file.name for file in temporary.glob(f"{RENDEZVOUS}*")}
+    return Leftovers(frozenset(folders), frozenset(name for name in names if RENDEZVOUS_NAME.fullmatch(name)))
 
 
 async def end_processes(folder: Path, *, grace_s: float) -> None:
@@ -122,3 +172,16 @@ def _left_behind(process: psutil.Process, leader_started_at: float | None, folde
 
 def _near(one: float, other: float) -> bool:
     return abs(one - other) <= CLOCK_TOLERANCE_S
+
+
+def _is_temporary(path: Path) -> bool:
+    """Whether it is a folder that an agent of this user made for an engine; no link, and nowhere else."""
+    in_place = path.parent == Path(tempfile.gettempdir()) and TEMPORARY_NAME.fullmatch(path.name)
+    return bool(in_place) and _is_own(path, stat.S_IFDIR)
+
+
+def _is_own(path: Path, kind: int) -> bool:
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        return stat.S_IFMT(found.st_mode) == kind and found.st_uid == os.getuid()
+    return False

@@ -20,7 +20,7 @@ from provisioners.local.machines import (
     remove_machine,
 )
 from provisioners.local.offers import OFFER_ID, SLOT_USD_PER_HOUR, Host, slot_offers
-from provisioners.local.processes import LEASE_VARIABLE, end_processes
+from provisioners.local.processes import LEASE_VARIABLE, end_processes, recorded_leftovers
 from provisioners.local.transport import LocalTransport, host_environment
 
 ADDRESS = "127.0.0.1"
@@ -88,7 +88,9 @@ class LocalProvisioner:
                 f"{folder} holds no machine.json of that lease, so it is not ours to remove.",
                 hint="Look into it, and remove it by hand if it is not needed.",
             )
+        before = recorded_leftovers(folder)
         await end_processes(folder, grace_s=self._grace_s)
+        (before | recorded_leftovers(folder)).remove()
         remove_machine(self._root, provider_id)
 
     def transport(self, machine: Machine) -> LocalTransport:

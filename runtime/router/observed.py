@@ -10,6 +10,8 @@ from typing import Any
 WINDOW_S = 300.0
 KEPT_REQUESTS = 20_000
 LISTED_REQUESTS = 2_000
+FAILED = frozenset({"unavailable", "failed", "interrupted"})
+"""Outcomes without success that are no fault of the client's: it did not go away, and its request was not refused."""
 
 
 @dataclass(slots=True)
@@ -28,9 +30,19 @@ class RequestRecord:
     tpot_s: float | None = None
     e2e_s: float | None = None
 
+    @property
+    def ended_at(self) -> float:
+        """What never got as far as a replica ended as it arrived."""
+        return self.arrived_at + (self.e2e_s or 0.0)
+
+    @property
+    def answered(self) -> bool:
+        """To the end, or until the client had enough."""
+        return self.outcome == "ok" or (self.outcome == "cancelled" and self.ttft_s is not None)
+
 
 class Observed:
-    """A sliding window of finished requests."""
+    """A sliding window of finished requests, by their ends: one that took longer than the window counts too."""
 
     def __init__(self, *, window_s: float = WINDOW_S, now: Callable[[], float] = time.monotonic) -> None:
         self._window_s = window_s
@@ -51,7 +63,7 @@ class Observed:
         start = now - self._window_s
         while self._arrivals and self._arrivals[0] < start:
             self._arrivals.popleft()
-        records = [record for record in self._records if record.arrived_at >= start]
+        records = [record for record in self._records if record.ended_at >= start]
         seconds = max(min(self._window_s, now - self._since), 1e-9)
         if len(self._arrivals) == KEPT_REQUESTS:
             seconds = max(now - self._arrivals[0], 1e-9)
@@ -61,6 +73,7 @@ class Observed:
             "requests": dict(Counter(record.outcome for record in records)),
             **_lengths(records),
             **_latencies(records),
+            **_judged(records),
         }
 
 
@@ -86,14 +99,24 @@ def _lengths(records: Sequence[RequestRecord]) -> dict[str, Any]:
 def _latencies(records: Sequence[RequestRecord]) -> dict[str, Any]:
     ttft = [record.ttft_s for record in records if record.ttft_s is not None]
     tpot = [record.tpot_s for record in records if record.tpot_s is not None]
-    timed = [[record.ttft_s, record.tpot_s] for record in records if record.ttft_s is not None]
     return {
         "ttft_p50_s": percentile(ttft, 0.5),
         "ttft_p99_s": percentile(ttft, 0.99),
         "tpot_p50_s": percentile(tpot, 0.5),
         "tpot_p99_s": percentile(tpot, 0.99),
-        "latencies": timed[-LISTED_REQUESTS:],
     }
+
+
+def _judged(records: Sequence[RequestRecord]) -> dict[str, Any]:
+    """The last requests, each in one place: answered and timed, answered without a first token to time, failed.
+
+    An SLO's attainment is the share of `latencies` and `failed` together that met it. What the client spoilt is left
+    out. A stream that broke off is failed, however soon its first token came.
+    """
+    judged = [record for record in records if record.answered or record.outcome in FAILED][-LISTED_REQUESTS:]
+    answered = [record for record in judged if record.answered]
+    timed = [[record.ttft_s, record.tpot_s] for record in answered if record.ttft_s is not None]
+    return {"latencies": timed, "untimed": len(answered) - len(timed), "failed": len(judged) - len(answered)}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -2,16 +2,23 @@
 
 import json
 import os
+import shutil
+import socket
+import tempfile
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
 from planner.errors import NoCapacity, ProvisioningError
 from provisioners.base import Label, LeaseRequest
+from provisioners.local import processes
 from provisioners.local.machines import machine_folder
 from provisioners.local.offers import OFFER_ID, Host
 from provisioners.local.provisioner import LocalProvisioner
+from runtime.agent import leftovers
+from runtime.agent.leftovers import make_temporary_folder
 from tests.provisioners.conftest import lease_local, runs
 from tests.provisioners.fakes import GPU, OWNER
 
@@ -116,6 +123,109 @@ async def test_processes_of_another_machine_live_on(local, machine, started):
     await local.release(machine.provider_id)
     assert runs(process.pid)
     assert [m.provider_id for m in (await local.observe()).machines] == [other.provider_id]
+
+
+# What an agent that was killed could not remove.
+
+
+@pytest.fixture
+def engine_folder():
+    """The temporary folder of an engine, as an agent makes it, with a rendezvous file in it."""
+    folder = make_temporary_folder()
+    (folder / f"{leftovers.RENDEZVOUS}{uuid.uuid4().hex}").touch()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def segment():
+    """Makes what vLLM leaves in shared memory under a name of its own."""
+    made: list[Path] = []
+
+    def make(name: str) -> Path:
+        made.append(leftovers.SHARED_MEMORY / f"{name}-tp:0-[0-1]-cpushm_0")
+        made[-1].touch()
+        return made[-1]
+
+    yield make
+    for path in made:
+        path.unlink(missing_ok=True)
+
+
+async def record_engine(transport, process, temporary: Path, segments: list[str]) -> None:
+    """The record of an engine r0, as its agent writes it."""
+    record = {"pid": process.pid, "started_at": process.create_time(), "spec": {}, "log_start": 0}
+    record |= {"temporary": str(temporary), "segments": segments}
+    await transport.put("run/r0.pid.json", json.dumps(record).encode(), 0o600)
+
+
+async def test_release_removes_what_the_engines_of_a_killed_agent_leave(
+    local, machine, started, engine_folder, segment
+):
+    transport = local.transport(machine)
+    engine = await started(transport, SLEEP)
+    [present] = engine_folder.iterdir()
+    gone = f"{leftovers.RENDEZVOUS}{uuid.uuid4().hex}"
+    ours = [segment(present.name), segment(gone)]
+    other = segment(f"{leftovers.RENDEZVOUS}{uuid.uuid4().hex}")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(engine_folder / "a.sock"))
+        await record_engine(transport, engine, engine_folder, [gone])
+        agent = await started(transport, SLEEP, recorded_as="agent")
+        agent.kill()
+        await local.release(machine.provider_id)
+    assert not runs(engine.pid)
+    assert not engine_folder.exists()
+    assert [path.exists() for path in (*ours, other)] == [False, False, True]
+    assert not (await local.observe()).machines
+
+
+async def test_segments_are_known_of_an_engine_that_ended_well(local, machine, started, engine_folder, segment):
+    """It removes its rendezvous file when it is asked to stop, and leaves the shared memory."""
+    [rendezvous] = engine_folder.iterdir()
+    transport = local.transport(machine)
+    tidy = f"import os, signal; signal.signal(15, lambda *_: (os.unlink({str(rendezvous)!r}), os._exit(0))); {SLEEP}"
+    await record_engine(transport, await started(transport, tidy), engine_folder, [])
+    left = segment(rendezvous.name)
+    await local.release(machine.provider_id)
+    assert not engine_folder.exists()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "named otherwise", "a link", "below", "above"])
+async def test_a_recorded_folder_that_is_no_engines_stays(local, machine, started, tmp_path, where, engine_folder):
+    elsewhere = tmp_path / "thunder-abcdefgh"
+    elsewhere.mkdir()
+    otherwise = Path(tempfile.mkdtemp(prefix="another-"))
+    link = Path(tempfile.gettempdir()) / f"thunder-{uuid.uuid4().hex[:8]}"
+    link.symlink_to(elsewhere)
+    inner = engine_folder / "thunder-abcdefgh"
+    inner.mkdir()
+    above = engine_folder / ".."
+    places = {"elsewhere": elsewhere, "named otherwise": otherwise, "a link": link, "below": inner, "above": above}
+    transport = local.transport(machine)
+    try:
+        await record_engine(transport, await started(transport, SLEEP), places[where], [])
+        await local.release(machine.provider_id)
+        assert all(path.exists() for path in (*places.values(), engine_folder))
+    finally:
+        link.unlink()
+        otherwise.rmdir()
+
+
+@pytest.mark.parametrize("name", ["", "*", "vllm_dist_", "vllm_dist_*", "cpushm"])
+async def test_a_recorded_name_that_is_no_engines_removes_nothing(
+    local, machine, started, engine_folder, segment, name: str
+):
+    other = segment(f"{leftovers.RENDEZVOUS}{uuid.uuid4().hex}")
+    transport = local.transport(machine)
+    await record_engine(transport, await started(transport, SLEEP), engine_folder, [name])
+    await local.release(machine.provider_id)
+    assert other.exists()
+
+
+def test_agents_and_the_local_provider_know_leftovers_by_the_same_rule():
+    assert (leftovers.RENDEZVOUS, leftovers.SHARED_MEMORY) == (processes.RENDEZVOUS, processes.SHARED_MEMORY)
 
 
 # What is left alone.

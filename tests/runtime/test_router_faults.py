@@ -153,13 +153,18 @@ async def test_decode_hangs_in_the_middle_of_a_stream(tmp_path: Path):
     assert events[-1].startswith('data: {"error": ')
 
 
+PROBING = RouterSettings(probe_every_s=0.01, probe_timeout_s=1.0)
+"""A replica's silence is real time, so these tests take 1 s. With less, a busy host ejects the healthy ones too."""
+
+
 async def hung(engine: FakeEngine, asking: "asyncio.Task", clock: Clock) -> None:
     """Let time pass until a request on an engine that hangs has its answer."""
     await soon(engine.arrived)
     engine.healthy = False
-    while not asking.done():
-        clock.seconds += 5
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(30):
+        while not asking.done():
+            clock.seconds += 5
+            await asyncio.sleep(0.02)
     await soon(engine.cancelled)
 
 
@@ -167,8 +172,7 @@ async def test_what_waits_for_a_replica_that_fails_two_probes_is_moved(square, t
     """Row 17: the engine accepts and never answers."""
     clock = Clock()
     square["d0"].hang = True
-    settings = RouterSettings(probe_every_s=0.01, probe_timeout_s=0.05)
-    options = {"probing": True, "settings": settings, "now": clock}
+    options = {"probing": True, "settings": PROBING, "now": clock}
     async with routing(tmp_path, routes_document(square, SQUARE), **options) as router:
         asking = asyncio.create_task(ask(router, True))
         await hung(square["d0"], asking, clock)
@@ -178,8 +182,7 @@ async def test_what_waits_for_a_replica_that_fails_two_probes_is_moved(square, t
 async def test_a_stream_of_a_replica_that_fails_two_probes_ends_in_an_error(square, tmp_path: Path):
     clock = Clock()
     square["d0"].drip = True
-    settings = RouterSettings(probe_every_s=0.01, probe_timeout_s=0.05)
-    options = {"probing": True, "settings": settings, "now": clock}
+    options = {"probing": True, "settings": PROBING, "now": clock}
     async with routing(tmp_path, routes_document(square, [("p0", "d0", 1.0, "int4")]), **options) as router:
         asking = asyncio.create_task(router.events(prompt="hi", max_tokens=3))
         await hung(square["d0"], asking, clock)

@@ -27,7 +27,9 @@ def up(
     plan: Annotated[str | None, typer.Argument(help="A plan's file, or the id of an earlier one.")] = None,
     yes: YesOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")] = False,
-    max_hours: Annotated[float | None, typer.Option(help="Recorded as the end of every lease (not enforced yet).", min=0.01)] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(help="Recorded as the end of every lease (not enforced yet).", min=0.01)
+    ] = None,
     spec: SpecOption = None,
     as_json: JsonOption = False,
 ) -> None:
