@@ -129,7 +129,7 @@ def routes_to(url: str) -> Routes:
     return Routes(1, "tiny-llama", (address,), (RouteShare("m0", "m0", 1.0, Codec.LOCAL),))
 
 
-@pytest.mark.skipif(not ENGINE_PYTHON.exists(), reason="no engine environment: make setup-engine")
+@pytest.mark.skipif(not ENGINE_PYTHON.exists(), reason="no engine environment: make setup")
 async def test_an_engine_behind_its_agent_and_the_router(tmp_path: Path):
     instance = deployment(tmp_path)
     record = instance / "run" / "agent.pid.json"

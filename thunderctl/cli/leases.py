@@ -12,6 +12,7 @@ from thunderctl.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from provisioners.base import Machine
+    from provisioners.leases.journal import LeaseRow
     from thunderctl.world import World
 
 PROVIDERS = ("local",)
@@ -27,28 +28,14 @@ def leases(
 
     Example: thunderctl leases
     """
-    from provisioners.leases.ledger import lease_spent_usd, spent_usd, usd_per_hour
+    from provisioners.leases.ledger import spent_usd, usd_per_hour
     from thunderctl.world import open_world
 
     with open_world(context.obj) as world:
         rows, now = world.store.leases(world.name), time.time()
         found = asyncio.run(find_strays(world))
     shown = [row for row in rows if everything or row.state.may_cost]
-    entries = [
-        {
-            "id": row.lease_id,
-            "instance": row.instance,
-            "provider": row.provider,
-            "provider_id": row.provider_id,
-            "state": row.state,
-            "usd_per_hour": row.usd_per_hour if row.state.may_cost else 0.0,
-            "spent_usd": round(lease_spent_usd(row, now), 6),
-            "created_at": _rfc3339(row.created_at),
-            "expires_at": _rfc3339(row.expires_at) if row.expires_at else None,
-            "reason": row.reason,
-        }
-        for row in shown
-    ]
+    entries = [_entry(row, now) for row in shown]
     cost, spent = usd_per_hour(rows), spent_usd(rows, now)
     if as_json:
         strays = [_stray(provider, machine, "none") for provider, machine in found]
@@ -118,6 +105,23 @@ async def _release(world: "World", found: "list[tuple[str, Machine]]") -> None:
     for provider, machine in found:
         await world.provisioner(provider).release(machine.provider_id)
         world.store.record(world.name, "gc", f"released the stray {machine.provider_id} of {provider}")
+
+
+def _entry(row: "LeaseRow", now: float) -> dict[str, Any]:
+    from provisioners.leases.ledger import lease_spent_usd
+
+    return {
+        "id": row.lease_id,
+        "instance": row.instance,
+        "provider": row.provider,
+        "provider_id": row.provider_id,
+        "state": row.state,
+        "usd_per_hour": row.usd_per_hour if row.state.may_cost else 0.0,
+        "spent_usd": round(lease_spent_usd(row, now), 6),
+        "created_at": _rfc3339(row.created_at),
+        "expires_at": _rfc3339(row.expires_at) if row.expires_at else None,
+        "reason": row.reason,
+    }
 
 
 def _stray(provider: str, machine: "Machine", action: str) -> dict[str, Any]:

@@ -47,19 +47,7 @@ def offers(
         document = {"schema": "thunder.offers/v1", "as_of": market.as_of, "source": market.source, "sources": sources}
         output.print_json({**document, "offers": [offer_to_json(offer) for offer in found]})
         return
-    rows = [
-        (
-            offer.offer_id,
-            offer.provider,
-            offer.region or "-",
-            f"{offer.gpu_count} x {offer.gpu.name}",
-            f"{offer.memory_gib:.0f}",
-            "interruptible" if offer.interruptible else "on-demand",
-            f"{offer.usd_per_hour:.3f}",
-            f"{offer.usd_per_hour / offer.gpu_count:.3f}",
-        )
-        for offer in found[:SHOWN]
-    ]
+    rows = [_row(offer) for offer in found[:SHOWN]]
     columns = ("offer", "provider", "region", "GPUs", "GiB each", "kind", "$/h", "$/GPU/h")
     title = f"Offers: {len(found)}, {market.source} of {market.as_of[:10]}"
     output.show(output.table(title, columns, rows, right=("GiB each", "$/h", "$/GPU/h")))
@@ -67,6 +55,19 @@ def offers(
         output.narrate(
             f"... and {len(found) - SHOWN} dearer ones; --json lists all, --gpu and --max-usd-per-hour narrow."
         )
+
+
+def _row(offer: "Offer") -> tuple[str, ...]:
+    return (
+        offer.offer_id,
+        offer.provider,
+        offer.region or "-",
+        f"{offer.gpu_count} x {offer.gpu.name}",
+        f"{offer.memory_gib:.0f}",
+        "interruptible" if offer.interruptible else "on-demand",
+        f"{offer.usd_per_hour:.3f}",
+        f"{offer.usd_per_hour / offer.gpu_count:.3f}",
+    )
 
 
 def _source(provider: str, source: str, found: "Sequence[Offer]") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from planner.errors import SpecError
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption
 
@@ -32,9 +33,18 @@ def status(
         elif once or not sys.stdout.isatty():
             output.show(*status_frame(asyncio.run(read_status(world))))
         else:
-            from thunderctl.tui.app import StatusApp
+            _live_screen(world)
 
-            StatusApp(lambda: read_status(world)).run()
+
+def _live_screen(world: "World") -> None:
+    try:
+        from thunderctl.tui.app import StatusApp
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            "The live screen needs the package textual, which is not installed.",
+            hint="pip install 'thunderctl[tui]', or print one frame: thunderctl status --once",
+        ) from error
+    StatusApp(lambda: read_status(world)).run()
 
 
 async def read_status(world: "World") -> dict[str, Any]:
