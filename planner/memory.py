@@ -1,7 +1,8 @@
 """Does a replica fit its GPUs, and how many tokens of KV are left over.
 
 A stage holds its share of the layers, the embedding (first stage) or the output head (last), the activations of one
-batch of prompts, and what the engine itself takes. What remains of the memory that the engine may use is KV.
+batch of prompts, and what the engine itself takes. What remains of the memory that the engine may use is KV, counted
+over all layers: a model with windows needs less for a long sequence (`LlmSpec.kv_bytes`), which is left as reserve.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def kv_capacity_tokens(llm: LlmSpec, tp: int, stages: Sequence[StageMemory]) -> 
     """Tokens whose KV the tightest stage can hold; 0 where the weights alone do not fit."""
     last = len(stages) - 1
     room = (
-        _free_bytes(llm, tp, stage, first=i == 0, last=i == last) / _kv_bytes_per_token(llm, tp, stage.layers)
+        _free_bytes(llm, tp, stage, first=i == 0, last=i == last) / gpu_kv_bytes_per_token(llm, tp, stage.layers)
         for i, stage in enumerate(stages)
     )
     return max(0, int(min(room)))
@@ -44,10 +45,15 @@ def even_layers(layers: int, stages: int) -> tuple[int, ...]:
 
 
 def stage_weight_bytes(llm: LlmSpec, tp: int, layers: int, *, first: bool, last: bool) -> float:
-    """Weights on each GPU of a stage. A tied embedding is held by both ends of a pipeline."""
-    embedding = llm.vocabulary * llm.hidden * max(BYTES_PER_VALUE[llm.dtype], 2.0)
+    """Weights on each GPU of a stage. A tied embedding is held by both ends of a pipeline, positions by every GPU."""
+    row = llm.hidden * max(BYTES_PER_VALUE[llm.dtype], 2.0)
     tables = 1 if first and last and llm.tied_embeddings else int(first) + int(last)
-    return (layers * llm.layer_weight_bytes + tables * embedding) / tp
+    return (layers * llm.layer_weight_bytes + tables * llm.vocabulary * row) / tp + first * llm.positions * row
+
+
+def gpu_kv_bytes_per_token(llm: LlmSpec, tp: int, layers: int) -> float:
+    """Of one token on one GPU of a stage: KV heads are split over TP, and copied once there are fewer than GPUs."""
+    return llm.kv_bytes_per_token_layer * layers * ceil(llm.kv_heads / tp) / llm.kv_heads
 
 
 def _free_bytes(llm: LlmSpec, tp: int, stage: StageMemory, *, first: bool, last: bool) -> float:
@@ -56,10 +62,15 @@ def _free_bytes(llm: LlmSpec, tp: int, stage: StageMemory, *, first: bool, last:
 
 
 def _activation_bytes(llm: LlmSpec, tp: int) -> float:
-    """Residual stream, its norm and two projections, and the gated pair of the feed-forward, of one batch."""
-    return BATCHED_TOKENS * (4 * llm.hidden + 2 * llm.intermediate / tp) * 2.0
+    """Residual stream, its norm and two projections, and what the feed-forward goes through, of one batch."""
+    return BATCHED_TOKENS * (4 * llm.hidden + _feed_forward_values(llm, tp)) * 2.0
 
 
-def _kv_bytes_per_token(llm: LlmSpec, tp: int, layers: int) -> float:
-    """Of one token on one GPU of a stage: KV heads are split over TP, and copied once there are fewer than GPUs."""
-    return llm.kv_bytes_per_token_layer * layers * ceil(llm.kv_heads / tp) / llm.kv_heads
+def _feed_forward_values(llm: LlmSpec, tp: int) -> float:
+    """Of one token: its (gated pair of) up projections. Of each of its experts these or what comes out, whichever is
+    wider, and what goes down, as vLLM's fused kernel keeps them."""
+    ups = 2 if llm.gated else 1
+    if not llm.experts:
+        return ups * llm.intermediate / tp
+    up, down = ups * llm.intermediate / tp, llm.intermediate / tp
+    return llm.active_experts * (max(up, llm.hidden) + down) + ups * llm.shared_intermediate / tp

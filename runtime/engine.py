@@ -1,13 +1,14 @@
 """`EngineSpec` → the vLLM command and its environment. Pure: nothing is started or looked up here.
 
-Every engine runs our connector with `kv_role=kv_both`, so that a phase is only routing state, and serves HTTP on a Unix
-socket below the agent's folder: relative paths, since a socket's path may have 108 characters.
+Every engine whose KV can be moved runs our connector with `kv_role=kv_both`, so that a phase is only routing state. It
+serves HTTP on a Unix socket below the agent's folder: relative paths, since a socket's path may have 108 characters.
 """
 
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from planner.batching import MAX_SEQUENCES, TOKENS_PER_PASS
 from planner.errors import SpecError
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def engine_command(spec: "EngineSpec", *, python: str) -> EngineCommand:
     argv = [python, "-P", "-m", ENTRY_POINT, *_model_flags(spec)]
     argv += ["--tensor-parallel-size", str(spec.tp), "--pipeline-parallel-size", str(spec.pp)]
     argv += ["--kv-cache-memory-bytes", str(spec.kv_cache_bytes)]
-    argv += ["--kv-transfer-config", json.dumps(_kv_transfer(spec), separators=(",", ":"))]
+    if spec.transfers:
+        argv += ["--kv-transfer-config", json.dumps(_kv_transfer(spec), separators=(",", ":"))]
     argv += ["--uds", socket_path(spec.replica), "--shutdown-timeout", str(DRAIN_S)]
     argv += ["--disable-uvicorn-access-log"]
     argv += _cpu_flags(spec) if on_cpu else []
@@ -92,6 +94,7 @@ def engine_command(spec: "EngineSpec", *, python: str) -> EngineCommand:
 def _model_flags(spec: "EngineSpec") -> list[str]:
     flags = ["--model", spec.model, "--served-model-name", spec.served_name, "--dtype", spec.dtype]
     flags += ["--max-model-len", str(spec.max_model_len)]
+    flags += ["--max-num-batched-tokens", str(TOKENS_PER_PASS), "--max-num-seqs", str(MAX_SEQUENCES)]
     return [*flags, "--chat-template", spec.chat_template] if spec.chat_template else flags
 
 

@@ -27,7 +27,8 @@ def agent_name(lease_id: str) -> str:
 class EngineSpec:
     """One engine that an agent is asked to run. `model` is a folder on the agent's host; sizes in bytes.
 
-    `layer_partition` is empty for an even split over `pp` stages. `device` is `cpu` or `cuda`.
+    `layer_partition` is empty for an even split over `pp` stages. `device` is `cpu` or `cuda`. An engine whose KV
+    can't be moved does without the connector (`transfers`).
     """
 
     replica: str
@@ -44,6 +45,7 @@ class EngineSpec:
     boundary_layers: int = 2
     chat_template: str = ""
     extra_args: tuple[str, ...] = ()
+    transfers: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from planner.deployment import Plan, Replica, Stage
+from planner.memory import gpu_kv_bytes_per_token
 from runtime.messages import EngineSpec
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def engine_spec(plan: Plan, replica: Replica, spec: "Spec", model: str) -> Engin
         replica=replica.id,
         model=model,
         served_name=served_name(plan, spec),
-        dtype=plan.dtype,
+        dtype=engine_dtype(plan),
         max_model_len=plan.max_model_len,
         kv_cache_bytes=kv_cache_bytes(plan, replica),
         device="cpu" if plan.instance(replica.stages[0].instance).gpu == "CPU" else "cuda",
@@ -27,7 +28,13 @@ def engine_spec(plan: Plan, replica: Replica, spec: "Spec", model: str) -> Engin
         boundary_layers=spec.kv.boundary_layers,
         chat_template=spec.engine.chat_template,
         extra_args=(*_parser_flags(spec), *spec.engine.extra_args),
+        transfers=plan.llm.kv_movable,
     )
+
+
+def engine_dtype(plan: Plan) -> str:
+    """vLLM's `--dtype`: what it computes in. For a quantised checkpoint that is the checkpoint's own choice."""
+    return "auto" if plan.llm.weight_only or plan.llm.fp8 else plan.dtype
 
 
 def served_name(plan: Plan, spec: "Spec") -> str:
@@ -38,7 +45,7 @@ def served_name(plan: Plan, spec: "Spec") -> str:
 def kv_cache_bytes(plan: Plan, replica: Replica) -> int:
     """Bytes of KV that each GPU of the replica keeps: the plan's token capacity, on the stage with the most layers."""
     most_layers = max(stage.layers for stage in replica.stages)
-    return replica.kv_capacity_tokens * most_layers * plan.llm.kv_bytes_per_token_layer // replica.tp
+    return int(replica.kv_capacity_tokens * gpu_kv_bytes_per_token(plan.llm, replica.tp, most_layers))
 
 
 def running_stages(

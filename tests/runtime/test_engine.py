@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from planner.batching import MAX_SEQUENCES, TOKENS_PER_PASS
 from planner.errors import SpecError
 from runtime.engine import EngineCommand, engine_command
 from runtime.messages import EngineSpec
@@ -28,6 +29,8 @@ def test_a_cpu_engine():
     assert value(made, "--served-model-name") == "tiny"
     assert value(made, "--dtype") == "float16"
     assert value(made, "--max-model-len") == "2048"
+    assert value(made, "--max-num-batched-tokens") == str(TOKENS_PER_PASS)
+    assert value(made, "--max-num-seqs") == str(MAX_SEQUENCES)
     assert value(made, "--kv-cache-memory-bytes") == str(256 << 20)
     assert value(made, "--uds") == "run/r0.sock"
     assert value(made, "--distributed-executor-backend") == "uni"
@@ -44,6 +47,10 @@ def test_every_engine_may_prefill_and_decode_and_recomputes_what_it_can_not_load
         "kv_load_failure_policy": "recompute",
         "kv_connector_extra_config": {"agent_socket": "run/connector.sock", "replica": "r0", "boundary_layers": 2},
     }
+
+
+def test_an_engine_whose_kv_can_not_be_moved_does_without_the_connector():
+    assert "--kv-transfer-config" not in command(replace(CPU, transfers=False)).argv
 
 
 def test_a_gpu_engine_with_uneven_stages():

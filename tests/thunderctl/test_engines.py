@@ -1,0 +1,70 @@
+"""What an agent is asked to run for a replica of a plan."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from planner.deployment import Instance, Phase, Replica, Stage
+from planner.llm import LlmSpec
+from planner.models import llm_named
+from thunderctl.engines import engine_spec
+from thunderctl.spec import Spec
+
+LLAMA = llm_named("llama-3.1-8b")
+
+
+@dataclass(frozen=True)
+class PlannedReplica:
+    """As much of a plan as an engine needs: one replica, on one instance."""
+
+    llm: LlmSpec
+    replica: Replica
+    max_model_len: int = 8192
+
+    @property
+    def dtype(self) -> str:
+        return self.llm.dtype
+
+    def instance(self, name: str) -> Instance:
+        return Instance(name, "o", "vast", "Earth", "A6000", 16, 47.4, 2.0)
+
+
+def engine(llm: LlmSpec, *stages: tuple[int, int], kv_tokens: int = 100_000):
+    """Of stages of (GPUs, layers)."""
+    made = tuple(Stage("i0", tuple(range(gpus)), layers) for gpus, layers in stages or ((1, llm.layers),))
+    plan = PlannedReplica(llm, Replica("r0", Phase.MIXED, made, 1.0, kv_tokens))
+    return engine_spec(plan, plan.replica, Spec(), "/models/m")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "computed"),
+    [
+        ("llama-3.1-8b", "", "bfloat16"),
+        ("llama-3.1-8b", "float16", "float16"),
+        ("llama-3.1-8b", "awq", "auto"),
+        ("llama-3.1-8b", "fp8", "auto"),
+        ("gpt-oss-20b", "", "auto"),
+    ],
+)
+def test_the_engine_is_told_a_dtype_it_can_compute_in(name, dtype, computed):
+    """vLLM's --dtype knows no way of storing weights; that it reads from the checkpoint."""
+    assert engine(llm_named(name, dtype)).dtype == computed
+
+
+def test_engines_transfer_kv_where_it_can_be_moved():
+    assert engine(LLAMA).transfers
+    assert not engine(llm_named("gpt-oss-20b")).transfers
+
+
+@pytest.mark.parametrize(
+    ("stages", "layers", "share"),
+    [
+        (((1, 32),), 32, 1),
+        (((4, 32),), 32, 1 / 4),
+        (((2, 20), (2, 12)), 20, 1 / 2),
+        (((16, 32),), 32, 1 / 8),  # 8 KV heads: each is on two GPUs
+    ],
+)
+def test_each_gpu_keeps_its_heads_of_the_longest_stage(stages, layers, share):
+    kept = 100_000 * layers * LLAMA.kv_bytes_per_token_layer * share
+    assert engine(LLAMA, *stages).kv_cache_bytes == kept
