@@ -1,29 +1,52 @@
 """Write `planner/data/workloads.csv` from the Azure 2023 traces: `workload_presets.py CODE.csv CONVERSATION.csv`.
 
-Restates (prompt, output) pairs of the Azure LLM inference traces 2023, CC-BY-4.0, Azure/AzurePublicDataset.
+Restates quantiles of the Azure LLM inference traces 2023, CC-BY-4.0, Azure/AzurePublicDataset.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from planner.traces import PRESETS, SAMPLE, trace_from_csv
+from planner.quantiles import BANDS, JointQuantiles, joint_quantiles
+from planner.traces import PRESETS, trace_from_csv
 
 TARGET = Path(__file__).parents[1] / "planner" / "data" / "workloads.csv"
-HEADER = """\
-# (prompt, output) pairs sampled from the Azure LLM inference traces 2023 by benchmarks/workload_presets.py.
-# Licence CC-BY-4.0, https://creativecommons.org/licenses/by/4.0/, from Azure/AzurePublicDataset; changed: sampled.
+LAST = 2 * BANDS - 1
+COMMENT = f"""\
+# Joint quantiles of prompt and output tokens in the Azure LLM inference traces 2023, by benchmarks/workload_presets.py.
+# Requests are cut into {BANDS} bands of equal number by output; a band has {BANDS} quantiles of its prompts and {BANDS}
+# of its outputs, at the levels 1/{LAST + 1}, 3/{LAST + 1}, ..., {LAST}/{LAST + 1}. Read by planner/quantiles.py.
+# Licence CC-BY-4.0, https://creativecommons.org/licenses/by/4.0/, from Azure/AzurePublicDataset; changed: quantiles.
 # Patel et al., "Splitwise: Efficient generative LLM inference using phase splitting", ISCA 2024.
-preset,prompt_tokens,output_tokens
 """
 
 
 def main(code: str, conversation: str) -> None:
-    lines = []
-    for preset, path in zip(PRESETS, (code, conversation), strict=True):
-        workload = trace_from_csv(Path(path).read_text(encoding="utf-8"), preset).workload(SAMPLE)
-        lines += [f"{preset},{prompt},{output}" for prompt, output in workload.lengths]
-    TARGET.write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{TARGET}: {len(lines)} pairs", file=sys.stderr)
+    text = workloads_csv(Path(code), Path(conversation))
+    TARGET.write_text(text, encoding="utf-8")
+    print(f"{TARGET}: {len(text.splitlines())} lines", file=sys.stderr)
+
+
+def workloads_csv(*traces: Path) -> str:
+    """The whole file, presets in their order."""
+    header = ",".join(("preset", "band", "tokens", *(f"q{i + 1}" for i in range(BANDS))))
+    rows = [
+        row
+        for preset, path in zip(PRESETS, traces, strict=True)
+        for row in _rows(preset, _quantiles(path.read_text(encoding="utf-8"), preset))
+    ]
+    return COMMENT + "\n".join((header, *rows)) + "\n"
+
+
+def _quantiles(text: str, preset: str) -> JointQuantiles:
+    trace = trace_from_csv(text, preset)
+    return joint_quantiles(trace.prompt_tokens, trace.output_tokens)
+
+
+def _rows(preset: str, quantiles: JointQuantiles) -> Iterator[str]:
+    for band in range(BANDS):
+        for name, tokens in (("prompt", quantiles.prompt), ("output", quantiles.output)):
+            yield ",".join((preset, str(band + 1), name, *map(str, tokens[band].tolist())))
 
 
 if __name__ == "__main__":

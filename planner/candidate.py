@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from planner.deployment import Instance, Replica, Stage
 from planner.evaluate import Measures, Part, highest_rate, measured_at
+from planner.lanes import Path, lanes_of, server_of
 from planner.links import Links
 from planner.members import Member
-from planner.pairing import Hop, Pairing, pair
+from planner.pairing import Pairing, pair
 from planner.parallel import Capacities, Task
-from planner.perfmodel import kv_transfer_s
-from planner.simulate import Lane, Server
+from planner.simulation.scenario import Lane, Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,36 +98,53 @@ def simulated(task: Task, chosen: Candidate, rate_rps: float, *, seed: int) -> M
 
 
 def parts(task: Task, chosen: Candidate) -> list[Part]:
-    """The fleet as the simulator takes it: replicas that routes connect are one part, and equal parts are one."""
+    """The fleet as the simulator takes it: replicas that exchange requests, or share a wire or a machine, are one part;
+    equal ones are one."""
     pairing = chosen.pairing
-    layouts = {member.replica.id: member.layout for member in chosen.members}
+    members = {member.replica.id: member for member in chosen.members}
+    servers = [server_of(member) for member in chosen.members]
+    places = {name: i for i, name in enumerate(members)}
+    paths = [
+        Path(route, members[route.prefill].instance, members[route.decode].instance, hop.link if hop else None)
+        for route, hop in zip(pairing.routes, pairing.hops, strict=True)
+    ]
     alike: dict[tuple[tuple[Server, ...], tuple[Lane, ...]], list[float]] = {}
-    for names in _connected(pairing):
-        places = {name: i for i, name in enumerate(names)}
-        servers = tuple(Server(layouts[name].pace, layouts[name].kv_tokens) for name in names)
-        own = [(route, hop) for route, hop in zip(pairing.routes, pairing.hops, strict=True) if route.decode in places]
-        share = sum(route.share for route, _ in own)
-        lanes = tuple(
-            _lane(task, places[route.prefill], places[route.decode], round(route.share / share, 6), hop)
-            for route, hop in own
-        )
-        alike.setdefault((servers, lanes), []).append(share)
+    for lanes in _connected(lanes_of(task.llm, paths, places), servers):
+        share = sum(lane.share for lane in lanes)
+        alike.setdefault(_alone(lanes, servers, share), []).append(share)
     return [Part(*kind, sum(shares) / len(shares), len(shares)) for kind, shares in alike.items()]
 
 
-def _connected(pairing: Pairing) -> list[list[str]]:
-    """Replica ids in groups that routes connect, in order of their first route."""
-    group: dict[str, list[str]] = {}
-    for route in pairing.routes:
-        one, other = (group.setdefault(name, [name]) for name in (route.prefill, route.decode))
-        if one is not other:
-            one += other
-            group.update(dict.fromkeys(other, one))
-    return list({id(names): names for names in group.values()}.values())
+def _connected(lanes: Sequence[Lane], servers: Sequence[Server]) -> list[list[Lane]]:
+    """Lanes in groups that meet on a server, a wire or a shared machine, in order of their first."""
+    group: dict[int | str, list[Lane]] = {}
+    for lane in lanes:
+        ends: list[int | str] = [lane.prefill, lane.decode, *(wire.name for wire in lane.wires)]
+        ends += [host for host in (servers[lane.prefill].host, servers[lane.decode].host) if host]
+        met = {id(group[end]): group[end] for end in ends if end in group}
+        joined = [*(other for one in met.values() for other in one), lane]
+        group.update(dict.fromkeys(ends, joined))
+        group.update((end, joined) for end, one in group.items() if id(one) in met)
+    order = {id(lane): i for i, lane in enumerate(lanes)}
+    return [sorted(one, key=lambda lane: order[id(lane)]) for one in {id(one): one for one in group.values()}.values()]
 
 
-def _lane(task: Task, prefill: int, decode: int, share: float, hop: Hop | None) -> Lane:
-    if hop is None:
-        return Lane(prefill, decode, share)
-    fixed = float(kv_transfer_s(hop.link, 0.0, task.llm, hop.codec))
-    return Lane(prefill, decode, share, fixed, float(kv_transfer_s(hop.link, 1.0, task.llm, hop.codec)) - fixed)
+def _alone(
+    lanes: Sequence[Lane], servers: Sequence[Server], share: float
+) -> tuple[tuple[Server, ...], tuple[Lane, ...]]:
+    """The lanes as if there were no others: servers and wires numbered anew, their shares summing to 1."""
+    places = {
+        end: i for i, end in enumerate(dict.fromkeys(end for lane in lanes for end in (lane.prefill, lane.decode)))
+    }
+    names = {name: str(i) for i, name in enumerate(dict.fromkeys(wire.name for lane in lanes for wire in lane.wires))}
+    own = tuple(
+        replace(
+            lane,
+            prefill=places[lane.prefill],
+            decode=places[lane.decode],
+            share=round(lane.share / share, 6),
+            wires=tuple(replace(wire, name=names[wire.name]) for wire in lane.wires),
+        )
+        for lane in lanes
+    )
+    return tuple(servers[end] for end in places), own

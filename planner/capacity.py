@@ -1,8 +1,11 @@
 """The rate at which one replica still meets the SLO, in each phase: queueing on top of the cost model.
 
-Prefill is an M/G/1 queue of passes, whose wait is exponential beyond its chance of being empty (the usual
-heavy-traffic form, with the mean of Pollaczek-Khinchine). Decode holds a Poisson number of requests; the batch keeps
-room for its fluctuation (square-root staffing). A mixed replica does both, its passes carrying chunks of prompts.
+Prefill is a queue of passes, whose wait is exponential beyond its chance of being empty (`planner/queueing.py`).
+Decode holds a random number of requests; the batch keeps room for its fluctuation (square-root staffing). A mixed
+replica does both, its passes carrying pieces of prompts up to the token budget beside the tokens of its batch.
+
+Arrivals are taken to be as bursty as the whole stream. A router that deals requests out in rotation makes those of a
+replica more even, by how much depends on the plan: these rates err on the safe side, and simulation has the last word.
 """
 
 from dataclasses import dataclass
@@ -10,18 +13,21 @@ from statistics import NormalDist
 
 import numpy as np
 
+from planner.batching import MAX_SEQUENCES, TOKENS_PER_PASS
+from planner.costmodel.pace import Pace
 from planner.demand import Demand, Floats
-from planner.perfmodel import Pace
+from planner.queueing import peakedness, waits_within, work_within
 from planner.workload import Slo
 
-MAX_SEQUENCES = 256
-"""Sequences that an engine decodes together at most (`max_num_seqs`)."""
-UTILISATIONS = np.linspace(0.02, 0.98, 49)
+UTILISATIONS = 1 / (1 + np.exp(-np.linspace(-np.log(49), np.log(49), 33)))
+"""From 0.02 to 0.98, closest at both ends: what is served there changes fastest with it."""
 BATCHES = np.geomspace(0.1, MAX_SEQUENCES, 120)
 HIGHEST_TARGET = 0.995
 """An exponential tail never reaches 1; simulation does."""
 DECODE_MISSES = 0.2
 """Of the requests that may miss their targets in a split plan, the part left to decode."""
+LEAST_GAIN = 1e-9
+"""Steps/s that a pass without prompts gains at least on one with them, where both take as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +45,41 @@ def targets(slo: Slo) -> Targets:
     return Targets(prefill=whole / decode, decode=decode, mixed=whole)
 
 
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """What each prompt (columns) costs beside each decoding batch (rows).
+
+    `pieces` passes, of which the last may be shared with the next prompt; `turn_s` is the time in which a pass with
+    such a piece goes through all stages of the pipeline.
+    """
+
+    pieces: Floats
+    turn_s: Floats
+    pp: int
+
+    @property
+    def service_s(self) -> Floats:
+        """How long a prompt keeps the first stage from the next one."""
+        return self.pieces * self.turn_s / self.pp
+
+    @property
+    def latency_s(self) -> Floats:
+        """Until its last piece is through the last stage."""
+        return self.service_s + self.turn_s * (self.pp - 1) / self.pp
+
+    @property
+    def mean_turn_s(self) -> Floats:
+        """Mean over passes that carry prompts, by batch."""
+        return np.asarray((self.pieces * self.turn_s).sum(axis=1) / self.pieces.sum(axis=1))
+
+
 def prefill_rps(pace: Pace, demand: Demand, slo: Slo, hop_s: Floats) -> float:
     """Prompts/s of which enough see their first token in time, after a hop of `hop_s` and one decode step."""
-    interval = np.asarray(pace.prefill_interval_s(demand.prompt))
-    slack = slo.ttft_s - np.asarray(pace.prefill_s(demand.prompt)) - hop_s - slo.tpot_s
-    attained = _waits_within(slack, interval, UTILISATIONS).mean(axis=1)
+    passes = _passes(pace, demand, np.zeros(1))
+    slack = slo.ttft_s - passes.latency_s - hop_s - slo.tpot_s
+    attained = waits_within(slack, passes.service_s, UTILISATIONS, demand.arrival_variation).mean(axis=1)
     busy = _last_reaching(UTILISATIONS, attained, targets(slo).prefill)
-    return busy / float(interval.mean())
+    return busy / float(passes.service_s.mean())
 
 
 def decode_rps(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> float:
@@ -56,41 +90,54 @@ def decode_rps(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> float:
 
 
 def mixed_rps(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> float:
-    """Requests/s that one replica both prefills, in chunks, and decodes, meeting TTFT and TPOT together."""
+    """Requests/s that one replica both prefills, in pieces, and decodes, meeting TTFT and TPOT together."""
     batch = _mixed_batch(pace, demand)
-    context = batch * demand.context
-    fused = np.asarray(pace.chunked_step_s(batch, context))
-    step = np.asarray(pace.decode_step_s(_with_margin(batch, slo), _with_margin(batch, slo) * demand.context))
-    slowed = (fused / pace.chunk_s)[:, None]
-    service = np.asarray(pace.prefill_interval_s(demand.prompt))[None, :] * slowed
-    rate = UTILISATIONS / service.mean(axis=1)
-    slack = slo.ttft_s - np.asarray(pace.prefill_s(demand.prompt))[None, :] * slowed - step[:, None]
-    first = _waits_within_each(slack, service, UTILISATIONS)
-    later = _steps_within(demand, slo, step, fused, rate, service)
-    fits = _kv_fits(demand, slo, batch, kv_tokens) & (_with_margin(batch, slo) <= MAX_SEQUENCES)
+    most = _with_margin(batch, demand, slo)
+    passes = _passes(pace, demand, batch)
+    step = np.asarray(pace.decode_step_s(most, most * demand.context))
+    rate = UTILISATIONS / passes.service_s.mean(axis=1)
+    slack = slo.ttft_s - passes.latency_s - step[:, None]
+    first = waits_within(slack, passes.service_s, UTILISATIONS, demand.arrival_variation)
+    later = _steps_within(demand, slo, step, rate, passes)
+    fits = _kv_fits(demand, slo, batch, kv_tokens) & (most <= MAX_SEQUENCES)
     attained = np.where(fits, (first * later).mean(axis=1), 0.0)
     busy = _last_reaching(UTILISATIONS, attained, targets(slo).mixed)
     return float(np.interp(busy, UTILISATIONS, rate)) if busy > 0 else 0.0
 
 
+def _passes(pace: Pace, demand: Demand, batch: Floats) -> _Passes:
+    """Each prompt in as few passes as the token budget allows, beside each of these decoding batches."""
+    pieces = _pieces(pace, demand, batch)
+    each = pace.pp / pieces
+    beside = batch[:, None], batch[:, None] * demand.context
+    return _Passes(pieces, np.asarray(pace.turn_s(*beside, demand.computed * each, demand.pairs * each)), pace.pp)
+
+
+def _pieces(pace: Pace, demand: Demand, batch: Floats) -> Floats:
+    room = TOKENS_PER_PASS - batch / pace.pp
+    return np.maximum(demand.computed / room[:, None], 1.0)
+
+
 def _decode_batches(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> tuple[Floats, Floats]:
     """Step time of every batch in BATCHES, and 1 where that batch may be run."""
-    most = _with_margin(BATCHES, slo)
+    most = _with_margin(BATCHES, demand, slo)
     step = np.asarray(pace.decode_step_s(BATCHES, BATCHES * demand.context))
     worst = np.asarray(pace.decode_step_s(most, most * demand.context))
     fits = (worst <= slo.tpot_s) & (most <= MAX_SEQUENCES) & _kv_fits(demand, slo, BATCHES, kv_tokens)
     return step, fits.astype(np.float64)
 
 
-def _with_margin(batch: Floats, slo: Slo) -> Floats:
-    """The batch that a Poisson number with this mean exceeds too rarely to matter; never less than one request."""
-    return np.maximum(1.0, batch + _quantile(slo) * np.sqrt(batch))
+def _with_margin(batch: Floats, demand: Demand, slo: Slo) -> Floats:
+    """The batch that is exceeded too rarely to matter where this is the mean; never less than one request."""
+    spread = np.sqrt(batch * peakedness(demand.arrival_variation))
+    return np.maximum(1.0, batch + _quantile(slo) * spread)
 
 
 def _kv_fits(
     demand: Demand, slo: Slo, batch: Floats, kv_tokens: int
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    held = batch * demand.held + _quantile(slo) * np.sqrt(batch * demand.held_square)
+    excess = (peakedness(demand.arrival_variation) - 1) * demand.held**2
+    held = batch * demand.held + _quantile(slo) * np.sqrt(batch * (demand.held_square + excess))
     return np.asarray(held <= kv_tokens)
 
 
@@ -99,43 +146,35 @@ def _quantile(slo: Slo) -> float:
 
 
 def _mixed_batch(pace: Pace, demand: Demand) -> Floats:
-    """Mean number of decoding requests at each utilisation, by Little's law, from below: a few rounds suffice."""
-    prefill = float(np.mean(pace.prefill_interval_s(demand.prompt)))
-    batch = np.zeros_like(UTILISATIONS)
-    for _ in range(12):
-        context = batch * demand.context
-        fused = np.asarray(pace.chunked_step_s(batch, context))
-        rate = UTILISATIONS / (prefill * fused / pace.chunk_s)
-        speed = UTILISATIONS / fused + (1 - UTILISATIONS) / np.asarray(pace.decode_step_s(batch, context))
-        batch = np.minimum(rate * demand.output_mean / speed, 4.0 * MAX_SEQUENCES)
-    return batch
+    """Mean number of decoding requests at each utilisation U.
+
+    By Little's law U = x r / (1 - x + x r) brings the batch b, where r is how many times longer a turn with prompts
+    takes than one without, and x = b pieces / (output pp) the part that b is of the batch at U = 1.
+    """
+    pieces = _pieces(pace, demand, BATCHES).mean(axis=1)
+    each = pace.pp / pieces
+    beside = BATCHES, BATCHES * demand.context
+    turn = np.asarray(pace.turn_s(*beside, demand.computed.mean() * each, demand.pairs.mean() * each))
+    slower = turn / np.asarray(pace.decode_step_s(*beside))
+    part = np.minimum(BATCHES / (demand.output_mean * each), 1.0)
+    busy = np.maximum.accumulate(part * slower / (1 - part + part * slower))
+    found = np.interp(UTILISATIONS, np.append(0.0, busy), np.append(0.0, BATCHES), right=4.0 * MAX_SEQUENCES)
+    return np.asarray(found)
 
 
-def _steps_within(demand: Demand, slo: Slo, step: Floats, fused: Floats, rate: Floats, service: Floats) -> Floats:
+def _steps_within(demand: Demand, slo: Slo, step: Floats, rate: Floats, passes: _Passes) -> Floats:
     """Chance that a request's later tokens come at TPOT or better, by utilisation and request.
 
-    In the time T it may take, W seconds go to passes that carry a chunk, which advance it by a token in `fused`
-    instead of in `step`. W is the prefill work that arrives in T: compound Poisson, taken as normal.
+    In the time T it may take, W seconds go to passes that carry prompts, which advance it by a token in their turn
+    instead of in `step`. W is the prefill work that arrives in T, and that arrived while its own prompt was computed.
     """
     tokens = np.maximum(demand.output - 1, 0)[None, :]
-    window = tokens * slo.tpot_s
-    gain = 1 / step - 1 / fused
+    window = np.maximum(tokens, 1) * slo.tpot_s
+    gain = np.maximum(1 / step - 1 / passes.mean_turn_s, LEAST_GAIN)
     allowed = (window / step[:, None] - tokens) / gain[:, None]
-    mean = window * (rate * service.mean(axis=1))[:, None]
-    spread = np.sqrt(window * (rate * (service**2).mean(axis=1))[:, None])
-    certain = tokens == 0
-    return np.where(certain, 1.0, _normal_cdf((allowed - mean) / np.where(certain, 1.0, spread)))
-
-
-def _waits_within(slack: Floats, service: Floats, busy: Floats) -> Floats:
-    """Chance of waiting at most `slack`, by utilisation and request, in an M/G/1 queue of `service` times."""
-    return _waits_within_each(slack[None, :], service[None, :], busy)
-
-
-def _waits_within_each(slack: Floats, service: Floats, busy: Floats) -> Floats:
-    mean_wait = (service**2).mean(axis=1) / (2 * service.mean(axis=1) * (1 - busy))
-    waits = busy[:, None] * np.exp(-np.maximum(slack, 0) / mean_wait[:, None])
-    return np.where(slack >= 0, 1 - waits, 0.0)
+    arrivals = (window + passes.latency_s) * rate[:, None]
+    within = work_within(allowed, arrivals, passes.service_s, demand.arrival_variation)
+    return np.where(tokens == 0, 1.0, within)
 
 
 def _last_reaching(grid: Floats, attained: Floats, target: float) -> float:
@@ -148,8 +187,3 @@ def _last_reaching(grid: Floats, attained: Floats, target: float) -> float:
         return float(grid[i])
     part = (attained[i] - target) / (attained[i] - attained[i + 1])
     return float(grid[i] + part * (grid[i + 1] - grid[i]))
-
-
-def _normal_cdf(x: Floats) -> Floats:
-    """To about 2e-4 (Page's approximation)."""
-    return np.asarray(0.5 * (1 + np.tanh(0.7978846 * x * (1 + 0.044715 * x * x))))

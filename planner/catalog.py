@@ -1,18 +1,23 @@
 """What the market sells: GPU types, offers, and the links between machines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from planner.costmodel.coefficients import Efficiency, EngineProfile
+
+CODEC_GB_PER_S = 60.0
+"""Packing or unpacking KV on a GPU, counted in bytes of the cache: LMCache's 4-bit codec does 65-70 on an L20."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuType:
     """One kind of accelerator.
 
-    `fp16_tflops` is the dense tensor-core rate with FP32 accumulation: the one basis on which all cards are compared.
-    `nvlink_gb_per_s` is one direction, 0 where cards have no NVLink; `pcie_gb_per_s` likewise. `nvlink_cards` is how
-    many cards one NVLink domain joins: 2 where it is a bridge.
-    `prefill_efficiency` is the share of that rate, `decode_efficiency` the share of the memory bandwidth, that a layer
-    reaches; `step_overhead_s` is what the host adds to every pass of the engine, whatever the batch.
-    `calibrated` says whether the cost model's efficiencies were fitted to measurements of this card.
+    `fp16_tflops` is the dense tensor-core rate with FP32 accumulation: the one basis on which all cards are compared;
+    `fp8_tflops` likewise, 0 where there is none. `nvlink_gb_per_s` is one direction, 0 where cards have no NVLink;
+    `pcie_gb_per_s` likewise. `nvlink_cards` is how many cards one NVLink domain joins: 2 where it is a bridge.
+    `efficiency` is what of these rates is reached; `calibrated` says whether it was fitted to measurements of this card
+    rather than borrowed from its architecture. `engine` is what the engine adds where that was measured on the machine.
     """
 
     name: str
@@ -23,15 +28,70 @@ class GpuType:
     nvlink_gb_per_s: float = 0.0
     bf16: bool = True
     calibrated: bool = False
-    prefill_efficiency: float = 0.7
-    decode_efficiency: float = 0.7
-    step_overhead_s: float = 0.003
     nvlink_cards: int = 0
+    fp8_tflops: float = 0.0
+    tdp_w: float = 0.0
+    architecture: str = ""
+    efficiency: Efficiency = field(default_factory=Efficiency)
+    engine: EngineProfile | None = None
 
     def __post_init__(self) -> None:
-        for field in ("memory_gib", "memory_gb_per_s", "fp16_tflops", "pcie_gb_per_s"):
-            if getattr(self, field) <= 0:
-                raise ValueError(f"GPU {self.name} has {field} {getattr(self, field)}; expected more than 0.")
+        for name in ("memory_gib", "memory_gb_per_s", "fp16_tflops", "pcie_gb_per_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"GPU {self.name} has {name} {getattr(self, name)}; expected more than 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuCalibration:
+    """What was measured of a GPU type's engines on the machine itself; it takes the place of what the package knows.
+
+    The coefficients are those of the same names in `Efficiency` and `EngineProfile`.
+    """
+
+    gpu: str
+    gemm_share: float
+    attention_factor: float
+    read_share: float
+    step_s: float
+    sequence_s: float
+    prompt_s: float
+    host_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("gemm_share", "attention_factor", "read_share"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{self.gpu} has {name} {getattr(self, name)}; expected more than 0.")
+
+    @classmethod
+    def of(cls, gpu: GpuType) -> Self | None:
+        """What was measured of this type; None where it is as the package knows it."""
+        if gpu.engine is None or not gpu.calibrated:
+            return None
+        efficiency, engine = gpu.efficiency, gpu.engine
+        return cls(
+            gpu=gpu.name,
+            gemm_share=efficiency.gemm_share,
+            attention_factor=efficiency.attention_factor,
+            read_share=efficiency.read_share,
+            step_s=engine.step_s,
+            sequence_s=engine.sequence_s,
+            prompt_s=engine.prompt_s,
+            host_share=engine.host_share,
+        )
+
+    def applied(self, known: GpuType) -> GpuType:
+        """The type as it was measured. On a processor the engine's own work and the kernels take turns."""
+        measured = {name: getattr(self, name) for name in ("gemm_share", "attention_factor", "read_share")}
+        engine = EngineProfile(
+            name=f"measured on {self.gpu}",
+            step_s=self.step_s,
+            sequence_s=self.sequence_s,
+            prompt_s=self.prompt_s,
+            host_overlap=1.0,
+            host_share=self.host_share,
+            calibrated=True,
+        )
+        return replace(known, efficiency=replace(known.efficiency, **measured), engine=engine, calibrated=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +100,8 @@ class Offer:
 
     Prices are of the whole machine. `network` names a private network that a replica may span; empty means none.
     `available` is how many copies can be rented. `leasable` is False for providers thunderctl only plans with.
+    `handover_ms` is what every KV transfer to it takes beside its bytes, `codec_gb_per_s` how fast it packs KV: the
+    network's and a GPU's own unless they were measured.
     `estimated` names the fields that the source did not state and that were filled in with a default.
     """
 
@@ -62,6 +124,8 @@ class Offer:
     available: int = 1
     nvlink: bool = False
     leasable: bool = True
+    handover_ms: float = 0.0
+    codec_gb_per_s: float = CODEC_GB_PER_S
     estimated: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -80,12 +144,13 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What the network between two instances gives one flow."""
+    """What the network between two instances gives one flow, and how fast its ends pack and unpack KV, each."""
 
     bandwidth_gbit_per_s: float
     latency_ms: float
     usd_per_gb: float = 0.0
     estimated: bool = False
+    codec_gb_per_s: float = CODEC_GB_PER_S
 
     def seconds(self, size_bytes: float) -> float:
         """Time to move `size_bytes`: latency + bytes ÷ bandwidth."""

@@ -1,6 +1,6 @@
 """The workload as the cost model reads it: clipped lengths as arrays, and the moments that size a decode batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Prompt and output tokens of equally likely requests.
+    """Prompt and output tokens of equally likely requests, and how they come.
+
+    `cached_share` of every prompt is found in the prefix cache: held in KV, but not computed. `burstiness` is the shape
+    of the Gamma distribution of inter-arrival times.
 
     A decoding request is met in proportion to its output, so the moments of what a batch holds are weighted by it:
     `context` is the mean tokens it attends to, `held` and `held_square` the moments of prompt + output, which its KV
@@ -26,6 +29,28 @@ class Demand:
 
     prompt: Floats
     output: Floats
+    cached_share: float = 0.0
+    burstiness: float = 1.0
+
+    @property
+    def cached(self) -> Floats:
+        """Whole tokens of each prompt that need no computing; the share is below 1, so its last token always does."""
+        return np.floor(self.cached_share * self.prompt)
+
+    @property
+    def computed(self) -> Floats:
+        """Tokens of each prompt that a pass computes."""
+        return self.prompt - self.cached
+
+    @property
+    def pairs(self) -> Floats:
+        """What attention over each prompt costs, in tokens²: n² - c², since cached queries are not asked again."""
+        return self.prompt**2 - self.cached**2
+
+    @property
+    def arrival_variation(self) -> float:
+        """Squared coefficient of variation of the inter-arrival times, ca²: 1 / shape for Gamma."""
+        return 1 / self.burstiness
 
     @property
     def output_mean(self) -> float:
@@ -50,14 +75,15 @@ class Demand:
     def thinned(self, size: int = SAMPLE) -> "Demand":
         pairs = stratified([(int(p), int(o)) for p, o in zip(self.prompt, self.output, strict=True)], size)
         prompt, output = np.array(pairs, dtype=np.float64).T
-        return Demand(prompt, output)
+        return replace(self, prompt=prompt, output=output)
 
 
 def demand_of(workload: Workload, max_model_len: int) -> Demand:
     """The lengths a replica admits: prompt and output together are clipped to `max_model_len`, the output to half."""
     prompt, output = np.array(workload.lengths, dtype=np.float64).T
     output = np.minimum(output, max_model_len // 2)
-    return Demand(np.minimum(prompt, max_model_len - output), output)
+    prompt = np.minimum(prompt, max_model_len - output)
+    return Demand(prompt, output, workload.prefix_hit_share, workload.burstiness)
 
 
 def clipped_share(workload: Workload, max_model_len: int) -> float:

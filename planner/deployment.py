@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from planner.catalog import CODEC_GB_PER_S, GpuCalibration
 from planner.llm import LlmSpec
-from planner.workload import Slo
+from planner.workload import Slo, check_stream
 
 
 class Phase(StrEnum):
@@ -54,6 +55,8 @@ class Instance:
     inet_down_gbit_per_s: float = 1.0
     egress_usd_per_gb: float = 0.0
     ingress_usd_per_gb: float = 0.0
+    handover_ms: float = 0.0
+    codec_gb_per_s: float = CODEC_GB_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +154,25 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class DemandSummary:
-    """The workload a plan was made for, in its means."""
+    """The workload a plan was made for, in its means, and how it arrives: see `Workload`."""
 
     name: str
     rate_rps: float
     prompt_tokens_mean: float
     output_tokens_mean: float
+    burstiness: float = 1.0
+    prefix_hit_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_stream(self.name, self.burstiness, self.prefix_hit_share)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to rent, how it splits into replicas, and who serves what. Immutable; `planner/document.py` has its JSON."""
+    """What to rent, how it splits into replicas, and who serves what. Immutable; `planner/document.py` has its JSON.
+
+    `calibrations` are the GPU types whose engines were measured on the machines themselves.
+    """
 
     plan_id: str
     created_at: str
@@ -185,6 +196,7 @@ class Plan:
     transfer_usd_per_hour: float = 0.0
     startup_s: float = 0.0
     startup_usd: float = 0.0
+    calibrations: tuple[GpuCalibration, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def replica(self, replica_id: str) -> Replica:

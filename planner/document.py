@@ -6,7 +6,7 @@ from enum import StrEnum
 from reprlib import repr as brief
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from planner.catalog import Offer
+from planner.catalog import GpuCalibration, Offer
 from planner.deployment import (
     Alternative,
     Bound,
@@ -46,10 +46,11 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "kv_bytes_per_token": plan.llm.kv_bytes_per_token,
     }
     whole["replicas"] = [_replica_to_json(replica) for replica in plan.replicas]
+    whole["gpu_calibrations"] = {entry.pop("gpu"): entry for entry in whole.pop("calibrations")}
     order = ["plan_id", "created_at", "market_as_of", "market_source", "goal", "budget_usd_per_hour"]
     order += ["cost_usd_per_hour", "transfer_usd_per_hour", "startup_s", "startup_usd", "model", "max_model_len"]
     order += ["dtype", "workload", "slo", "instances", "replicas", "routes", "predicted", "bound", "search"]
-    order += ["alternatives", "notes"]
+    order += ["alternatives", "gpu_calibrations", "notes"]
     return {"schema": PLAN_SCHEMA} | {key: _plain(whole[key]) for key in order}
 
 
@@ -70,6 +71,7 @@ def plan_from_json(document: Mapping[str, Any]) -> Plan:
         "bound": _record(Bound, document, "bound"),
         "search": _record(SearchReport, document, "search"),
         "alternatives": _records(Alternative, document, "alternatives"),
+        "calibrations": _calibrations(document),
     }
     return _built(Plan, values, "")
 
@@ -80,6 +82,7 @@ def offer_to_json(offer: Offer) -> dict[str, Any]:
     return known | {
         "gpu": offer.gpu.name,
         "gpu_memory_gib": offer.memory_gib,
+        "calibrated": offer.gpu.calibrated,
         "estimated": list(offer.estimated),
     }
 
@@ -126,6 +129,15 @@ def _word(words: type[E], entry: Mapping[str, Any], key: str, where: str) -> E:
     except ValueError:
         known = ", ".join(words)
         raise SpecError(f"The plan has {where}.{key} {brief(entry[key])}; expected one of {known}.") from None
+
+
+def _calibrations(document: Mapping[str, Any]) -> tuple[GpuCalibration, ...]:
+    """By GPU type; a plan without any has none."""
+    known = document.get("gpu_calibrations", {})
+    if not isinstance(known, Mapping) or not all(isinstance(entry, Mapping) for entry in known.values()):
+        raise SpecError("The plan's gpu_calibrations are not an object of objects; expected coefficients by GPU type.")
+    entries = known.items()
+    return tuple(_built(GpuCalibration, {**entry, "gpu": gpu}, f"gpu_calibrations.{gpu}") for gpu, entry in entries)
 
 
 def _record(cls: type[T], document: Mapping[str, Any], key: str) -> T:

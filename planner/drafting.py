@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from planner.candidate import simulated
+from planner.candidate import Candidate, simulated
+from planner.catalog import GpuCalibration, GpuType
 from planner.choosing import Finding
+from planner.costmodel.coverage import unmeasured
 from planner.demand import clipped_share
 from planner.deployment import Bound, DemandSummary, Instance, Plan, Predicted, SearchReport
 from planner.document import plan_to_json
@@ -57,18 +59,19 @@ def drafted(task: Task, workload: Workload, finding: Finding, occasion: Occasion
         llm=task.llm,
         max_model_len=task.max_model_len,
         dtype=task.llm.dtype,
-        workload=DemandSummary(workload.name, rate, task.demand.prompt_mean, task.demand.output_mean),
+        workload=_summary(task, workload, rate),
         slo=task.slo,
         instances=chosen.instances,
         replicas=pairing.replicas,
         routes=pairing.routes,
-        predicted=_predicted(finding, measures, carried, chosen.usd_per_hour + transfer),
+        predicted=_predicted(task.llm, finding, measures, carried, chosen.usd_per_hour + transfer),
         bound=Bound(bound, 1 - pairing.served_rps / bound),
         search=SearchReport(pairing.served_rps, occasion.seconds, occasion.evaluations, occasion.seed),
         alternatives=finding.alternatives,
         transfer_usd_per_hour=transfer,
         startup_s=startup,
         startup_usd=startup / 3600 * chosen.usd_per_hour,
+        calibrations=tuple(filter(None, map(GpuCalibration.of, _gpus(chosen)))),
         notes=tuple(_notes(task, workload, finding, occasion)),
     )
     named = replace(plan, plan_id=plan_id(plan))
@@ -89,7 +92,19 @@ def startup_s(llm: LlmSpec, instances: Sequence[Instance]) -> float:
     return BOOT_S + gigabytes * 8 / (slowest * DOWNLOAD_EFFICIENCY) + gigabytes / LOAD_GB_PER_S + ENGINE_START_S
 
 
-def _predicted(finding: Finding, measures: Measures, rate: float, usd_per_hour: float) -> Predicted:
+def _summary(task: Task, workload: Workload, rate: float) -> DemandSummary:
+    means = task.demand.prompt_mean, task.demand.output_mean
+    return DemandSummary(workload.name, rate, *means, workload.burstiness, workload.prefix_hit_share)
+
+
+def _gpus(chosen: Candidate) -> list[GpuType]:
+    """The GPU types of the instances, each once, by name; as they were measured where they were."""
+    known = {instance.gpu: gpu_named(instance.gpu) for instance in chosen.instances}
+    known |= {member.instance.gpu: member.layout.kind.gpu for member in chosen.members}
+    return [known[name] for name in sorted(known)]
+
+
+def _predicted(llm: LlmSpec, finding: Finding, measures: Measures, rate: float, usd_per_hour: float) -> Predicted:
     tokens_per_hour = measures.throughput_tokens_per_s * 3600
     return Predicted(
         goodput_rps=finding.goodput_rps,
@@ -101,20 +116,23 @@ def _predicted(finding: Finding, measures: Measures, rate: float, usd_per_hour: 
         tpot_p99_s=measures.tpot_p99_s,
         usd_per_million_tokens=usd_per_hour / tokens_per_hour * 1e6 if tokens_per_hour else 0.0,
         kv_gb_per_hour=finding.chosen.pairing.kv_gb_per_request * rate * 3600,
-        calibrated=all(gpu_named(instance.gpu).calibrated for instance in finding.chosen.instances),
+        calibrated=not unmeasured(llm, _gpus(finding.chosen)),
     )
 
 
 def _notes(task: Task, workload: Workload, finding: Finding, occasion: Occasion) -> list[str]:
     """What was assumed, estimated or cut, each in a sentence."""
     notes = ["Latencies, attainment and goodput are simulated, not measured."]
+    if not task.llm.kv_movable:
+        notes.append(
+            f"{task.llm.name} attends within windows of {task.llm.window} tokens: its KV cannot be moved between "
+            "replicas yet, so each of them both prefills and decodes."
+        )
     instances = finding.chosen.instances
     clipped = clipped_share(workload, task.max_model_len)
     if clipped:
         notes.append(f"{clipped:.1%} of the requests are longer than {task.max_model_len} tokens and were cut to that.")
-    unsure = sorted({instance.gpu for instance in instances if not gpu_named(instance.gpu).calibrated})
-    if unsure:
-        notes.append(f"The cost model was not fitted to measurements of {', '.join(unsure)}.")
+    notes += [f"Not calibrated: {reason}." for reason in unmeasured(task.llm, _gpus(finding.chosen))]
     if any(hop and hop.link.estimated for hop in finding.chosen.pairing.hops):
         notes.append("Links between instances are estimated from their offers.")
     if occasion.market_source == "snapshot":

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from planner.arrivals import arrival_times
 from planner.demand import Demand, Floats
-from planner.simulate import Lane, Requests, Server, Timings, simulate
-from planner.workload import Slo
+from planner.simulation.run import simulate
+from planner.simulation.scenario import Epoch, Lane, Requests, Server, Timings
+from planner.workload import MOST_BURSTINESS, Slo
 
 SETTLING = 0.2
 """First part of a run that is not scored: replicas start empty."""
@@ -101,20 +103,25 @@ def measured_at(rate_rps: float, demand: Demand, slo: Slo, parts: Sequence[Part]
     seconds = float(np.clip(RUN_S, FEWEST / distinct_rps, MOST / distinct_rps))
     found = []
     for number, part in enumerate(parts):
-        requests = poisson_requests(demand, rate_rps * part.share, seconds, seed=seed + number)
-        timings = simulate(requests, part.servers, part.lanes, seed=seed + number)
+        requests = requests_at(rate_rps * part.share, demand, seconds, share=part.share, seed=seed + number)
+        timings = simulate(requests, part.servers, [Epoch(0.0, part.lanes)], seed=seed + number)
         found.append(_repeated(outcomes(requests, timings, since_s=seconds * SETTLING), part.copies))
     return measure(_joined(found), slo, seconds * (1 - SETTLING))
 
 
-def poisson_requests(demand: Demand, rate_rps: float, seconds: float, *, seed: int) -> Requests:
-    """Poisson arrivals; lengths are whole rounds of the demand in random order, so short runs stay representative."""
+def requests_at(rate_rps: float, demand: Demand, seconds: float, *, share: float = 1.0, seed: int) -> Requests:
+    """Arrivals at a rate; lengths are whole rounds of the demand in random order, so short runs stay representative.
+
+    `share` is the part of all traffic that this is. The router deals requests out in rotation, so that of a part every
+    1 / share-th is its own, and its arrivals are that much more even than all of them: sums of so many Gamma intervals.
+    """
     random = np.random.default_rng(seed)
     count = max(1, round(rate_rps * seconds))
     rounds = -(-count // len(demand.prompt))
     order = np.concatenate([random.permutation(len(demand.prompt)) for _ in range(rounds)])[:count]
-    arrival = np.cumsum(random.exponential(1.0, count)) / rate_rps
-    return Requests(arrival, demand.prompt[order], demand.output[order])
+    evenness = min(demand.burstiness / share, MOST_BURSTINESS)
+    arrival = arrival_times(count, rate_rps, burstiness=evenness, random=random)
+    return Requests(arrival, demand.prompt[order], demand.output[order], demand.cached[order])
 
 
 def highest_rate(attains: Callable[[float], bool], start_rps: float, most_rps: float) -> float:

@@ -1,16 +1,13 @@
-"""The GPU types we know, from our own table: one basis for all, dense FP16 with FP32 accumulation."""
+"""The GPU types we know, from our own tables: rated speeds on one basis for all, and what is reached of them."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 
-from planner.catalog import GpuType
+from planner.catalog import GpuCalibration, GpuType
+from planner.costmodel.coefficients import ON_CPU, fitted, measured_gpus
 from planner.errors import SpecError
 from planner.tables import table
-
-NUMBERS = (
-    *("memory_gib", "memory_gb_per_s", "fp16_tflops", "pcie_gb_per_s", "nvlink_gb_per_s"),
-    *("prefill_efficiency", "decode_efficiency", "step_overhead_s"),
-)
 
 
 def gpu_named(name: str, memory_gib: float = 0.0) -> GpuType:
@@ -24,6 +21,12 @@ def gpu_named(name: str, memory_gib: float = 0.0) -> GpuType:
         known = ", ".join(dict.fromkeys(gpu.name for key in near for gpu in _by_alias()[key])) or ", ".join(gpu_types())
         raise SpecError(f"GPU {name!r} is not known; expected one such as {known}.", hint="Check the spelling.")
     return min(matches, key=lambda gpu: abs(gpu.memory_gib - memory_gib))
+
+
+def gpu_of(name: str, calibrations: Iterable[GpuCalibration]) -> GpuType:
+    """The type of this name as it was measured on the machines, else as the package knows it."""
+    known = gpu_named(name)
+    return next((one.applied(known) for one in calibrations if one.gpu == known.name), known)
 
 
 @cache
@@ -46,9 +49,18 @@ def _gpu(row: dict[str, str]) -> GpuType:
     return GpuType(
         name=row["name"],
         bf16=row["bf16"] == "yes",
-        calibrated=row["calibrated"] == "yes",
+        architecture=row["architecture"],
+        efficiency=fitted().architectures[row["architecture"]],
+        engine=fitted().engine(ON_CPU) if row["architecture"] == "cpu" else None,
+        calibrated=row["name"] in measured_gpus(),
         nvlink_cards=int(row["nvlink_cards"]),
-        **{column: float(row[column]) for column in NUMBERS},
+        memory_gib=float(row["memory_gib"]),
+        memory_gb_per_s=float(row["memory_gb_per_s"]),
+        fp16_tflops=float(row["fp16_tflops"]),
+        fp8_tflops=float(row["fp8_tflops"]),
+        tdp_w=float(row["tdp_w"]),
+        pcie_gb_per_s=float(row["pcie_gb_per_s"]),
+        nvlink_gb_per_s=float(row["nvlink_gb_per_s"]),
     )
 
 

@@ -28,10 +28,12 @@ def link_between(a: Instance, b: Instance, stated: Links) -> Link:
         return INSIDE
     known = stated.get((a.id, b.id)) or stated.get((a.offer_id, b.offer_id))
     usd_per_gb = transfer_usd_per_gb(a, b)
+    codec = 2 / (1 / a.codec_gb_per_s + 1 / b.codec_gb_per_s)
     if known:
-        return Link(known.bandwidth_gbit_per_s, known.latency_ms, usd_per_gb)
+        latency_ms = known.latency_ms + b.handover_ms
+        return Link(known.bandwidth_gbit_per_s, latency_ms, usd_per_gb, codec_gb_per_s=codec)
     bandwidth = min(a.inet_up_gbit_per_s, b.inet_down_gbit_per_s, INSIDE.bandwidth_gbit_per_s)
-    return Link(bandwidth, _latency_ms(a, b), usd_per_gb, estimated=True)
+    return Link(bandwidth, _latency_ms(a, b) + b.handover_ms, usd_per_gb, estimated=True, codec_gb_per_s=codec)
 
 
 def transfer_usd_per_gb(a: Instance, b: Instance) -> float:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from planner.costmodel.pace import pace
 from planner.deployment import Instance, Phase, Plan, Replica
-from planner.gpus import gpu_named
+from planner.gpus import gpu_of
 from planner.memory import StageMemory, kv_capacity_tokens
 from planner.parallel import GpuKind, Layout
-from planner.perfmodel import pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def members_of(plan: Plan) -> list[Member]:
 
 def _layout(plan: Plan, replica: Replica) -> Layout:
     instance = plan.instance(replica.instances[0])
-    kind = GpuKind(gpu_named(instance.gpu), instance.gpu_memory_gib, instance.nvlink)
+    kind = GpuKind(gpu_of(instance.gpu, plan.calibrations), instance.gpu_memory_gib, instance.nvlink)
     stages = [StageMemory(stage.layers, plan.instance(stage.instance).gpu_memory_gib) for stage in replica.stages]
     room = kv_capacity_tokens(plan.llm, replica.tp, stages)
     return Layout(

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planner.catalog import Link
+from planner.costmodel.transfer import kv_transfer_s, kv_wire_bytes
 from planner.deployment import Codec, Phase, Replica, Route
 from planner.links import INSIDE, USABLE, Links, link_between
 from planner.members import Member
 from planner.orchestration import Floats, Flow, Transport, balanced_flow, most_flow
 from planner.parallel import Capacities, Task, best_codec
-from planner.perfmodel import kv_transfer_s, kv_wire_bytes
 
 LEAST_SHARE = 1e-4
 """Routes with less than this of the traffic are left out."""
@@ -62,9 +62,9 @@ def pair(
     return max((one for one in (found, packed) if one), key=lambda one: one.served_rps, default=None)
 
 
-def packed_codec(task: Task, link: Link) -> Codec:
-    """As small as it gets on the network; what is best inside an instance."""
-    return best_codec(task, link) if link is INSIDE else Codec.INT4
+def packed_codec(_: Task, link: Link) -> Codec:
+    """As small as it gets on the network; half as large inside an instance."""
+    return Codec.INT8 if link is INSIDE else Codec.INT4
 
 
 def _paired(
@@ -122,7 +122,8 @@ def _transport(
 
 
 def _wires(prefilling: Sequence[Member], serving: Sequence[Member], links: Links) -> Iterator[tuple[Floats, float]]:
-    """(which pairs use it, Gbit/s): each instance's way out and way in, and each stated link between two instances."""
+    """(which pairs use it, Gbit/s): each instance's way out and way in, each stated link between two instances, and
+    each pair's own path inside one."""
     sources = np.array([member.instance.id for member in prefilling])
     targets = np.array([member.instance.id for member in serving])
     apart = sources[:, None] != targets[None, :]
@@ -144,6 +145,10 @@ def _wires(prefilling: Sequence[Member], serving: Sequence[Member], links: Links
         between = apart & np.outer(*ends).astype(bool)
         if between.any():
             yield between.astype(np.float64), USABLE * link.bandwidth_gbit_per_s
+    for pair_of in np.argwhere(~apart):
+        alone = np.zeros(apart.shape)
+        alone[tuple(pair_of)] = 1.0
+        yield alone, USABLE * INSIDE.bandwidth_gbit_per_s
 
 
 def _per_request_s(rps: float) -> float:

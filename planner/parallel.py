@@ -12,15 +12,18 @@ import numpy as np
 
 from planner.capacity import decode_rps, mixed_rps, prefill_rps
 from planner.catalog import GpuType, Link
+from planner.costmodel.pace import Pace, pace
+from planner.costmodel.transfer import kv_transfer_s
 from planner.demand import Demand
 from planner.deployment import Codec
 from planner.links import INSIDE
 from planner.llm import LlmSpec
 from planner.memory import StageMemory, even_layers, kv_capacity_tokens
-from planner.perfmodel import Pace, kv_transfer_s, pace
 from planner.workload import Slo
 
 MOST_STAGES = 8
+NEED_BF16 = ("bfloat16", "mxfp4")
+"""mxfp4 experts lie among bfloat16 weights."""
 HOP_SHARE = 0.05
 """Part of TTFT that a transfer may take before a codec that packs is worth its loss."""
 
@@ -66,7 +69,7 @@ class Task:
 
 def layouts(task: Task, kind: GpuKind, gpus: int) -> Iterator[Layout]:
     """Every TP x PP that uses exactly `gpus` GPUs, divides the model's heads, and leaves room for one request."""
-    if task.llm.dtype == "bfloat16" and not kind.gpu.bf16:
+    if task.llm.dtype in NEED_BF16 and not kind.gpu.bf16:
         return
     for tp in _tensor_degrees(task.llm, gpus):
         pp = gpus // tp
@@ -109,7 +112,9 @@ class Capacities:
         return self._layouts[kind, gpus]
 
     def prefill_rps(self, layout: Layout, link: Link = INSIDE, codec: Codec | None = None) -> float:
-        """Prompts/s whose KV then crosses `link`; by default to a replica on the same instance."""
+        """Prompts/s whose KV then crosses `link`; by default to a replica on the same instance. None where KV can't."""
+        if not self.task.llm.kv_movable:
+            return 0.0
         sent = codec or self._inside
         key = (layout, link.bandwidth_gbit_per_s, link.latency_ms, sent)
         if key not in self._prefill:
@@ -118,7 +123,9 @@ class Capacities:
         return self._prefill[key]
 
     def decode_rps(self, layout: Layout) -> float:
-        """Requests/s that arrive prefilled."""
+        """Requests/s that arrive prefilled, which they only can where KV can be moved."""
+        if not self.task.llm.kv_movable:
+            return 0.0
         if layout not in self._decode:
             self._decode[layout] = decode_rps(layout.pace, self.task.sample, self.task.slo, layout.kv_tokens)
         return self._decode[layout]

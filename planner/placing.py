@@ -69,6 +69,8 @@ def instance_of(offer: Offer, name: str, llm: LlmSpec) -> Instance:
         inet_down_gbit_per_s=offer.inet_down_gbit_per_s,
         egress_usd_per_gb=offer.egress_usd_per_gb,
         ingress_usd_per_gb=offer.ingress_usd_per_gb,
+        handover_ms=offer.handover_ms,
+        codec_gb_per_s=offer.codec_gb_per_s,
     )
 
 

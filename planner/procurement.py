@@ -95,7 +95,7 @@ def procure(
         program.usd <= budget_usd_per_hour,
     ]
     if demand_rps is None:
-        thrift = SPARE_MONEY * float(decode.rps.max(initial=0.0)) / max(budget_usd_per_hour, 1e-9)
+        thrift = SPARE_MONEY * _best_rps(prefill, decode, mixed) / max(budget_usd_per_hour, 1e-9)
         goal = cp.Maximize(program.served - thrift * program.usd)
     else:
         thrift, goal = 0.0, cp.Minimize(program.usd)
@@ -114,6 +114,12 @@ def procure(
         usd_per_hour=float(program.usd.value),
         bound=_bound(problem) + thrift * budget_usd_per_hour,
     )
+
+
+def _best_rps(prefill: Groups, decode: Groups, mixed: Groups) -> float:
+    """What the best group serves alone or with one other: decode often does many times what any prefill feeds it."""
+    most_prefill, most_decode, most_mixed = (float(one.rps.max(initial=0.0)) for one in (prefill, decode, mixed))
+    return max(min(most_prefill, most_decode), most_mixed)
 
 
 class _Program:

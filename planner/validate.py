@@ -3,16 +3,19 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from reprlib import repr as brief
 from typing import Any
 
 from planner.deployment import Codec, Phase, Plan, Replica
 from planner.errors import SpecError
+from planner.llm import LlmSpec
 from planner.memory import StageMemory, kv_capacity_tokens
 
 MONEY_TOLERANCE = 1e-6
 SHARE_TOLERANCE = 1e-6
+SIZES = frozenset(f"model.{field.name}" for field in fields(LlmSpec) if field.default is MISSING)
+"""Figures of a model that are 1 or more; what its family may lack can be 0."""
 MOST = 1e15
 """No figure of a plan is larger; whole numbers up to here are exact as floats."""
 SAFE_WORD = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -38,7 +41,7 @@ def violations(plan: Plan) -> list[str]:
 def _figures(plan: Plan) -> Iterator[str]:
     """Every figure is finite and not negative: the other rules compare, and NaN would pass a comparison."""
     for name, value in _numbers(plan, ""):
-        least = 1 if name.startswith("model.") else 0
+        least = 1 if name in SIZES else 0
         if not least <= value <= MOST:
             yield f"The plan's {name} is {brief(value)}; expected a number from {least} to {MOST:g}."
 
@@ -193,5 +196,7 @@ def _routes(plan: Plan) -> Iterator[str]:
         if same != (route.codec is Codec.LOCAL):
             expected = "local, as both ends are one replica" if same else "raw, int8 or int4, as KV crosses"
             yield f"{name} has codec {route.codec}; expected {expected}."
+        if not same and not plan.llm.kv_movable:
+            yield f"{name} moves KV of {plan.llm.name}, which has windows; expected one replica at both ends."
     if all(phase is Phase.PREFILL for phase in phases.values()):
         yield "Every replica is prefill; expected one that decodes."

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from planner.errors import SpecError
+from planner.workload import LEAST_BURSTINESS, MOST_BURSTINESS
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -31,7 +32,7 @@ class Section(BaseModel):
 
 class ModelSection(Section):
     name: str = "qwen3-32b"
-    dtype: Literal["", "bfloat16", "float16", "fp8", "awq", "gptq"] = ""
+    dtype: Literal["", "bfloat16", "float16", "fp8", "awq", "gptq", "int4", "mxfp4"] = ""
     revision: str = "main"
     weights: Literal["hub"] = "hub"
 
@@ -50,6 +51,8 @@ class WorkloadSection(Section):
     preset: Literal["conversation", "coding"] = "conversation"
     trace: str = ""
     rate_rps: Positive | None = None
+    burstiness: Annotated[float, Field(ge=LEAST_BURSTINESS, le=MOST_BURSTINESS)] = 1.0
+    prefix_hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class SloSection(Section):

@@ -1,18 +1,15 @@
 """Which (prefill, decode) pair a request takes. Pure: the shares of one epoch, who is up, and what was drawn before.
 
-Pairs are drawn in a fixed rotation, not by chance: after k draws a pair of share s has had between k·s − 1 and k·s + 1
-of them (earliest deadline first among the pairs not ahead of their share, as in WF²Q+). Shares are renormalised
-over the pairs that may be drawn at the moment.
+Pairs are drawn in a fixed rotation, not by chance (`planner/rotation.py`). Shares are renormalised over the pairs that
+may be drawn at the moment.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from planner.deployment import Codec
+from planner.rotation import Rotation
 from runtime.messages import Routes
-
-EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +19,6 @@ class Choice:
     prefill: str | None
     decode: str
     codec: Codec
-
-
-class Rotation:
-    """Draws indices in proportion to their weights, which are above 0, evenly spread."""
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        self._weights = weights
-        self._owed = [0.0] * len(weights)
-
-    def pick(self, allowed: Sequence[int]) -> int:
-        """The next of `allowed`."""
-        weights, owed = self._weights, self._owed
-        total = sum([weights[index] for index in allowed])
-        chosen, earliest = -1, math.inf
-        for index in allowed:
-            owed[index] += weights[index] / total
-            deadline = (1.0 - owed[index]) / weights[index]
-            if owed[index] > EPSILON and deadline < earliest:
-                chosen, earliest = index, deadline
-        if chosen < 0:  # only right after other pairs were allowed can it be that none is owed anything
-            chosen = max(allowed, key=owed.__getitem__)
-        owed[chosen] -= 1.0
-        return chosen
 
 
 class RoutePolicy:

@@ -6,22 +6,43 @@ import numpy as np
 import pytest
 
 from planner.capacity import decode_rps, mixed_rps, prefill_rps, targets
-from planner.demand import Demand, clipped_share, demand_of, longest_request
+from planner.demand import demand_of
 from planner.evaluate import Part, highest_rate, measured_at
 from planner.gpus import gpu_named
 from planner.models import llm_named
 from planner.parallel import GpuKind, Layout, Task, layouts
-from planner.perfmodel import Pace
-from planner.simulate import Lane, Server
+from planner.simulation.scenario import Lane, Server
 from planner.traces import workload_named
-from planner.workload import Slo, Workload
+from planner.workload import Slo
+from tests.planner.paces import linear_pace
 
 QWEN = llm_named("qwen3-8b")
-INSTANT = Server(Pace(1e-5, 1e-5, 0.0, 0.0, 0.0, 0.0), 10**9)
+INSTANT = Server(linear_pace(fixed_s=1e-6), 10**9)
 
 
-def task_of(workload: str, slo: Slo) -> Task:
-    return Task(QWEN, demand_of(workload_named(workload), 8192), slo, 8192)
+def task_of(workload: str, slo: Slo, **stream: float) -> Task:
+    """`stream`: burstiness and prefix_hit_share, where they are not the usual."""
+    return Task(QWEN, demand_of(replace(workload_named(workload), **stream), 8192), slo, 8192)
+
+
+def rates_of(task: Task, layout: Layout) -> tuple[float, float, float]:
+    """Prefill, decode and mixed."""
+    hop = np.zeros_like(task.sample.prompt)
+    return (
+        prefill_rps(layout.pace, task.sample, task.slo, hop),
+        decode_rps(layout.pace, task.sample, task.slo, layout.kv_tokens),
+        mixed_rps(layout.pace, task.sample, task.slo, layout.kv_tokens),
+    )
+
+
+def parts_of(layout: Layout) -> tuple[Part, Part, Part]:
+    """The same: one replica, beside another that takes no time where the phases are apart."""
+    server = Server(layout.pace, layout.kv_tokens)
+    return (
+        Part((server, INSTANT), (Lane(0, 1, 1.0),)),
+        Part((INSTANT, server), (Lane(0, 1, 1.0),)),
+        Part((server,), (Lane(0, 0, 1.0),)),
+    )
 
 
 def layout_of(task: Task, gpu: str, gpus: int = 1) -> Layout:
@@ -42,15 +63,54 @@ def simulated_rps(task: Task, part: Part, start: float) -> float:
 def test_simulation_confirms_the_rates_which_err_on_the_safe_side(workload, gpu, gpus, slo):
     task = task_of(workload, slo)
     layout = layout_of(task, gpu, gpus)
-    server = Server(layout.pace, layout.kv_tokens)
-    hop = np.zeros_like(task.sample.prompt)
-    rates = {
-        Part((server,), (Lane(0, 0, 1.0),)): mixed_rps(layout.pace, task.sample, slo, layout.kv_tokens),
-        Part((server, INSTANT), (Lane(0, 1, 1.0),)): prefill_rps(layout.pace, task.sample, slo, hop),
-        Part((INSTANT, server), (Lane(0, 1, 1.0),)): decode_rps(layout.pace, task.sample, slo, layout.kv_tokens),
-    }
-    for part, promised in rates.items():
+    for part, promised in zip(parts_of(layout), rates_of(task, layout), strict=True):
         assert 0.85 * promised < simulated_rps(task, part, promised) < 1.5 * promised
+
+
+@pytest.mark.parametrize("stream", [{"burstiness": 0.25}, {"burstiness": 4.0}, {"prefix_hit_share": 0.5}], ids=str)
+def test_simulation_confirms_them_for_bursts_even_arrivals_and_prefix_hits(stream):
+    task = task_of("conversation", Slo(), **stream)
+    layout = layout_of(task, "H100-SXM5-80GB")
+    for part, promised in zip(parts_of(layout), rates_of(task, layout), strict=True):
+        assert 0.85 * promised < simulated_rps(task, part, promised) < 1.5 * promised
+
+
+def test_simulation_confirms_them_where_a_single_prompt_beside_it_makes_a_request_miss():
+    task = Task(llm_named("llama-3.1-70b"), task_of("coding", Slo()).demand, Slo(tpot_s=0.025), 8192)
+    layout = layout_of(task, "A100-SXM4-80GB", 8)
+    promised = rates_of(task, layout)[2]
+    assert 0 < promised < rates_of(task, layout)[0] / 4
+    assert 0.85 * promised < simulated_rps(task, parts_of(layout)[2], promised) < 2 * promised
+
+
+@pytest.mark.parametrize("workload", ["conversation", "coding"])
+def test_the_burstier_the_arrivals_the_fewer_are_served_in_any_phase(workload):
+    rates = [
+        rates_of(task, layout_of(task, "A100-SXM4-40GB"))
+        for task in (task_of(workload, Slo(ttft_s=1.0), burstiness=b) for b in (0.1, 0.5, 1.0, 4.0))
+    ]
+    for phase in zip(*rates, strict=True):
+        assert sorted(phase) == list(phase)
+    assert all(most > least * 1.1 for least, most in zip(rates[0], rates[-1], strict=True))
+
+
+def test_prefix_hits_spare_computing_but_no_kv():
+    """With half of every prompt cached a pass holds twice the prompts, and what is left attends to the whole."""
+    task, cached = (task_of("coding", Slo(), prefix_hit_share=h) for h in (0.0, 0.5))
+    layout = layout_of(task, "A100-SXM4-40GB")
+    before, after = rates_of(task, layout), rates_of(cached, layout)
+    assert 1.6 < after[0] / before[0] < 2.2
+    assert after[1] == before[1]
+    assert after[2] > before[2] * 1.3
+
+
+def test_a_pipeline_serves_less_in_time_than_one_stage_that_takes_prompts_as_often():
+    """Both can take a prompt every 25 us a token, but four stages have it out after 100 us a token."""
+    quick, piped = linear_pace(fixed_s=1e-4, token_s=25e-6), linear_pace(fixed_s=4e-4, token_s=100e-6, pp=4)
+    demand, slo = task_of("conversation", Slo()).sample, Slo(ttft_s=0.6, tpot_s=0.01)
+    hop = np.zeros_like(demand.prompt)
+    assert 0 < prefill_rps(piped, demand, slo, hop) < prefill_rps(quick, demand, slo, hop)
+    assert 0 < mixed_rps(piped, demand, slo, 10**9) < mixed_rps(quick, demand, slo, 10**9)
 
 
 def test_a_replica_too_slow_for_a_single_prompt_serves_none():
@@ -102,26 +162,3 @@ def test_the_phases_targets_multiply_to_the_whole():
         found = targets(Slo(attainment=attainment))
         assert found.prefill * found.decode == pytest.approx(attainment)
         assert found.decode > found.prefill
-
-
-def test_long_requests_are_cut_to_what_the_model_admits():
-    workload = Workload("w", ((10, 10), (9000, 10), (100, 9000)))
-    demand = demand_of(workload, 4096)
-    assert (demand.prompt + demand.output).max() == 4096
-    assert clipped_share(workload, 4096) == pytest.approx(2 / 3)
-    assert longest_request(llm_named("llama-30b"), 8192) == 2048
-
-
-def test_a_thinner_demand_keeps_its_moments():
-    demand = demand_of(workload_named("conversation"), 8192)
-    thin = demand.thinned()
-    assert len(thin.prompt) < len(demand.prompt)
-    assert (thin.prompt_mean, thin.output_mean, thin.held) == pytest.approx(
-        (demand.prompt_mean, demand.output_mean, demand.held), rel=0.02
-    )
-
-
-def test_the_batch_is_weighted_by_how_long_requests_stay():
-    demand = Demand(np.array([100.0, 100.0]), np.array([1.0, 99.0]))
-    assert demand.held == pytest.approx(0.01 * 101 + 0.99 * 199)
-    assert replace(demand, output=np.array([50.0, 50.0])).held == 150.0

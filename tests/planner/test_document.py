@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from planner.document import offer_to_json, plan_from_json, plan_to_json
 from planner.errors import SpecError
+from planner.models import llm_named
 
 
 def test_a_plan_survives_its_document(split_plan):
@@ -35,9 +37,33 @@ def test_the_document_has_the_keys_that_others_rely_on(split_plan):
     assert set(document["predicted"]) >= {"goodput_rps", "slo_attainment", "usd_per_million_tokens", "calibrated"}
 
 
+@pytest.mark.parametrize("name", ["qwen3-30b-a3b", "gpt-oss-120b", "opt-66b", "qwen1.5-moe-a2.7b"])
+def test_every_kind_of_model_survives_its_document(split_plan, name):
+    plan = replace(split_plan, llm=llm_named(name))
+    document = json.loads(json.dumps(plan_to_json(plan)))
+    assert plan_from_json(document).llm == llm_named(name)
+    assert document["model"]["weight_bytes"] == llm_named(name).weight_bytes
+
+
+def test_a_document_that_says_nothing_of_experts_and_windows_has_none(split_plan):
+    document = plan_to_json(split_plan)
+    for key in ("gated", "experts", "active_experts", "shared_intermediate", "window", "full_layers", "positions"):
+        del document["model"][key]
+    assert plan_from_json(document) == split_plan
+
+
 def test_unknown_keys_are_left_out(split_plan):
     document = plan_to_json(split_plan) | {"from_the_future": 1}
     document["slo"]["p50"] = 3
+    assert plan_from_json(document) == split_plan
+
+
+def test_how_requests_arrive_and_hit_the_cache_survives_too_and_is_the_usual_where_it_is_absent(split_plan):
+    bursty = replace(split_plan, workload=replace(split_plan.workload, burstiness=0.5, prefix_hit_share=0.25))
+    document = plan_to_json(bursty)
+    assert (document["workload"]["burstiness"], document["workload"]["prefix_hit_share"]) == (0.5, 0.25)
+    assert plan_from_json(json.loads(json.dumps(document))) == bursty
+    del document["workload"]["burstiness"], document["workload"]["prefix_hit_share"]
     assert plan_from_json(document) == split_plan
 
 
@@ -49,7 +75,12 @@ def test_unknown_keys_are_left_out(split_plan):
         (("routes", 1, "codec"), "zip", r"routes\[1\].codec 'zip'"),
         (("replicas",), "none", "replicas is not a list"),
         (("slo", "ttft_s"), -1, "slo is wrong"),
+        (("workload", "burstiness"), 0, "workload is wrong: Workload conversation has burstiness 0"),
+        (("workload", "burstiness"), "1", "workload.burstiness is '1'; expected a number"),
+        (("workload", "prefix_hit_share"), 1.0, "has prefix hit share 1.0; expected at least 0 and below 1"),
         (("model", "kv_heads"), 0, "model is wrong"),
+        (("model", "active_experts"), 2, "model is wrong: .* 2 active experts of 0"),
+        (("model", "gated"), 1, r"model.gated is 1; expected true or false"),
         (("instances", 1, "usd_per_hour"), "0.5", r"instances\[1\].usd_per_hour is '0.5'; expected a number"),
         (("instances", 0, "usd_per_hour"), True, r"usd_per_hour is True; expected a number"),
         (("instances", 0, "id"), 7, r"instances\[0\].id is 7; expected a text"),

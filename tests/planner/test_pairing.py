@@ -55,6 +55,18 @@ def test_replicas_of_one_instance_hand_over_raw_and_for_nothing(member):
     assert found.served_rps == pytest.approx(min(replica.capacity_rps for replica in found.replicas))
 
 
+def test_a_pair_that_would_fill_its_path_inside_an_instance_packs(member, monkeypatch):
+    members = [member("p", Phase.PREFILL, "i0"), member("d", Phase.DECODE, "i0")]
+    free = pair(capacities(), members, transfer_usd_per_hour=0.0, links={})
+    assert free is not None
+    assert free.served_rps < free.wire_rps < float("inf")
+    monkeypatch.setattr("planner.pairing.USABLE", 0.8 * 0.7 * free.served_rps / free.wire_rps)
+    full = pair(capacities(), members, transfer_usd_per_hour=0.0, links={})
+    assert full is not None
+    assert {route.codec for route in full.routes} == {Codec.INT8}
+    assert full.served_rps == pytest.approx(free.served_rps, rel=0.01)
+
+
 def test_mixed_replicas_serve_alone_in_proportion_to_what_they_can(member):
     fast = member("m0", Phase.MIXED)
     slow = replace(member("m1", Phase.MIXED), layout=replace(fast.layout, kv_tokens=20_000))

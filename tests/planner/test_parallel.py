@@ -1,5 +1,6 @@
 import pytest
 
+from planner.costmodel.transfer import wire_ratio
 from planner.demand import demand_of
 from planner.deployment import Codec
 from planner.gpus import gpu_named
@@ -7,7 +8,6 @@ from planner.groups import options
 from planner.links import INSIDE
 from planner.models import llm_named
 from planner.parallel import Capacities, GpuKind, Task, layouts
-from planner.perfmodel import wire_ratio
 from planner.traces import workload_named
 from planner.workload import Slo
 
@@ -38,6 +38,15 @@ def test_layouts_divide_the_heads_and_fit_the_memory(model, gpu, gpus, found):
 
 def test_a_bfloat16_model_needs_cards_that_have_it():
     assert degrees("qwen3-8b", "V100-SXM2-32GB", 2) == set()
+    assert degrees("gpt-oss-20b", "V100-SXM2-32GB", 2) == set()
+
+
+def test_a_model_with_windows_is_not_split_over_replicas():
+    """Its KV cannot be moved: no replica hands prompts on, and none lives on prompts handed to it."""
+    capacities = Capacities(task_of("gpt-oss-20b"))
+    (layout,) = capacities.layouts(GpuKind(gpu_named("A40"), gpu_named("A40").memory_gib, nvlink=False), 1)
+    assert capacities.prefill_rps(layout) == capacities.decode_rps(layout) == 0
+    assert capacities.mixed_rps(layout) > 0
     assert degrees("llama-2-7b", "V100-SXM2-32GB", 2) != set()
 
 

@@ -19,7 +19,7 @@ from planner.workload import Slo
 
 QWEN = llm_named("qwen3-32b")
 CONVERSATION, CODING = workload_named("conversation"), workload_named("coding")
-TIGHT = Slo(ttft_s=1.0, tpot_s=0.04)
+TIGHT = Slo(ttft_s=2.0, tpot_s=0.025)
 
 
 def phases(made: Plan) -> set[Phase]:
@@ -163,11 +163,21 @@ def test_fixed_rents_every_copy_of_every_offer(market_of, offer):
 def test_three_slots_of_this_host_split_when_tokens_must_come_fast(market_of, offer):
     slots = offer("slot", "CPU", provider="local", usd_per_hour=0.02, network="loopback", available=3)
     tiny = llm_named("tiny-llama")
-    made = plan(market_of(slots), tiny, CONVERSATION, Slo(8.0, 0.05), budget_usd_per_hour=0.06, max_model_len=4096)
+    made = plan(market_of(slots), tiny, CONVERSATION, Slo(10.0, 0.02), budget_usd_per_hour=0.06, max_model_len=4096)
     check(made)
     assert len(made.instances) == 3
     assert sorted(replica.phase for replica in made.replicas) == ["decode", "prefill", "prefill"]
     assert "longer than 4096 tokens and were cut" in " ".join(made.notes)
+
+
+@pytest.mark.parametrize("model", ["gpt-oss-20b", "qwen3-30b-a3b"])
+def test_models_with_experts_are_planned_and_those_with_windows_only_mixed(market_of, offer, model):
+    cards = offer("o", "A100-SXM4-80GB", gpu_count=4, usd_per_hour=4.0)
+    made = plan(market_of(cards), llm_named(model), CONVERSATION, TIGHT, budget_usd_per_hour=5.0)
+    check(made)
+    told = "its KV cannot be moved between replicas" in " ".join(made.notes)
+    assert told == (model == "gpt-oss-20b")
+    assert phases(made) == {Phase.MIXED} or not told
 
 
 def test_transfer_is_paid_out_of_the_budget(market_of, offer):
@@ -198,3 +208,15 @@ def test_progress_is_told(market_of, offer):
     plan(market, llm_named("qwen3-8b"), CONVERSATION, Slo(), budget_usd_per_hour=2.0, progress=told.append)
     assert told[0] == "1 offers, 1 of use"
     assert len(told) > 1
+
+
+def test_a_plan_is_made_for_how_requests_arrive_and_what_of_them_is_cached(market_of, offer):
+    def made(**stream: float) -> Plan:
+        offers = market_of(offer("a", available=2))
+        workload = replace(CONVERSATION, **stream)
+        return plan(offers, llm_named("llama-3.1-8b"), workload, Slo(ttft_s=1.0), budget_usd_per_hour=3.0)
+
+    usual, bursty, cached = made(), made(burstiness=0.1), made(prefix_hit_share=0.6)
+    assert (bursty.workload.burstiness, cached.workload.prefix_hit_share) == (0.1, 0.6)
+    assert bursty.predicted.goodput_rps < 0.95 * usual.predicted.goodput_rps
+    assert cached.predicted.goodput_rps > 1.2 * usual.predicted.goodput_rps

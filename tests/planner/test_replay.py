@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from planner.demand import demand_of
-from planner.evaluate import poisson_requests
+from planner.deployment import Codec, Phase, Route
+from planner.errors import SpecError
+from planner.evaluate import requests_at
 from planner.models import llm_named
 from planner.plan import plan
-from planner.replay import replay, requests_of
-from planner.simulate import Requests
+from planner.replay import Mark, replay, requests_of, with_prefix_hits
+from planner.simulation.scenario import Requests
 from planner.traces import trace_from_csv, workload_named
 from planner.workload import Slo
 
@@ -21,7 +25,7 @@ def made(default_market):
 
 def test_a_plan_keeps_its_promise_when_it_is_read_back_and_replayed(made):
     demand = demand_of(CONVERSATION, made.max_model_len)
-    requests = poisson_requests(demand, made.predicted.goodput_rps * 0.95, 60.0, seed=11)
+    requests = requests_at(made.predicted.goodput_rps * 0.95, demand, 60.0, seed=11)
     found = replay(made, requests, seed=5)
     assert found.measures.slo_attainment >= made.slo.attainment - 0.03
     assert found.measures.completed == found.measures.requests == len(requests.arrival_s)
@@ -43,12 +47,63 @@ def test_a_trace_is_played_at_its_own_times(made):
 
 
 def test_a_codec_that_packs_moves_fewer_bytes(split_plan):
-    from dataclasses import replace
-
-    from planner.deployment import Codec
-
     requests = Requests(np.arange(20.0), np.full(20, 1000.0), np.full(20, 5.0))
     packed = replace(split_plan, routes=(replace(split_plan.routes[0], codec=Codec.INT4), split_plan.routes[1]))
     raw_bytes, packed_bytes = (replay(p, requests, seed=0).kv_bytes for p in (split_plan, packed))
     assert raw_bytes == pytest.approx(0.75 * 20 * 1000 * split_plan.llm.kv_bytes_per_token)
     assert packed_bytes == pytest.approx(raw_bytes / 3.22, rel=0.01)
+
+
+STEADY = Requests(np.arange(0.0, 60.0, 0.5), np.full(120, 1000.0), np.full(120, 50.0))
+
+
+def flipped(plan):
+    """r0 decodes what r1 prefills."""
+    phases = {"r0": Phase.DECODE, "r1": Phase.PREFILL}
+    replicas = tuple(one.flipped(phases.get(one.id, one.phase)) for one in plan.replicas)
+    return replace(plan, replicas=replicas, routes=(Route("r1", "r0", 0.75, Codec.RAW, 64.0), plan.routes[1]))
+
+
+def test_a_later_plan_puts_its_routes_in_force(split_plan):
+    found = replay(split_plan, STEADY, later=[(20.0, flipped(split_plan))], seed=0)
+    early, late = STEADY.arrival_s < 20.0, STEADY.arrival_s >= 20.0
+    assert set(found.timings.prefill[early].tolist()) == {0, 2}
+    assert set(found.timings.prefill[late].tolist()) == {1, 2}
+    assert found.timings.epoch.tolist() == late.astype(int).tolist()
+    assert found.marks == (Mark(20.0, "epoch 2"),)
+    assert found.measures.completed == 120
+    assert found.kv_bytes == pytest.approx(0.75 * 120 * 1000 * split_plan.llm.kv_bytes_per_token, rel=0.02)
+
+
+def test_a_replica_that_fails_is_used_no_more(split_plan):
+    found = replay(split_plan, STEADY, failures=[(30.0, "r1")], seed=0)
+    late = STEADY.arrival_s >= 30.0
+    assert set(found.timings.decode[late].tolist()) == {2}
+    assert found.marks == (Mark(30.0, "r1 fails"),)
+    assert (found.lost, found.measures.completed) == (0, 120)
+
+
+def test_what_is_lost_is_counted_and_misses_the_targets(split_plan):
+    failures = [(30.0, replica.id) for replica in split_plan.replicas]
+    found = replay(split_plan, STEADY, failures=failures, seed=0)
+    assert 60 <= found.lost <= 65
+    assert found.measures.slo_attainment <= 0.5
+
+
+def test_prefix_hits_spare_computing_but_not_the_transfer(split_plan):
+    plain, cached = (replay(split_plan, with_prefix_hits(STEADY, share), seed=0) for share in (0.0, 0.8))
+    assert cached.busy_share["r0"] < 0.6 * plain.busy_share["r0"]
+    assert cached.kv_bytes == plain.kv_bytes
+
+
+def test_a_later_plan_with_other_replicas_is_refused(split_plan):
+    moved = replace(split_plan.replicas[0], stages=split_plan.replicas[1].stages)
+    other = replace(split_plan, replicas=(moved, *split_plan.replicas[1:]))
+    for plans in ((split_plan, other), (split_plan, replace(split_plan, replicas=split_plan.replicas[:2]))):
+        with pytest.raises(SpecError, match="is not the same in plans"):
+            replay(plans[0], STEADY, later=[(1.0, plans[1])], seed=0)
+
+
+def test_a_replica_that_is_not_there_cannot_fail(split_plan):
+    with pytest.raises(SpecError, match="no replica 'r9' to fail; the plan has r0, r1, r2"):
+        replay(split_plan, STEADY, failures=[(1.0, "r9")], seed=0)

@@ -112,6 +112,19 @@ def test_a_target_that_is_no_number_is_refused(split_plan):
     assert "slo.ttft_s is nan" in " ".join(violations(replace(split_plan, slo=slo)))
 
 
+def test_a_model_with_windows_moves_no_kv(split_plan):
+    windowed = replace(split_plan, llm=replace(split_plan.llm, window=1024, full_layers=5))
+    assert violations(windowed) == [
+        "Route r0 → r1 moves KV of llama-3.1-8b, which has windows; expected one replica at both ends."
+    ]
+
+
+def test_what_a_dense_model_lacks_may_be_zero_and_not_less(split_plan):
+    assert split_plan.llm.experts == split_plan.llm.window == 0
+    found = violations(replace(split_plan, llm=replace(split_plan.llm, positions=-1)))
+    assert "model.positions is -1; expected a number from 0" in " ".join(found)
+
+
 def test_a_size_of_the_model_is_not_zero(split_plan):
     llm = replace(split_plan.llm, head_dim=0)
     assert "model.head_dim is 0; expected a number from 1" in " ".join(violations(replace(split_plan, llm=llm)))

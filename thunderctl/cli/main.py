@@ -17,6 +17,7 @@ from thunderctl.cli import (
     offers,
     output,
     plan,
+    predict,
     rebalance,
     records,
     run,
@@ -40,6 +41,7 @@ app.command("init")(init.init)
 app.command("offers")(offers.offers)
 app.command("plan")(plan.plan)
 app.command("simulate")(simulate.simulate)
+app.command("predict")(predict.predict)
 app.command("up")(up.up)
 app.command("status")(status.status)
 app.command("rebalance")(rebalance.rebalance)

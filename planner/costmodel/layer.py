@@ -1,0 +1,189 @@
+"""How long one layer takes on each GPU of a tensor-parallel group, part by part.
+
+With T tokens in a pass, P weights of B bytes in the matrices that a token meets, hidden size H, TP degree t, and the
+GPU's rates F (FLOP/s that GEMMs reach), W (bytes/s that weights reach), V (bytes/s of element-wise work):
+
+    matrices     (2 P T' / (t F))  with  (P B / (t W))      T': T in whole tiles
+    attention    2 (sum of end² - start²) heads head_dim / (t F attention_share)       half of 4 n² H: causal
+    KV           context kv_bytes / (kv shards W kv_share)
+    element-wise 2 T (passes H + (3 I + 2 (q + kv)) / t) / V                            bytes of 16-bit activations
+    collectives  2 (alpha + 2 (t - 1) / t T H 2 / beta)
+
+plus the latency of the kernels. "with" is (a^p + b^p)^(1/p), as computing and reading overlap in part: p = 1 would be
+one after the other, infinite p a roofline.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.catalog import GpuType
+from planner.costmodel.coefficients import NO_LIMIT, Constants, EngineProfile
+from planner.costmodel.collectives import Interconnect
+from planner.llm import LlmSpec
+
+Amount: TypeAlias = float | npt.NDArray[np.floating[Any]]
+Seconds: TypeAlias = float | npt.NDArray[np.floating[Any]]
+
+GEMMS, ELEMENTWISE_KERNELS = 4, 5
+"""QKV, output, up and gate, down; two norms, rotary embedding, activation, residual."""
+EXPERT_PADDING = 0.25
+"""Part of a tile by which each expert in use is padded: half of one that is half as long."""
+POWER_KNEE = 6.0
+"""How sharply a card settles on what its power sustains."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRates:
+    """What a GPU really does: FLOP/s of GEMMs, bytes/s of weights, of KV and of element-wise work."""
+
+    flops: float
+    attention_flops: float
+    read: float
+    read_kv: float
+    elementwise: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """The coefficients of one layer, in seconds; each method takes plain numbers or arrays of one shape.
+
+    `dense_token_s` computes a token in the matrices that every token meets and `dense_read_s` reads them;
+    `expert_token_s` computes a token in its experts and `expert_read_s` reads all experts, of which a token meets
+    `expert_share`.
+    """
+
+    dense_token_s: float
+    dense_read_s: float
+    expert_token_s: float
+    expert_read_s: float
+    expert_share: float
+    pair_s: float
+    context_s: float
+    elementwise_token_s: float
+    elementwise_row_s: float
+    exchange_s: float
+    exchange_fixed_s: float
+    kernel_s: float
+    elementwise_kernel_s: float
+    overlap: float
+    tile_tokens: float
+
+    def matrices_s(self, tokens: Amount) -> Seconds:
+        """The weight matrices for `tokens` tokens."""
+        dense = with_overlap(
+            self.dense_token_s * whole_tiles(tokens, self.tile_tokens), self.dense_read_s, self.overlap
+        )
+        return dense + self._experts_s(tokens) + GEMMS * self.kernel_s
+
+    def _experts_s(self, tokens: Amount) -> Seconds:
+        """Mixture-of-experts: with uniform routing, 1 - (1 - share)^T of the experts are met by some token."""
+        if not self.expert_read_s:
+            return 0.0
+        met = 1 - (1 - self.expert_share) ** tokens
+        padded = tokens + EXPERT_PADDING * self.tile_tokens * met / self.expert_share
+        return with_overlap(self.expert_token_s * padded, self.expert_read_s * met, self.overlap)
+
+    def attention_s(self, pairs: Amount, context: Amount) -> Seconds:
+        """`pairs` of prompt tokens (sum of end² - start²), and decoding over `context` tokens of KV together."""
+        return self.pair_s * pairs + self.context_s * context + self.kernel_s
+
+    def elementwise_s(self, tokens: Amount) -> Seconds:
+        """Bound by the longest row of one token while there are few, by memory traffic then."""
+        work = with_overlap(self.elementwise_token_s * tokens, self.elementwise_row_s, 4.0)
+        return work + ELEMENTWISE_KERNELS * self.elementwise_kernel_s
+
+    def collectives_s(self, tokens: Amount) -> Seconds:
+        """Two all-reduces; nothing where TP is 1."""
+        return self.exchange_fixed_s + self.exchange_s * tokens
+
+    def total_s(self, tokens: Amount, pairs: Amount, context: Amount) -> Seconds:
+        parts = self.matrices_s(tokens) + self.attention_s(pairs, context)
+        return parts + self.elementwise_s(tokens) + self.collectives_s(tokens)
+
+
+def layer_cost(
+    llm: LlmSpec, gpu: GpuType, tp: int, *, link: Interconnect | None, engine: EngineProfile, constants: Constants
+) -> LayerCost:
+    """One layer on `tp` GPUs joined by `link` (None: TP 1, or communication left out)."""
+    rates = gpu_rates(gpu, llm, constants)
+    expert = _active_expert_parameters(llm)
+    dense_bytes = float(llm.layer_bytes_read(0.0))
+    row = _row_values(llm) / tp
+    token_bytes = 2.0 * (constants.hidden_passes * llm.hidden + row) * engine.elementwise_factor
+    reread = 1 + engine.kv_reread * (llm.heads / llm.kv_heads - 1)
+    return LayerCost(
+        dense_token_s=2 * (llm.active_layer_parameters - expert) / tp / rates.flops,
+        dense_read_s=dense_bytes / tp / rates.read,
+        expert_token_s=2 * expert / tp / rates.flops,
+        expert_read_s=(llm.layer_weight_bytes - dense_bytes) / tp / rates.read,
+        expert_share=llm.active_experts / llm.experts if llm.experts else 1.0,
+        pair_s=2 * llm.heads * llm.head_dim / tp / rates.attention_flops,
+        context_s=llm.kv_bytes_per_token_layer / min(tp, llm.kv_heads) * reread / rates.read_kv,
+        elementwise_token_s=token_bytes / rates.elementwise,
+        elementwise_row_s=2.0 * row / (constants.row_gb_per_s * 1e9),
+        exchange_s=2 * link.token_s(llm.hidden * 2.0, tp) / engine.collective_share if link else 0.0,
+        exchange_fixed_s=2 * link.alpha_s if link else 0.0,
+        kernel_s=constants.kernel_s,
+        elementwise_kernel_s=constants.elementwise_kernel_s,
+        overlap=constants.overlap,
+        tile_tokens=gpu.efficiency.tile_tokens,
+    )
+
+
+def gpu_rates(gpu: GpuType, llm: LlmSpec, constants: Constants) -> GpuRates:
+    """A card's rates for a model; fp8 weights compute at the fp8 rate where the card has one, all others in 16 bits."""
+    efficiency = gpu.efficiency
+    flops = efficiency.gemm_share * gpu.fp16_tflops * 1e12
+    if gpu.tdp_w and efficiency.tflops_per_watt < NO_LIMIT:
+        flops = _held_back(flops, efficiency.tflops_per_watt * 1e12 * gpu.tdp_w)
+    read = efficiency.read_share * gpu.memory_gb_per_s * 1e9
+    return GpuRates(
+        flops=flops * (gpu.fp8_tflops / gpu.fp16_tflops if llm.fp8 and gpu.fp8_tflops else 1.0),
+        attention_flops=flops * constants.attention_share * efficiency.attention_factor,
+        read=read,
+        read_kv=read * constants.kv_share,
+        elementwise=efficiency.elementwise_share * gpu.memory_gb_per_s * 1e9,
+    )
+
+
+def whole_tiles(tokens: Amount, tile: float) -> Amount:
+    """Tokens rounded up to whole tiles; up to half a tile, to that half.
+
+    129 tokens cost a GPU about as much as 256: the stairs are plain in Vidur's tables.
+    """
+    return -(-tokens // tile) * tile - ((tokens > 0) & (tokens <= tile / 2)) * (tile / 2)
+
+
+def with_overlap(a: Amount, b: Amount, p: float) -> Amount:
+    """(a^p + b^p)^(1/p): between a + b (p = 1) and the longer of the two (p infinite)."""
+    return (a**p + b**p) ** (1 / p)
+
+
+def _held_back(flops: float, limit: float) -> float:
+    """What is left of a rate that the board's power limits: the smaller of the two, with a rounded knee."""
+    return float((flops**-POWER_KNEE + limit**-POWER_KNEE) ** (-1 / POWER_KNEE))
+
+
+def longer(a: Amount, b: Amount) -> Amount:
+    """The larger of two numbers, or of arrays element by element."""
+    return max(a, b) if isinstance(a, float) and isinstance(b, float) else np.maximum(a, b)
+
+
+def shorter(a: Amount, b: Amount) -> Amount:
+    """The smaller of two numbers, or of arrays element by element."""
+    return min(a, b) if isinstance(a, float) and isinstance(b, float) else np.minimum(a, b)
+
+
+def _active_expert_parameters(llm: LlmSpec) -> float:
+    """Weights of the experts that a token passes through; 0 for a dense model."""
+    idle = llm.experts - llm.active_experts
+    return llm.active_experts * (llm.mlp_parameters - llm.active_mlp_parameters) / idle if idle else 0.0
+
+
+def _row_values(llm: LlmSpec) -> float:
+    """Values of one token that the activation and the rotary embedding read and write."""
+    width = llm.intermediate * max(1, llm.active_experts) + llm.shared_intermediate
+    return (3 if llm.gated else 2) * width + 2 * (llm.heads + llm.kv_heads) * llm.head_dim

@@ -1,0 +1,73 @@
+"""Engines that share a machine: as fast as alone while there is room, slower together beyond it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from planner.simulation.scenario import Lane, Server
+from tests.planner.simulation.worlds import STEADY, played, requests
+
+HALF = replace(STEADY, host_share=0.6)
+"""Takes 0.6 of its machine: two at once go at 1/1.2 of their pace, three at 1/1.8."""
+
+
+def servers(count: int, host: str = "m", pace=HALF) -> list[Server]:
+    return [Server(pace, kv_tokens=10_000, host=host) for _ in range(count)]
+
+
+def at_once(count: int):
+    """A prompt of 100 tokens with one token of answer for each of so many servers, all at time 0."""
+    return requests(*[(0.0, 100, 1)] * count), [Lane(i, i, 1 / count) for i in range(count)]
+
+
+def test_one_engine_alone_is_as_fast_as_ever():
+    what, lanes = at_once(1)
+    assert played(what, servers(1), *lanes).first_s == pytest.approx([0.2])
+
+
+@pytest.mark.parametrize(("count", "stretch"), [(2, 1.2), (3, 1.8)])
+def test_engines_that_begin_while_others_are_busy_take_longer(count, stretch):
+    what, lanes = at_once(count)
+    first_s = played(what, servers(count), *lanes).first_s
+    assert max(first_s) == pytest.approx(0.2 * stretch)
+
+
+def test_on_machines_of_their_own_they_do_not_meet():
+    what, lanes = at_once(3)
+    apart = [replace(server, host=f"m{i}") for i, server in enumerate(servers(3))]
+    assert played(what, apart, *lanes).first_s == pytest.approx([0.2] * 3)
+
+
+def test_engines_that_have_their_gpus_to_themselves_do_not_meet_on_one_machine():
+    what, lanes = at_once(3)
+    assert played(what, servers(3, pace=STEADY), *lanes).first_s == pytest.approx([0.2] * 3)
+
+
+def test_a_decoding_engine_slows_down_when_another_begins_and_recovers_when_it_ends():
+    """Steps of 0.101 s; the other engine's prompt of 2000 tokens comes at 1 s and takes 2.1 s x 1.2."""
+    what = requests((0.0, 100, 60), (1.0, 2000, 1))
+    ends = [Lane(0, 0, 0.5), Lane(1, 1, 0.5)]
+    together = played(what, servers(2), *ends)
+    alone = played(what, [replace(server, host=f"m{i}") for i, server in enumerate(servers(2))], *ends)
+    slowed = together.last_s[together.decode == together.decode[0]][0]
+    undisturbed = alone.last_s[0]
+    # While the prompt is computed each step takes 1.2 times as long: a sixth of that time is lost.
+    lost_s = (together.first_s[1] - 1.0) * (1 - 1 / 1.2)
+    assert slowed - undisturbed == pytest.approx(lost_s, abs=0.05)
+
+
+def test_no_engine_is_faster_beside_others_and_all_requests_end():
+    random = np.random.default_rng(3)
+    rows = [
+        (float(t), int(p), int(o))
+        for t, p, o in zip(
+            np.cumsum(random.exponential(0.3, 60)), random.integers(1, 800, 60), random.integers(1, 40, 60), strict=True
+        )
+    ]
+    lanes = [Lane(i, i, 1 / 3) for i in range(3)]
+    together = played(requests(*rows), servers(3), *lanes)
+    alone = played(requests(*rows), [replace(s, host=f"m{i}") for i, s in enumerate(servers(3))], *lanes)
+    assert np.isfinite(together.last_s).all()
+    assert together.end_s >= alone.end_s
+    assert together.last_s.mean() > alone.last_s.mean()

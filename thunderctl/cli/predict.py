@@ -1,0 +1,81 @@
+"""`thunderctl predict`: the cost model's answer for rows in the schema of the measured tables."""
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.errors import SpecError
+from thunderctl.cli import output
+
+ADDED = ("predicted_ms", "calibrated", "reason")
+
+
+def predict(
+    source: Annotated[Path, typer.Option("--input", help="Rows to answer, as CSV; - reads standard input.")],
+    target: Annotated[Path, typer.Option("--output", help="Where the answers go, as CSV; - is standard output.")],
+) -> None:
+    """Predict prefill and decode times for rows of a latency table. Measured values are never read.
+
+    A row that cannot be predicted keeps its place, and `reason` says why. Columns: source, gpu, model, tp, pp, engine,
+    phase, kind, batch, prompt_tokens, context_tokens, and note with what the value contains.
+
+    Example: thunderctl predict --input rows.csv --output out.csv
+    """
+    rows, columns = _read(source)
+    answers = [_answer(row) for row in rows]
+    text = _csv_text([*(column for column in columns if column not in ADDED), *ADDED], rows, answers)
+    if str(target) == "-":
+        output.print_text(text)
+    else:
+        output.write_file(target, text)
+    without = sum(bool(answer["reason"]) for answer in answers)
+    guessed = sum(answer["calibrated"] == "no" for answer in answers)
+    output.narrate(
+        f"Predicted {len(rows) - without:,} of {len(rows):,} rows"
+        + (f"; {without:,} have a reason instead" if without else "")
+        + (f"; {guessed:,} have a GPU or a kind of model without measured rows (calibrated: no)" if guessed else "")
+        + "."
+    )
+
+
+def _read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
+    from planner.costmodel.measured import KEY_COLUMNS
+    from thunderctl.compose import read_text
+
+    text = sys.stdin.read() if str(source) == "-" else read_text(source)
+    reader = csv.DictReader(StringIO(text.removeprefix("\ufeff")))
+    columns = [column.strip() for column in reader.fieldnames or ()]
+    absent = [column for column in KEY_COLUMNS if column not in columns]
+    if absent:
+        raise SpecError(f"{source} has no column {', '.join(absent)}; expected {', '.join(KEY_COLUMNS)} and note.")
+    reader.fieldnames = columns
+    rows = []
+    for row in reader:
+        if None in row or None in row.values():
+            raise SpecError(f"{source}, line {reader.line_num}: expected {len(columns)} columns, as in the header.")
+        rows.append(row)
+    return rows, columns
+
+
+def _answer(row: Mapping[str, str]) -> dict[str, str]:
+    from planner.costmodel.measured import NotPredictable, is_calibrated, predict_ms
+
+    try:
+        milliseconds = predict_ms(row)
+    except NotPredictable as error:
+        return {"predicted_ms": "", "calibrated": "", "reason": str(error)}
+    calibrated = "yes" if is_calibrated(row) else "no"
+    return {"predicted_ms": f"{milliseconds:.6g}", "calibrated": calibrated, "reason": ""}
+
+
+def _csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], answers: Sequence[Mapping[str, str]]) -> str:
+    text = StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, **answer} for row, answer in zip(rows, answers, strict=True))
+    return text.getvalue()
