@@ -38,4 +38,6 @@ check: .venv/.lock-installed  ## format, lint, types, layers
 	.venv/bin/lint-imports
 
 bench: setup  ## the published measurements that need no cloud: benchmarks/results/*.md
+	.venv/bin/python -m benchmarks.cost_model
+	.venv/bin/python -m benchmarks.simulator
 	.venv-engine/bin/python -m benchmarks.kv_wire_ratio

@@ -53,6 +53,11 @@ class AgentClient:
         async with self._request("GET", f"/engines/{replica}/log?lines={lines}") as response:
             return await response.text()
 
+    async def engine_metrics(self, replica: str) -> str:
+        """What an engine says at its /metrics."""
+        async with self._request("GET", f"/r/{replica}/metrics") as response:
+            return await response.text()
+
     async def shutdown(self) -> None:
         """Stop the engines, then the agent."""
         await self._json("POST", "/shutdown")

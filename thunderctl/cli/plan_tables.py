@@ -3,7 +3,7 @@
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from planner.deployment import Codec, Instance, Plan, Replica
+from planner.deployment import Codec, DemandSummary, Instance, Plan, Replica
 from thunderctl.cli.output import table
 
 if TYPE_CHECKING:
@@ -83,9 +83,16 @@ def routes_table(plan: Plan) -> "RenderableType":
     return table("Routes", ("prefill", "decode", "share", "codec", "Gbit/s"), rows, right=("share", "Gbit/s"))
 
 
+def _stream(workload: DemandSummary) -> str:
+    """How requests arrive and what is cached, where that isn't the usual."""
+    arrivals = f", arriving with burstiness {workload.burstiness:g}" if workload.burstiness != 1 else ""
+    cached = f", {workload.prefix_hit_share:.0%} of prompt tokens cached" if workload.prefix_hit_share else ""
+    return arrivals + cached
+
+
 def _expectation(plan: Plan) -> "RenderableType":
     predicted, slo = plan.predicted, plan.slo
-    guess = "" if predicted.calibrated else " (uncalibrated: some GPUs have no measured rows)"
+    guess = "" if predicted.calibrated else " (uncalibrated: see the notes)"
     transfer = f", {plan.transfer_usd_per_hour:.2f} of it KV transfer" if plan.transfer_usd_per_hour else ""
     tokens = f"${predicted.usd_per_million_tokens:.2f} per million tokens"
     rows: list[tuple[str, str]] = [
@@ -94,7 +101,7 @@ def _expectation(plan: Plan) -> "RenderableType":
             "workload",
             f"{plan.workload.name}: {plan.workload.prompt_tokens_mean:,.0f} prompt + "
             f"{plan.workload.output_tokens_mean:,.0f} output tokens on average, "
-            f"{plan.workload.rate_rps:.2f} requests/s",
+            f"{plan.workload.rate_rps:.2f} requests/s{_stream(plan.workload)}",
         ),
         ("cost", f"${plan.cost_usd_per_hour:.2f}/h of ${plan.budget_usd_per_hour:.2f}/h{transfer}; {tokens}"),
         ("goodput", f"{predicted.goodput_rps:.2f} requests/s at {slo.attainment:.0%} attainment, simulated{guess}"),

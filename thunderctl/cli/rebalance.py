@@ -42,7 +42,7 @@ def rebalance(
         if current is None or world.router.running() is None:
             raise Refused(f"Deployment {world.name} is not serving.", hint="Bring it up first: thunderctl up")
         refuse_unready(current, asyncio.run(observe_once(world)))
-        demand = _demand(world, workload, rate)
+        demand = _demand(world, current, workload, rate)
         started = time.monotonic()
         wanted = decide(current, demand, codec=forced_codec(world.spec()))
         decided_s = time.monotonic() - started
@@ -72,7 +72,8 @@ def rebalance(
             output.narrate(f"Epoch {epoch} in force: decided in {decided_s:.2f} s, applied in {applied_s:.2f} s.")
 
 
-def _demand(world: "World", workload: str, rate: float | None) -> "Workload":
+def _demand(world: "World", current: "Plan", workload: str, rate: float | None) -> "Workload":
+    """The workload asked for, or the one seen, which is taken to be as bursty and as cached as the plan's."""
     from thunderctl.cli.plan import with_flags
     from thunderctl.compose import read_workload
 
@@ -87,7 +88,8 @@ def _demand(world: "World", workload: str, rate: float | None) -> "Workload":
         )
     from planner.workload import Workload
 
-    return Workload("observed", lengths, rate or seen.get("rate_rps"))
+    stream = current.workload.burstiness, current.workload.prefix_hit_share
+    return Workload("observed", lengths, rate or seen.get("rate_rps"), *stream)
 
 
 def _document(current: "Plan", wanted: "Plan", decided_s: float, applied_s: float, epoch: int) -> dict[str, Any]:

@@ -1,30 +1,65 @@
 """`thunderctl simulate`: replay requests against a plan, in simulated time."""
 
+import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from planner.errors import SpecError
+from planner.workload import LEAST_BURSTINESS, MOST_BURSTINESS
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption
 
 MOST_REQUESTS = 1_000_000
+DURATION_S = 120.0
+SHOWN = 20_000
+"""Requests from which on a run lasts long enough to show how far it is."""
 
 if TYPE_CHECKING:
     from planner.deployment import Plan
-    from planner.replay import Replay
-    from planner.simulate import Requests
+    from planner.simulation.scenario import Requests
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a command's flags ask to be played; None where the plan, or a default, decides."""
+
+    workload: str | None
+    rate: float | None
+    duration: float | None
+    burstiness: float | None
+    prefix_hits: float | None
+    trace: Path | None
+    seed: int
 
 
 def simulate(
     plan: Annotated[Path, typer.Argument(help="The plan's file.")],
     workload: Annotated[str | None, typer.Option(help="coding, conversation, or a trace's CSV; lengths only.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests/s; the plan's own unless given.")] = None,
-    duration: Annotated[float, typer.Option(help="Seconds of arrivals.", min=1)] = 120.0,
+    duration: Annotated[float | None, typer.Option(help="Seconds of arrivals (default 120).", min=1)] = None,
+    burstiness: Annotated[
+        float | None, typer.Option(help="Gamma shape of the arrivals: 1 Poisson, below 1 bursts. Default: the plan's.")
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Replay this trace as it is, arrivals too.")] = None,
+    prefix_hits: Annotated[
+        float | None, typer.Option(help="Share of prompt tokens found in the prefix cache. Default: the plan's.")
+    ] = None,
+    then: Annotated[
+        list[str] | None, typer.Option(help="PLAN@SECONDS: from then on this plan's phases and routes (repeat it).")
+    ] = None,
+    fail: Annotated[
+        list[str] | None, typer.Option(help="REPLICA@SECONDS: this replica fails then (repeat it).")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw TTFT, TPOT, attainment and utilisation here, as PNG.")] = None,
+    requests_out: Annotated[
+        Path | None, typer.Option(help="Write what became of every request here, as CSV; not of those too long.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of arrivals and routes.", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,65 +68,120 @@ def simulate(
     Example: thunderctl simulate plan.json --rate 4
     """
     from planner.replay import replay
+    from thunderctl.cli.simulation_tables import requests_csv, simulation_json, simulation_table
     from thunderctl.compose import read_plan
+    from thunderctl.plots import check_picture, simulation_figure
 
     chosen = read_plan(plan)
-    requests = _requests(chosen, workload, rate, duration, trace, seed)
+    if plot:
+        check_picture(plot)
+    stream = Stream(workload, rate, duration, burstiness, prefix_hits, trace, seed)
+    later = [(at_s, read_plan(Path(path))) for path, at_s in map(_moment("--then", "PLAN"), then or ())]
+    failures = [(at_s, name) for name, at_s in map(_moment("--fail", "REPLICA"), fail or ())]
+    requests = _requests(chosen, stream)
     started = time.monotonic()
-    found = replay(chosen, requests, seed=seed)
+    with _told(len(requests.arrival_s)) as progress:
+        found = replay(chosen, requests, later=later, failures=failures, seed=seed, progress=progress)
     wall_s = time.monotonic() - started
+    if requests_out:
+        output.write_file(requests_out, requests_csv(found))
+    if plot:
+        name = trace.name if trace else workload or chosen.workload.name
+        try:
+            simulation_figure(
+                plot, found, chosen.slo, plan=chosen, workload=name, rate_rps=found.arrival_rate_rps, seed=seed
+            )
+        except OSError as error:
+            raise SpecError(f"{plot} can't be written: {error.strerror}.") from error
     if as_json:
-        output.print_json(_document(chosen, found, wall_s))
-        return
-    measures = found.measures
-    rows = [
-        ("requests", f"{measures.requests} in {measures.duration_s:.0f} s, {found.rejected} rejected as too long"),
-        ("attainment", f"{measures.slo_attainment:.1%} (target {chosen.slo.attainment:.0%})"),
-        ("goodput", f"{measures.goodput_rps:.2f} requests/s"),
-        ("throughput", f"{measures.throughput_tokens_per_s:,.0f} tokens/s"),
-        ("TTFT", f"p50 {measures.ttft_p50_s:.3g} s, p90 {measures.ttft_p90_s:.3g} s, p99 {measures.ttft_p99_s:.3g} s"),
-        ("TPOT", f"p50 {measures.tpot_p50_s:.3g} s, p90 {measures.tpot_p90_s:.3g} s, p99 {measures.tpot_p99_s:.3g} s"),
-        ("KV moved", f"{found.kv_bytes / 1e9:.3g} GB"),
-        ("busy", ", ".join(f"{name} {share:.0%}" for name, share in found.busy_share.items())),
-    ]
-    output.show(output.table(f"Simulated in {wall_s:.2f} s", ("", ""), rows))
+        output.print_json(simulation_json(found, seed=seed, wall_s=wall_s))
+    else:
+        output.show(simulation_table(found, chosen.slo, wall_s=wall_s))
 
 
-def _requests(
-    plan: "Plan", workload: str | None, rate: float | None, duration: float, trace: Path | None, seed: int
-) -> "Requests":
-    from planner.demand import demand_of
-    from planner.evaluate import poisson_requests
-    from planner.replay import requests_of
+def _requests(plan: "Plan", stream: Stream) -> "Requests":
+    """What the flags ask for, else what the plan was made for."""
+    from planner.replay import requests_of, with_prefix_hits
     from planner.traces import trace_from_csv
+    from thunderctl.compose import read_text
+
+    hits = _within("--prefix-hits", stream.prefix_hits, plan.workload.prefix_hit_share, lambda x: 0 <= x < 1, "0 to 1")
+    if stream.trace is None:
+        return _made_up(plan, stream, hits)
+    own = {
+        "--workload": stream.workload,
+        "--rate": stream.rate,
+        "--duration": stream.duration,
+        "--burstiness": stream.burstiness,
+    }
+    for flag, value in own.items():
+        if value is not None:
+            raise SpecError(
+                f"{flag} was given beside --trace, which brings its own arrivals and lengths.",
+                hint=f"Leave out one of the two; `--workload {stream.trace}` takes only the lengths.",
+            )
+    return with_prefix_hits(requests_of(trace_from_csv(read_text(stream.trace), str(stream.trace))), hits)
+
+
+def _made_up(plan: "Plan", stream: Stream, hits: float) -> "Requests":
+    """Arrivals at a rate, with the lengths of a workload."""
+    from planner.demand import demand_of
+    from planner.evaluate import requests_at
     from thunderctl.cli.plan import with_flags
-    from thunderctl.compose import read_text, read_workload
+    from thunderctl.compose import read_workload
     from thunderctl.spec import Spec
 
-    if trace is not None:
-        return requests_of(trace_from_csv(read_text(trace), str(trace)))
-    if workload is None and plan.workload.name not in ("coding", "conversation"):
+    if stream.workload is None and plan.workload.name not in ("coding", "conversation"):
         raise SpecError(
             f"The plan was made for {plan.workload.name}, whose lengths it does not hold.",
             hint="Name the workload: --workload coding, conversation or the trace's CSV.",
         )
-    rps = rate or plan.workload.rate_rps
+    shape = _within(
+        "--burstiness",
+        stream.burstiness,
+        plan.workload.burstiness,
+        lambda x: LEAST_BURSTINESS <= x <= MOST_BURSTINESS,
+        f"{LEAST_BURSTINESS} to {MOST_BURSTINESS:g}",
+    )
+    rps, duration = stream.rate or plan.workload.rate_rps, stream.duration or DURATION_S
     if not rps * duration <= MOST_REQUESTS:
         raise SpecError(f"{rps:g} requests/s for {duration:g} s are too many; expected {MOST_REQUESTS:,} or fewer.")
-    lengths = read_workload(with_flags(Spec(), workload=workload or plan.workload.name, rate=rate))
-    return poisson_requests(demand_of(lengths, plan.max_model_len), rps, duration, seed=seed)
+    lengths = read_workload(with_flags(Spec(), workload=stream.workload or plan.workload.name, rate=stream.rate))
+    demand = demand_of(replace(lengths, burstiness=shape, prefix_hit_share=hits), plan.max_model_len)
+    return requests_at(rps, demand, duration, seed=stream.seed)
 
 
-def _document(plan: "Plan", found: "Replay", wall_s: float) -> dict[str, Any]:
-    phases = {replica.id: replica.phase for replica in plan.replicas}
-    return {
-        "schema": "thunder.simulation/v1",
-        **asdict(found.measures),
-        "rejected": found.rejected,
-        "wall_s": round(wall_s, 4),
-        "kv_bytes": found.kv_bytes,
-        "replicas": [
-            {"id": name, "phase": phases[name], "busy_share": round(share, 4)}
-            for name, share in found.busy_share.items()
-        ],
-    }
+def _within(flag: str, given: float | None, otherwise: float, allows: Callable[[float], bool], expected: str) -> float:
+    value = otherwise if given is None else given
+    if not allows(value):
+        raise SpecError(f"{flag} is {value:g}; expected {expected}.")
+    return value
+
+
+def _moment(flag: str, what: str) -> Callable[[str], tuple[str, float]]:
+    """Reads WHAT@SECONDS."""
+
+    def read(text: str) -> tuple[str, float]:
+        name, _, when = text.rpartition("@")
+        try:
+            seconds = float(when)
+        except ValueError:
+            seconds = -1.0
+        if not name or not 0 <= seconds < float("inf"):
+            raise SpecError(f"{flag} is {text!r}; expected {what}@SECONDS, of the run's own clock.")
+        return name, seconds
+
+    return read
+
+
+@contextmanager
+def _told(requests: int) -> Iterator[Callable[[float], None]]:
+    """How far a long run is, on stderr, where that is a terminal."""
+    if requests < SHOWN or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=output.narrator(), transient=True) as bar:
+        task = bar.add_task(f"Simulating {requests:,} requests", total=1.0)
+        yield lambda share: bar.update(task, completed=share)

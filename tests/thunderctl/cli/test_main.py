@@ -12,7 +12,7 @@ from thunderctl.cli.main import app, main
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-HEAVY = ("cvxpy", "boto3", "vastai", "paramiko", "textual", "torch", "sqlmodel", "rich.console")
+HEAVY = ("cvxpy", "boto3", "vastai", "paramiko", "textual", "torch", "sqlmodel", "rich.console", "matplotlib")
 
 
 def test_help_loads_nothing_heavy():

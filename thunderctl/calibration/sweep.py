@@ -1,0 +1,127 @@
+"""What is measured of this host's engines, in which order. Every prompt is drawn anew, so no cache knows it."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+
+from planner.costmodel.calibrate import Row
+from planner.deployment import Codec
+from thunderctl.calibration.fleet import Fleet
+from thunderctl.load import Answer
+
+VOCABULARY = range(10, 2000)
+"""Tokens to draw prompts from: all models have these, and none of the first, which are special."""
+WARM_UP = ((64, 16), (1024, 2))
+SHORT = 32
+MOVED_CODECS = (Codec.RAW, Codec.INT4)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """`prompts`: lengths, each asked for alone `repeats` times. `moved`: lengths whose KV is then handed on; one more
+    than whole blocks, so that the prefix cache leaves a single token. `steps`: (sequences, tokens of context) of decode
+    steps, of which `answer_tokens` are taken. On several engines at once, `shared_batch` sequences of `shared_tokens`
+    are decoded on each, and `shared_prompt` tokens computed by each.
+    """
+
+    prompts: Sequence[int] = (32, 128, 512, 1024, 2048, 3800)
+    moved: Sequence[int] = (129, 513, 1025, 2049)
+    steps: Sequence[tuple[int, int]] = (
+        *((1, 64), (2, 64), (4, 64), (8, 64), (16, 64)),
+        *((1, 1024), (4, 1024), (8, 1024), (1, 3000), (3, 3000)),
+    )
+    answer_tokens: int = 48
+    repeats: int = 3
+    shared_batch: int = 4
+    shared_tokens: int = 160
+    shared_prompt: int = 1024
+
+
+@dataclass(slots=True)
+class Measurer:
+    """Asks a fleet, and makes rows of the answers. `say` is told what is measured."""
+
+    fleet: Fleet
+    sweep: Sweep
+    say: Callable[[str], None]
+    random: random.Random
+
+    async def rows(self) -> list[Row]:
+        self.say("warming up")
+        await self._route_to(self.fleet.replicas)
+        for prompt, tokens in WARM_UP:
+            await self._answers(len(self.fleet.replicas), prompt, tokens)
+        self.say("prompts alone")
+        await self._route_to(self.fleet.replicas[:1])
+        rows = [await self._prompt(tokens) for tokens in self.sweep.prompts]
+        if len(self.fleet.replicas) > 1:
+            self.say("KV transfers")
+            rows += await self._transfers()
+        self.say("decode steps")
+        await self._route_to(self.fleet.replicas[:1])
+        rows += [await self._step(*step) for step in self.sweep.steps]
+        for engines in range(2, len(self.fleet.replicas) + 1):
+            self.say(f"{engines} engines at once")
+            rows += await self._shared(self.fleet.replicas[:engines])
+        return rows
+
+    async def _prompt(self, tokens: int) -> Row:
+        found = [await self.fleet.ask(self._drawn(tokens), 1) for _ in range(self.sweep.repeats)]
+        return Row(median(answer.ttft_s for answer in found), prompt_tokens=tokens)
+
+    async def _transfers(self) -> list[Row]:
+        """A prompt that the first engine has in its prefix cache: what a hop adds to its TTFT, hardly else is left."""
+        first, second = self.fleet.replicas[:2]
+        asked = [
+            (codec, tokens, self._drawn(tokens))
+            for codec in MOVED_CODECS
+            for tokens in self.sweep.moved
+            for _ in range(self.sweep.repeats)
+        ]
+        known_s = []
+        for _, _, prompt in asked:
+            await self.fleet.ask(prompt, 1)
+            known_s.append((await self.fleet.ask(prompt, 1)).ttft_s)
+        added: dict[tuple[Codec, int], list[float]] = {}
+        for (codec, tokens, prompt), alone_s in zip(asked, known_s, strict=True):
+            if (codec, tokens) not in added:
+                await self.fleet.route((first, second, codec))
+            moved_s = (await self.fleet.ask(prompt, 2)).ttft_s
+            added.setdefault((codec, tokens), []).append(moved_s - alone_s)
+        return [
+            Row(median(seconds), prompt_tokens=tokens, codec=codec)
+            for (codec, tokens), seconds in added.items()
+            if median(seconds) > 0
+        ]
+
+    async def _step(self, batch: int, context: int) -> Row:
+        seconds = [await self._step_s(batch, context, self.sweep.answer_tokens) for _ in range(self.sweep.repeats)]
+        return Row(median(seconds), batch=batch, context_tokens=context + self.sweep.answer_tokens // 2)
+
+    async def _shared(self, replicas: Sequence[str]) -> list[Row]:
+        await self._route_to(replicas)
+        batch, tokens, prompt = self.sweep.shared_batch, self.sweep.shared_tokens, self.sweep.shared_prompt
+        steps = await self._answers(len(replicas) * batch, SHORT, tokens)
+        first = [await self._answers(len(replicas), prompt, 1) for _ in range(self.sweep.repeats)]
+        shared = len(replicas)
+        return [
+            Row(median(one.tpot_s for one in steps), batch=batch, context_tokens=SHORT + tokens // 2, engines=shared),
+            Row(median(mean(one.ttft_s for one in some) for some in first), prompt_tokens=prompt, engines=shared),
+        ]
+
+    async def _step_s(self, batch: int, context: int, tokens: int) -> float:
+        """Of `batch` sequences, begun at once: the TPOT of the one that starts last, since no prompt holds it up."""
+        answers = await self._answers(batch, context, tokens)
+        return max(answers, key=lambda answer: answer.first_s).tpot_s
+
+    async def _answers(self, count: int, prompt: int, tokens: int) -> list[Answer]:
+        """So many requests at once, over the routes in force in turn."""
+        return await asyncio.gather(*(self.fleet.ask(self._drawn(prompt), tokens) for _ in range(count)))
+
+    async def _route_to(self, replicas: Sequence[str]) -> None:
+        await self.fleet.route(*((name, name, Codec.LOCAL) for name in replicas))
+
+    def _drawn(self, tokens: int) -> list[int]:
+        return self.random.choices(VOCABULARY, k=tokens)

@@ -1,0 +1,39 @@
+"""Pictures of simulated runs. matplotlib (500 ms) is imported below this package only, and only when one is drawn."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.errors import SpecError
+
+if TYPE_CHECKING:
+    from planner.deployment import Plan
+    from planner.replay import Replay
+    from planner.workload import Slo
+
+
+def simulation_figure(
+    path: Path, run: "Replay", slo: "Slo", *, plan: "Plan", workload: str, rate_rps: float, seed: int
+) -> None:
+    """Draw a run into a PNG: what clients would see, attainment over time, and how busy each replica was.
+
+    Raises SpecError for a name that is not a PNG's, and OSError where the file can't be written.
+    """
+    check_picture(path)
+    _keep_caches_at_home()
+    from thunderctl.plots.figure import Caption, figure_of, save
+
+    save(figure_of(run, slo, Caption(plan, workload, rate_rps, seed)), path)
+
+
+def check_picture(path: Path) -> None:
+    """Raise SpecError for a picture that can't be drawn; a run of minutes need not come first."""
+    if path.suffix.lower() != ".png":
+        raise SpecError(f"The picture {path} is not a PNG; expected a name that ends in .png.")
+
+
+def _keep_caches_at_home() -> None:
+    """matplotlib caches its list of fonts; like all that this tool writes, it goes below THUNDER_HOME."""
+    from thunderctl.home import thunder_home
+
+    os.environ.setdefault("MPLCONFIGDIR", str(thunder_home() / "matplotlib"))
