@@ -40,4 +40,5 @@ check: .venv/.lock-installed  ## format, lint, types, layers
 bench: setup  ## the published measurements that need no cloud: benchmarks/results/*.md
 	.venv/bin/python -m benchmarks.cost_model
 	.venv/bin/python -m benchmarks.simulator
+	.venv/bin/python -m benchmarks.simulator_vs_engines
 	.venv-engine/bin/python -m benchmarks.kv_wire_ratio

@@ -57,7 +57,9 @@ def report(rows: Rows) -> Iterator[str]:
         f"Made by `{COMMAND}`. Python {platform.python_version()}, numpy {np.__version__},",
         f"scipy {scipy.__version__}; nothing is random. Rows with a flag are left out, as their own README asks.",
         "An error is predicted over measured minus 1. The coefficients are the package's, fitted to these rows by",
-        "`benchmarks/fit_cost_model.py`; for held-out groups they are fitted again without the group's GPU or source.",
+        "`benchmarks/fit_cost_model.py`; held-out groups are predicted by a fit without the group's GPU or source.",
+        "There are 45 coefficients, each pulled a little to a prior (`benchmarks/priors.py`): for prefill attention,",
+        "and for element-wise work on Turing, Volta and Hopper, the prior says more than the data.",
         "",
     )
     whole = Rows(tuple(batch for batch in rows.measured_only().batches if not batch.group.elementwise))
@@ -112,7 +114,7 @@ def _held_out(rows: Rows, groups: int) -> Iterator[str]:
         "## Held out",
         "",
         "A GPU that is left out takes the efficiencies of other cards of its architecture, else of the nearest one; an",
-        "engine that is left out takes those of its class.",
+        "engine that is left out takes those of its class. With a source go the papers' figures of the same tables.",
         "",
         *_table((*NAMES, "without its GPU: MAPE %", "rank", "without its source: MAPE %", "rank"), lines),
         "",

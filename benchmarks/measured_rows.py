@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.costmodel.coefficients import Coefficients
-from planner.costmodel.measured import Case, Sizes, case_of, notes_of, predict_s, sizes_of
+from planner.costmodel.measured import predict_s
+from planner.costmodel.rows import Case, Sizes, case_of, notes_of, sizes_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 MEASURED = PROJECT.parent / "shared" / "data" / "measured"
@@ -69,8 +70,9 @@ class Rows:
         return np.concatenate([batch.predicted_s(coefficients) for batch in self.batches])
 
     def without(self, *, gpu: str = "", source: str = "") -> "Rows":
-        """Those of other GPUs and other sources."""
-        return Rows(tuple(b for b in self.batches if b.group.gpu != gpu and b.group.source != source))
+        """Those of other GPUs and other sources; with a source go the figures published of its tables."""
+        gone = (source, f"{source}-published")
+        return Rows(tuple(b for b in self.batches if b.group.gpu != gpu and b.group.source not in gone))
 
     def only(self, *, gpu: str = "", source: str = "") -> "Rows":
         return Rows(tuple(b for b in self.batches if gpu in ("", b.group.gpu) and source in ("", b.group.source)))

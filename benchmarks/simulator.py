@@ -6,6 +6,7 @@ is in a process of its own, on one core: one run to warm up, then the timed ones
 """
 
 import json
+import os
 import platform
 import resource
 import statistics
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +35,13 @@ ROOT = Path(__file__).parents[1]
 TARGET = Path(__file__).parent / "results" / "simulator.md"
 TRACE = ROOT.parent / "shared" / "data" / "traces" / "azure_conv_2023.csv"
 SEED, REPEATS = 20260801, 5
-MODEL, GPU, TP = "qwen3-32b", "A100-SXM4-40GB", 4
+MODEL, GPU, GPUS = "qwen3-32b", "A100-SXM4-40GB", 4
 HOUR_REQUESTS, HOUR_RPS, MAX_MODEL_LEN = 19_366, 5.53, 8192
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 PREFILL, DECODE = 4, 8
 WALL_TARGET_S, RSS_TARGET_MB = 1.0, 500
 WIRE_BYTES_PER_S = 1.25e9
+GROWING = "split, TP 4 PP 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,9 @@ class Timed:
 
 def main() -> None:
     lines = header()
-    hour = {fleet: timed(fleet, HOUR_REQUESTS, REPEATS, trace=True) for fleet in ("split", "mixed")}
+    hour = {fleet: timed(fleet, HOUR_REQUESTS, REPEATS, trace=True) for fleet in FLEETS}
     lines += hour_table(hour)
-    lines += growth_table([timed("split", size, 1, trace=False) for size in SIZES])
+    lines += growth_table([timed(GROWING, size, 1, trace=False) for size in SIZES])
     TARGET.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"Wrote {TARGET.relative_to(ROOT)}", file=sys.stderr)
 
@@ -105,7 +108,7 @@ def first(what: Requests, count: int) -> Requests:
     return Requests(what.arrival_s[:count], what.prompt[:count], what.output[:count])
 
 
-def split_fleet() -> tuple[list[Server], tuple[Lane, ...]]:
+def split_fleet(pp: int) -> tuple[list[Server], tuple[Lane, ...]]:
     """4 prefill and 8 decode replicas, each on an instance of its own; every pair is a route."""
     llm = llm_named(MODEL)
     lanes = tuple(
@@ -120,22 +123,26 @@ def split_fleet() -> tuple[list[Server], tuple[Lane, ...]]:
         for source in range(PREFILL)
         for target in range(DECODE)
     )
-    return [server(llm)] * (PREFILL + DECODE), lanes
+    return [server(llm, pp)] * (PREFILL + DECODE), lanes
 
 
-def mixed_fleet() -> tuple[list[Server], tuple[Lane, ...]]:
+def mixed_fleet(pp: int) -> tuple[list[Server], tuple[Lane, ...]]:
     """12 replicas that do both."""
     replicas = PREFILL + DECODE
-    return [server(llm_named(MODEL))] * replicas, tuple(Lane(i, i, 1 / replicas) for i in range(replicas))
+    return [server(llm_named(MODEL), pp)] * replicas, tuple(Lane(i, i, 1 / replicas) for i in range(replicas))
 
 
-FLEETS = {"split": split_fleet, "mixed": mixed_fleet}
+FLEETS = {
+    f"{kind}, TP {GPUS // pp} PP {pp}": partial(fleet, pp)
+    for pp in (1, 2, 4)
+    for kind, fleet in (("split", split_fleet), ("mixed", mixed_fleet))
+}
 
 
-def server(llm: LlmSpec) -> Server:
-    gpu = gpu_named(GPU)
-    room = kv_capacity_tokens(llm, TP, [StageMemory(llm.layers, gpu.memory_gib)])
-    return Server(pace(llm, gpu, TP, 1, nvlink=True), room)
+def server(llm: LlmSpec, pp: int) -> Server:
+    gpu, tp = gpu_named(GPU), GPUS // pp
+    room = kv_capacity_tokens(llm, tp, [StageMemory(llm.layers // pp, gpu.memory_gib)] * pp)
+    return Server(pace(llm, gpu, tp, pp, nvlink=True), room)
 
 
 def header() -> list[str]:
@@ -146,9 +153,10 @@ def header() -> list[str]:
         "",
         f"Made by `.venv/bin/python -m benchmarks.simulator` (seed {SEED}) on one core of {cpu}",
         f"({platform.machine()}), Python {platform.python_version()}, numpy {np.__version__}. Replicas are {MODEL} on",
-        f"{TP} x {GPU}: `split` is {PREFILL} prefill and {DECODE} decode replicas with a route for every pair, each",
+        f"{GPUS} x {GPU}: `split` is {PREFILL} prefill and {DECODE} decode replicas with a route for every pair, each",
         f"on an instance of its own with 10 Gbit/s; `mixed` is {PREFILL + DECODE} that do both. Times are of the",
         "simulation alone, after one run to warm up; memory is the peak of its process, Python and numpy included.",
+        f"The machine's load was {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the first run.",
         "What it computes is tested in `tests/planner/simulation`: against a scheduler that steps through every pass",
         "and token, and against closed forms (M/D/1, processor sharing, Little's law).",
     ]
@@ -157,7 +165,7 @@ def header() -> list[str]:
 def hour_table(hour: dict[str, Timed]) -> list[str]:
     source = "the Azure trace at its own times" if TRACE.is_file() else "Poisson arrivals, the preset's lengths"
     lines = ["", f"## The conversation hour, {PREFILL + DECODE} replicas", ""]
-    lines += [f"{hour['split'].requests:,} requests: {source}. {REPEATS} runs; CPU time is their mean.", ""]
+    lines += [f"{hour[GROWING].requests:,} requests: {source}. {REPEATS} runs; CPU time is their mean.", ""]
     lines += row("fleet", "events", "wall s, fastest", "median", "slowest", "CPU s", "peak MB", "mean busy", "lost")
     lines += row("---", *["--:"] * 8)
     for name, found in hour.items():
@@ -170,7 +178,7 @@ def hour_table(hour: dict[str, Timed]) -> list[str]:
 
 
 def growth_table(found: list[Timed]) -> list[str]:
-    lines = ["", "## Growth", "", f"`split`, Poisson arrivals at {HOUR_RPS} requests/s, one run each.", ""]
+    lines = ["", "## Growth", "", f"`{GROWING}`, Poisson arrivals at {HOUR_RPS} requests/s, one run each.", ""]
     lines += row("requests", "wall s", "CPU s", "CPU us a request", "events a request", "peak MB")
     lines += row(*["--:"] * 6)
     for one in found:

@@ -52,6 +52,7 @@ RATES = (0.25, 0.5, 0.75)
 """Of the plan's goodput."""
 FEWEST, SEED = 100, 7
 TARGET_ERROR = 0.25
+ATTEMPTS, QUIET_CORES = 3, 0.05
 SPEC = Spec.model_validate(
     {"model": {"name": str(MODEL)}, "markets": {"providers": ["local"]}, "serve": {"listen": "127.0.0.1:0"}}
 )
@@ -120,7 +121,16 @@ def loaded(made: Plan, requests: int) -> list[Run]:
     with open_world("benchmark") as world, world.store.lock("benchmark", "benchmark"):  # noqa: SIM117
         with serving(world, made, SPEC, report=lambda _: None, narrate=lambda *_: None):
             asyncio.run(_send(world, made, requests_at(4.0, _demand(made), 8.0, seed=SEED + 1)))  # warm up
-            return [run_at(world, made, share * made.predicted.goodput_rps, requests) for share in RATES]
+            return [quietest(world, made, share * made.predicted.goodput_rps, requests) for share in RATES]
+
+
+def quietest(world: World, made: Plan, rate_rps: float, requests: int) -> Run:
+    """The rate, measured again while something else takes the processor, up to a limit."""
+    runs: list[Run] = []
+    while len(runs) < ATTEMPTS and (not runs or runs[-1].foreign_cores > QUIET_CORES):
+        runs.append(run_at(world, made, rate_rps, requests))
+        say(f"other processes took {runs[-1].foreign_cores:.1%} of a core")
+    return min(runs, key=lambda run: run.foreign_cores)
 
 
 def run_at(world: World, made: Plan, rate_rps: float, requests: int) -> Run:
@@ -185,7 +195,9 @@ def _about(told: str) -> str:
 Made by `{COMMAND}` on {os.cpu_count()} cores of {Machine.here().cpu}. {told}
 Workload: {workload().name}; Poisson arrivals, seed {SEED}; output lengths are forced. Measured by a streaming client
 through the router, so every figure includes the agents, the router and HTTP. Simulated: the same requests, at the times
-at which they were sent. Errors are simulated over measured minus 1; the target is {TARGET_ERROR:.0%} for the medians.
+at which they were sent. A rate during which other processes
+took more than {QUIET_CORES:.0%} of a core was measured up to {ATTEMPTS} times; the quietest counts. Errors are simulated
+over measured minus 1; the target is {TARGET_ERROR:.0%} for the medians.
 """
 
 

@@ -91,14 +91,14 @@ def decode_rps(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> float:
 
 def mixed_rps(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> float:
     """Requests/s that one replica both prefills, in pieces, and decodes, meeting TTFT and TPOT together."""
-    batch = _mixed_batch(pace, demand)
+    batch, held_up = _mixed_batch(pace, demand)
     most = _with_margin(batch, demand, slo)
     passes = _passes(pace, demand, batch)
     step = np.asarray(pace.decode_step_s(most, most * demand.context))
     rate = UTILISATIONS / passes.service_s.mean(axis=1)
     slack = slo.ttft_s - passes.latency_s - step[:, None]
     first = waits_within(slack, passes.service_s, UTILISATIONS, demand.arrival_variation)
-    later = _steps_within(demand, slo, step, rate, passes)
+    later = _steps_within(demand, slo, step, rate, passes, held_up)
     fits = _kv_fits(demand, slo, batch, kv_tokens) & (most <= MAX_SEQUENCES)
     attained = np.where(fits, (first * later).mean(axis=1), 0.0)
     busy = _last_reaching(UTILISATIONS, attained, targets(slo).mixed)
@@ -145,11 +145,12 @@ def _quantile(slo: Slo) -> float:
     return NormalDist().inv_cdf(targets(slo).decode)
 
 
-def _mixed_batch(pace: Pace, demand: Demand) -> Floats:
-    """Mean number of decoding requests at each utilisation U.
+def _mixed_batch(pace: Pace, demand: Demand) -> tuple[Floats, Floats]:
+    """By utilisation U: the mean number of decoding requests, and how many times its work a pass with prompts holds up.
 
-    By Little's law U = x r / (1 - x + x r) brings the batch b, where r is how many times longer a turn with prompts
-    takes than one without, and x = b pieces / (output pp) the part that b is of the batch at U = 1.
+    Of the passes of a batch b, x = b pieces / (output pp) carry prompts, by Little's law. In a pipeline the pp passes
+    of a turn wait for each other, so a turn is long if any of them carries one: y = 1 - (1 - x)^pp of them, of which
+    only x is work of prompts. With a turn r times as long that brings U = x r / (1 - y + y r), and y / x for the other.
     """
     pieces = _pieces(pace, demand, BATCHES).mean(axis=1)
     each = pace.pp / pieces
@@ -157,23 +158,26 @@ def _mixed_batch(pace: Pace, demand: Demand) -> Floats:
     turn = np.asarray(pace.turn_s(*beside, demand.computed.mean() * each, demand.pairs.mean() * each))
     slower = turn / np.asarray(pace.decode_step_s(*beside))
     part = np.minimum(BATCHES / (demand.output_mean * each), 1.0)
-    busy = np.maximum.accumulate(part * slower / (1 - part + part * slower))
-    found = np.interp(UTILISATIONS, np.append(0.0, busy), np.append(0.0, BATCHES), right=4.0 * MAX_SEQUENCES)
-    return np.asarray(found)
+    long = 1 - (1 - part) ** pace.pp
+    busy = np.append(0.0, np.maximum.accumulate(part * slower / (1 - long + long * slower)))
+    batch = np.interp(UTILISATIONS, busy, np.append(0.0, BATCHES), right=4.0 * MAX_SEQUENCES)
+    held_up = np.interp(UTILISATIONS, busy, np.append(float(pace.pp), long / part))
+    return np.asarray(batch), np.asarray(held_up)
 
 
-def _steps_within(demand: Demand, slo: Slo, step: Floats, rate: Floats, passes: _Passes) -> Floats:
+def _steps_within(demand: Demand, slo: Slo, step: Floats, rate: Floats, passes: _Passes, held_up: Floats) -> Floats:
     """Chance that a request's later tokens come at TPOT or better, by utilisation and request.
 
-    In the time T it may take, W seconds go to passes that carry prompts, which advance it by a token in their turn
-    instead of in `step`. W is the prefill work that arrives in T, and that arrived while its own prompt was computed.
+    In the time T it may take, W seconds go to turns that carry prompts, which advance it by one token each instead of
+    one in every `step`. W is the prefill work that arrives in T, and that arrived while its own prompt was computed,
+    `held_up` times.
     """
     tokens = np.maximum(demand.output - 1, 0)[None, :]
     window = np.maximum(tokens, 1) * slo.tpot_s
     gain = np.maximum(1 / step - 1 / passes.mean_turn_s, LEAST_GAIN)
     allowed = (window / step[:, None] - tokens) / gain[:, None]
     arrivals = (window + passes.latency_s) * rate[:, None]
-    within = work_within(allowed, arrivals, passes.service_s, demand.arrival_variation)
+    within = work_within(allowed, arrivals, passes.service_s * held_up[:, None], demand.arrival_variation)
     return np.where(tokens == 0, 1.0, within)
 
 

@@ -16,6 +16,7 @@ class GpuType:
     `fp16_tflops` is the dense tensor-core rate with FP32 accumulation: the one basis on which all cards are compared;
     `fp8_tflops` likewise, 0 where there is none. `nvlink_gb_per_s` is one direction, 0 where cards have no NVLink;
     `pcie_gb_per_s` likewise. `nvlink_cards` is how many cards one NVLink domain joins: 2 where it is a bridge.
+    `pcie_direct` says that such cards reach each other's memory over PCIe.
     `efficiency` is what of these rates is reached; `calibrated` says whether it was fitted to measurements of this card
     rather than borrowed from its architecture. `engine` is what the engine adds where that was measured on the machine.
     """
@@ -29,6 +30,7 @@ class GpuType:
     bf16: bool = True
     calibrated: bool = False
     nvlink_cards: int = 0
+    pcie_direct: bool = False
     fp8_tflops: float = 0.0
     tdp_w: float = 0.0
     architecture: str = ""

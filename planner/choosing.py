@@ -51,8 +51,9 @@ class Search:
             keep_all=self.rent_all,
         )
 
-    def goodput_rps(self, chosen: Candidate) -> float:
-        return simulated_goodput(self.task, chosen, self.budget_usd_per_hour, seed=self.seed)
+    def goodput_rps(self, chosen: Candidate, beyond_rps: float = 0.0) -> float:
+        """Confirmed by long runs, unless short ones find that it is no more than `beyond_rps`."""
+        return simulated_goodput(self.task, chosen, self.budget_usd_per_hour, beyond_rps=beyond_rps, seed=self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _better_use(search: Search, choice: Choice, purchase: Purchase, chosen: Cand
     other = _other_use(search, choice, purchase, chosen)
     if other is None:
         return Finding(chosen, goodput, bound_rps)
-    other_goodput = search.goodput_rps(other)
+    other_goodput = search.goodput_rps(other, beyond_rps=goodput)
     search.progress(f"{other_goodput:.1f} requests/s {SPLIT if other.is_split else COLOCATED}")
     if other_goodput > goodput:
         chosen, goodput, other, other_goodput = other, other_goodput, chosen, goodput

@@ -1,10 +1,10 @@
-"""Time stamps → TTFT, TPOT, attainment, goodput: the only scorer, and the search for the highest rate within an SLO.
+"""Time stamps → TTFT, TPOT, attainment, goodput: the only scorer.
 
-TTFT is from arrival to the first token, TPOT the mean time of the tokens after it (0 where there are none), E2E from
-arrival to the last.
+TTFT is from arrival to the first token, TPOT the mean time of the tokens after it, E2E from arrival to the last. Where
+no token comes after the first, TPOT is 0: it meets any target, and is in no percentile (as in vLLM's own benchmark).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,8 @@ from planner.workload import MOST_BURSTINESS, Slo
 
 SETTLING = 0.2
 """First part of a run that is not scored: replicas start empty."""
-RUN_S, FEWEST, MOST = 60.0, 500, 8000
-"""A run lasts this long at the rate tried, or for so many requests at least and at most."""
-STEP, HALVINGS = 1.15, 3
-"""How far the rate is raised or lowered until attainment crosses its target, and how often that step is halved."""
-HOPELESS = 0.05
-"""Below this part of the expected rate the search gives up."""
+RUN_S, FEWEST, MOST = 60.0, 500, 5000
+"""A short run lasts this long at the rate tried, or for so many requests at least and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,7 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What clients would see. Percentiles in seconds."""
+    """What clients would see. Percentiles in seconds, 0 where nothing ended; goodput is of a second of arrivals."""
 
     requests: int
     completed: int
@@ -80,8 +76,12 @@ def outcomes(requests: Requests, timings: Timings, *, since_s: float = 0.0) -> O
     return Outcomes(first - arrival, tpot, last - arrival, output)
 
 
-def measure(found: Outcomes, slo: Slo, duration_s: float) -> Measures:
-    """Score a run of `duration_s`. `goodput_rps` is the requests that met the SLO, a second, at the rate of the run."""
+def measure(found: Outcomes, slo: Slo, duration_s: float, arrivals_s: float | None = None) -> Measures:
+    """Score a run of `duration_s`, of which requests arrived for `arrivals_s` (all of it unless given).
+
+    `goodput_rps` is the requests that met the SLO ÷ `arrivals_s`: attainment x arrival rate, however long the last
+    ones take to end. Throughput is of the whole duration.
+    """
     done = found.done
     met = done & (found.ttft_s <= slo.ttft_s) & (found.tpot_s <= slo.tpot_s)
     return Measures(
@@ -89,24 +89,52 @@ def measure(found: Outcomes, slo: Slo, duration_s: float) -> Measures:
         completed=int(done.sum()),
         duration_s=duration_s,
         slo_attainment=float(met.mean()) if len(met) else 0.0,
-        goodput_rps=float(met.sum()) / duration_s,
-        throughput_tokens_per_s=float(found.output[done].sum()) / duration_s,
+        goodput_rps=_per_second(float(met.sum()), duration_s if arrivals_s is None else arrivals_s),
+        throughput_tokens_per_s=_per_second(float(found.output[done].sum()), duration_s),
         **_percentiles("ttft", found.ttft_s[done], (50, 90, 99)),
-        **_percentiles("tpot", found.tpot_s[done], (50, 90, 99)),
+        **_percentiles("tpot", found.tpot_s[done & (found.output > 1)], (50, 90, 99)),
         **_percentiles("e2e", found.e2e_s[done], (50, 99)),
     )
 
 
-def measured_at(rate_rps: float, demand: Demand, slo: Slo, parts: Sequence[Part], *, seed: int) -> Measures:
-    """One simulated run of a fleet at a rate; of parts that are alike one is simulated."""
-    distinct_rps = rate_rps * sum(part.share for part in parts)
-    seconds = float(np.clip(RUN_S, FEWEST / distinct_rps, MOST / distinct_rps))
-    found = []
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A fleet as it was simulated, once or more: of parts that are alike one, and how many of them there are."""
+
+    seconds: float
+    played: tuple[tuple[Requests, Timings, int], ...]
+    times: int = 1
+
+    def measured(self, slo: Slo, *, since: float) -> Measures:
+        """Of the requests that arrive after this share of the seconds."""
+        found = [
+            _repeated(outcomes(requests, timings, since_s=self.seconds * since), copies)
+            for requests, timings, copies in self.played
+        ]
+        return measure(_joined(found), slo, self.seconds * (1 - since) * self.times)
+
+
+def joined(runs: Sequence[Run]) -> Run:
+    """Runs of the same length as one."""
+    played = tuple(one for run in runs for one in run.played)
+    return Run(runs[0].seconds, played, sum(run.times for run in runs))
+
+
+def run_at(rate_rps: float, demand: Demand, parts: Sequence[Part], seconds: float, *, seed: int) -> Run:
+    """Simulate a fleet for so many seconds of arrivals, however long the last requests take to end."""
+    played = []
     for number, part in enumerate(parts):
         requests = requests_at(rate_rps * part.share, demand, seconds, share=part.share, seed=seed + number)
         timings = simulate(requests, part.servers, [Epoch(0.0, part.lanes)], seed=seed + number)
-        found.append(_repeated(outcomes(requests, timings, since_s=seconds * SETTLING), part.copies))
-    return measure(_joined(found), slo, seconds * (1 - SETTLING))
+        played.append((requests, timings, part.copies))
+    return Run(seconds, tuple(played))
+
+
+def measured_at(rate_rps: float, demand: Demand, slo: Slo, parts: Sequence[Part], *, seed: int) -> Measures:
+    """One short run of a fleet at a rate. It begins empty: a backlog that grows slowly does not show in it."""
+    distinct_rps = rate_rps * sum(part.share for part in parts)
+    seconds = float(np.clip(RUN_S, FEWEST / distinct_rps, MOST / distinct_rps))
+    return run_at(rate_rps, demand, parts, seconds, seed=seed).measured(slo, since=SETTLING)
 
 
 def requests_at(rate_rps: float, demand: Demand, seconds: float, *, share: float = 1.0, seed: int) -> Requests:
@@ -124,23 +152,6 @@ def requests_at(rate_rps: float, demand: Demand, seconds: float, *, share: float
     return Requests(arrival, demand.prompt[order], demand.output[order], demand.cached[order])
 
 
-def highest_rate(attains: Callable[[float], bool], start_rps: float, most_rps: float) -> float:
-    """The highest rate up to `most_rps` that attains its target: bracketed from `start_rps` on, then halved."""
-    low = high = min(start_rps, most_rps)
-    if attains(low):
-        while low < most_rps and attains(high := min(low * STEP, most_rps)):
-            low = high
-    else:
-        while not attains(low := high / STEP):
-            high = low
-            if low < start_rps * HOPELESS:
-                return 0.0
-    for _ in range(HALVINGS if low < high else 0):
-        middle = (low + high) / 2
-        low, high = (middle, high) if attains(middle) else (low, middle)
-    return low
-
-
 def _repeated(found: Outcomes, copies: int) -> Outcomes:
     return Outcomes(*(np.tile(values, copies) for values in (found.ttft_s, found.tpot_s, found.e2e_s, found.output)))
 
@@ -148,6 +159,10 @@ def _repeated(found: Outcomes, copies: int) -> Outcomes:
 def _joined(found: Sequence[Outcomes]) -> Outcomes:
     columns = zip(*((one.ttft_s, one.tpot_s, one.e2e_s, one.output) for one in found), strict=True)
     return Outcomes(*(np.concatenate(column) for column in columns))
+
+
+def _per_second(amount: float, seconds: float) -> float:
+    return amount / seconds if seconds > 0 else 0.0
 
 
 def _percentiles(name: str, values: Floats, which: Sequence[int]) -> dict[str, float]:

@@ -47,10 +47,13 @@ def rebalanced(search: Search, current: Plan) -> Finding | None:
     ranked, bounds = _ranked(rates, in_force)
     before = _formed(search, current, members, in_force)
     found = [*([before] if before else []), *_paired(search, current, members, ranked, bounds)]
-    judged = [(search.goodput_rps(one), one) for one in found]
+    judged: list[tuple[float, Candidate]] = []
+    best_rps = 0.0
+    for one in found:
+        judged.append((search.goodput_rps(one, beyond_rps=best_rps), one))
+        best_rps = max(best_rps, judged[-1][0])
     if not judged:
         return None
-    best_rps = max(rps for rps, _ in judged)
     goodput, chosen = next((rps, one) for rps, one in judged if rps >= best_rps * (1 - SAME))
     beaten = (Alternative(BEFORE, judged[0][0], before.usd_per_hour),) if before and chosen is not before else ()
     bound = float(bounds.max()) if len(members) <= MOST_EXACT else fractional_bound(rates)

@@ -54,6 +54,7 @@ def _gpu(row: dict[str, str]) -> GpuType:
         engine=fitted().engine(ON_CPU) if row["architecture"] == "cpu" else None,
         calibrated=row["name"] in measured_gpus(),
         nvlink_cards=int(row["nvlink_cards"]),
+        pcie_direct=row["pcie_direct"] == "yes",
         memory_gib=float(row["memory_gib"]),
         memory_gb_per_s=float(row["memory_gb_per_s"]),
         fp16_tflops=float(row["fp16_tflops"]),

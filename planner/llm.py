@@ -1,14 +1,14 @@
 """`LlmSpec`: the shape of a decoder language model, and the sizes that follow from it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 # A name only: whoever needs this module for its words need not load numpy.
-Amount: TypeAlias = "float | npt.NDArray[np.float64]"
+Amount: TypeAlias = "float | npt.NDArray[np.floating[Any]]"
 
 INT4_BYTES = (4 + 16 / 128 + 4 / 128) / 8
 """Per group of 128 weights a 16-bit scale and a 4-bit zero point, as AWQ and GPTQ checkpoints have them."""
@@ -171,6 +171,11 @@ class LlmSpec:
     def windowed_layers(self) -> int:
         """Layers that attend to `window` tokens at most."""
         return self.layers - self.full_layers if self.window else 0
+
+    @property
+    def full_share(self) -> float:
+        """The part of the layers that attend to everything."""
+        return 1 - self.windowed_layers / self.layers
 
     def attended(self, context: Amount) -> Amount:
         """Tokens that a token with `context` before it attends to, mean over the layers."""

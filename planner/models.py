@@ -19,8 +19,8 @@ ANY_CONFIG_HINT = (
 
 
 def llm_named(name: str, dtype: str = "") -> LlmSpec:
-    """The embedded model of this name, stored as `dtype` if one is given."""
-    llm = models().get(name.lower())
+    """The embedded model of this name or repository, stored as `dtype` if one is given."""
+    llm = models().get(name.lower()) or _by_repository().get(name.lower())
     if llm is None:
         near = get_close_matches(name.lower(), models(), n=3, cutoff=0.4) or list(models())
         raise SpecError(f"Model {name!r} is not known; expected one such as {', '.join(near)}.", hint=ANY_CONFIG_HINT)
@@ -39,6 +39,11 @@ def llm_from_config(config: Mapping[str, Any], name: str, dtype: str = "") -> Ll
         return LlmSpec(name=name, dtype=stored, **shape)
     except ValueError as error:
         raise SpecError(f"The config of {name} is wrong: {error}") from error
+
+
+@cache
+def _by_repository() -> dict[str, LlmSpec]:
+    return {llm.repository.lower(): llm for llm in models().values() if llm.repository}
 
 
 @cache

@@ -29,7 +29,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a simulated run of a plan shows. `rejected` requests were longer than the plan admits, and are not run.
+    """What a simulated run of a plan shows. `rejected` requests were longer than the plan admits: they are not run, and
+    in none of the measures.
 
     `replicas` are the servers of `timings` by number, with their phases in the first plan and the tokens that their KV
     holds; `numbers` tell which of the requests given `requests` are.
@@ -63,8 +64,8 @@ class Replay:
     @property
     def arrival_rate_rps(self) -> float:
         """Requests/s over the span of the arrivals; 0 where there is none."""
-        span = float(np.ptp(self.requests.arrival_s)) if len(self.requests.arrival_s) else 0.0
-        return (len(self.requests.arrival_s) - 1) / span if span > 0 else 0.0
+        span_s = arrivals_span_s(self.requests)
+        return len(self.requests.arrival_s) / span_s if span_s else 0.0
 
 
 def replay(
@@ -84,6 +85,7 @@ def replay(
     """
     for _, other in later:
         _check_same_replicas(plan, other)
+    _check_fail_once([name for _, name in failures])
     fits = requests.prompt + requests.output <= plan.max_model_len
     admitted = _only(requests, fits)
     members = members_of(plan)
@@ -103,9 +105,9 @@ def replay(
     )
     marks = [Mark(at_s, f"epoch {number}") for number, at_s in enumerate(starts[1:], 2)]
     marks += [Mark(at_s, f"{name} fails") for at_s, name in failures]
-    duration = max(timings.end_s - float(np.min(admitted.arrival_s, initial=np.inf)), 1e-9)
+    duration = max(timings.end_s - float(np.min(admitted.arrival_s, initial=np.inf)), 0.0)
     return Replay(
-        measures=measure(outcomes(admitted, timings), slo or plan.slo, duration),
+        measures=measure(outcomes(admitted, timings), slo or plan.slo, duration, arrivals_span_s(admitted)),
         rejected=int((~fits).sum()),
         kv_bytes=_kv_bytes(plans, timings, admitted.prompt, places),
         replicas=tuple(places),
@@ -121,6 +123,16 @@ def replay(
 def requests_of(trace: Trace) -> Requests:
     """A trace's requests, at the times it has them."""
     return Requests(trace.arrival_s, trace.prompt_tokens.astype(np.float64), trace.output_tokens.astype(np.float64))
+
+
+def arrivals_span_s(requests: Requests) -> float | None:
+    """As long as so many arrivals take at their rate, which is one less ÷ the time between the first and the last.
+
+    None where they all come at once, so that there is no rate.
+    """
+    count = len(requests.arrival_s)
+    between = float(np.ptp(requests.arrival_s)) if count else 0.0
+    return between * count / (count - 1) if between > 0 else None
 
 
 def with_prefix_hits(requests: Requests, share: float) -> Requests:
@@ -146,6 +158,15 @@ def _check_same_replicas(plan: Plan, other: Plan) -> None:
                     "expected the same replicas on the same GPUs.",
                     hint="A later plan may change phases and routes: `thunderctl rebalance` makes such plans.",
                 )
+
+
+def _check_fail_once(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(
+                f"Replica {name} fails {names.count(name)} times; expected once.",
+                hint="A replica that failed stays down for the rest of the run.",
+            )
 
 
 def _place(places: dict[str, int], name: str) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from planner.errors import HostError
+from runtime.router.framing import Body, parse_head
 
 EVENT, END = b"data: {", b"data: [DONE]"
 """What each event with tokens begins with, and the last one of all."""
@@ -54,7 +55,7 @@ async def ask(endpoint: str, model: str, prompt: Sequence[int], tokens: int, *, 
             finally:
                 transport.close()
     except (OSError, TimeoutError) as error:
-        raise HostError(f"{endpoint} gave no answer: {error or 'it took too long'}.") from error
+        raise HostError(f"{endpoint} gave no answer: {str(error) or 'it took too long'}.") from error
     if not stream.events or not stream.whole:
         raise HostError(f"{endpoint} did not finish an answer of {tokens} tokens; it ended in {stream.said!r}.")
     return Answer(stream.first_at - stream.sent_at, stream.last_at - stream.sent_at, tokens)
@@ -65,7 +66,8 @@ class _Stream(asyncio.Protocol):
 
     def __init__(self, request: bytes, ended: "asyncio.Future[None]") -> None:
         self._request, self._ended = request, ended
-        self._tail = b""
+        self._head = self._tail = b""
+        self._body: Body | None = None
         self.events = 0
         self.whole = False
         self.sent_at = self.first_at = self.last_at = 0.0
@@ -76,9 +78,33 @@ class _Stream(asyncio.Protocol):
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """A mark that comes in two pieces is seen with the second one."""
         now = time.perf_counter()
-        joined = self._tail + data
+        try:
+            self._take(self._framed(data), now)
+        except ValueError as error:
+            self._end(OSError(f"what it says is no HTTP: {error}"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(error)
+
+    @property
+    def said(self) -> str:
+        """The end of what came."""
+        return (self._head[:SAID_BYTES] + b" " + self._tail[-SAID_BYTES:]).decode(errors="replace")
+
+    def _framed(self, data: bytes) -> bytes:
+        """What is in the answer's body of what came."""
+        if self._body is None:
+            self._head, end, data = (self._head + data).partition(b"\r\n\r\n")
+            if not end:
+                return b""
+            status, headers, _ = parse_head(self._head)
+            self._body = Body(status, headers)
+        return self._body.feed(data)
+
+    def _take(self, body: bytes, now: float) -> None:
+        """A mark that comes in two pieces is seen with the second one."""
+        joined = self._tail + body
         if came := joined.count(EVENT) - self._tail.count(EVENT):
             self.first_at = self.first_at if self.events else now
             self.last_at = now
@@ -86,11 +112,6 @@ class _Stream(asyncio.Protocol):
         self.whole = self.whole or END in joined
         self._tail = joined[-(len(END) - 1 if self.events else SAID_BYTES) :]
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def _end(self, error: Exception | None) -> None:
         if not self._ended.done():
             self._ended.set_result(None) if error is None else self._ended.set_exception(error)
-
-    @property
-    def said(self) -> str:
-        """The end of what came."""
-        return self._tail.decode(errors="replace")

@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from types import MappingProxyType
 
@@ -30,6 +30,7 @@ class Efficiency:
     elementwise_share: float = 0.6
     nvlink_share: float = 0.65
     tile_tokens: float = 128.0
+    host_time: float = 1.0
     tflops_per_watt: float = NO_LIMIT
     attention_factor: float = 1.0
 
@@ -41,7 +42,7 @@ class EngineProfile:
     `step_s` a pass costs the host at least, `layer_s` more for each layer where kernels are launched one by one (no
     CUDA graphs), `sequence_s` for each sequence in it, `prompt_s` where it carries a prompt. `kv_reread` is the part
     of a KV head that attention reads again for each further query head of its group; `elementwise_factor` the memory
-    traffic of element-wise work against fused kernels; `collective_share` of the links' rate is reached.
+    traffic of element-wise work against fused kernels; `collective_share` of NVLink's rate is reached.
     `host_overlap` is the p of (gpu^p + host^p)^(1/p): 1 where the host and the GPU take turns. `host_share` is the part
     of its machine that a busy engine takes, where engines share one: together they get no more than all of it.
     """
@@ -58,6 +59,11 @@ class EngineProfile:
     host_share: float = 0.0
     calibrated: bool = False
 
+    def on_hosts(self, time: float) -> "EngineProfile":
+        """The same engine on hosts that take `time` times as long for the same work."""
+        work = {name: getattr(self, name) * time for name in ("step_s", "layer_s", "sequence_s", "prompt_s")}
+        return replace(self, **work)
+
 
 @dataclass(frozen=True, slots=True)
 class Constants:
@@ -73,6 +79,7 @@ class Constants:
     nvlink_alpha_s: float
     pcie_gb_per_s: float
     pcie_alpha_s: float
+    pcie_direct_share: float
     vm_network_gb_per_s: float
     vm_network_alpha_s: float
 
@@ -89,16 +96,20 @@ class Coefficients:
         """The profile of this engine, or of the class of engines that it belongs to."""
         known = self.engines.get(name)
         if known is None:
-            known = self.engines[EAGER if EAGER_NAMES.match(name) else GRAPHS]
+            known = self.engines[next((kind for kind, names in CLASSES.items() if names.match(name)), GRAPHS)]
         return known
 
 
-EAGER, GRAPHS = "eager", "vllm"
-"""Classes of engines: kernels launched one by one from Python; steps replayed as CUDA graphs (most since 2024)."""
+EAGER, EARLY, GRAPHS = "eager", "vllm-early", "vllm"
+"""Classes of engines: kernels launched one by one from Python; steps replayed as CUDA graphs by a host that took long
+to prepare them; and by hosts that work ahead."""
 ON_CPU = "vllm-cpu"
 """The engine of the "CPU" GPU type."""
-EAGER_NAMES = re.compile(r"vllm-2023|vllm-0\.[0-5](\.|$)|hf\b|transformers")
-"""Engines of the first class; all others are taken as the second."""
+CLASSES = {
+    EAGER: re.compile(r"vllm-(2023|v?0\.[0-2](\.|$))|hf\b|transformers", re.IGNORECASE),
+    EARLY: re.compile(r"vllm-v?0\.[3-5](\.|$)", re.IGNORECASE),
+}
+"""Names of the engines of a class; all others are of the last."""
 
 
 @cache

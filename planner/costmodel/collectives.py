@@ -12,6 +12,7 @@ class Interconnect:
 
     alpha_s: float
     bytes_per_s: float
+    nvlink: bool = False
 
     def token_s(self, activation_bytes: float, tp: int) -> float:
         """What a token of `activation_bytes` adds to an all-reduce of `tp` GPUs: 2 (t - 1) / t x / beta."""
@@ -25,10 +26,14 @@ class Interconnect:
 def inside(gpu: GpuType, gpus: int, constants: Constants, *, nvlink: bool) -> Interconnect:
     """Between `gpus` cards of one machine. A bridge joins two cards only.
 
-    Without NVLink the rate is far below that of PCIe, whatever its generation: transfers are staged through the host.
+    Cards that reach each other's memory over PCIe get most of its rate. All others are staged through the host, far
+    below PCIe whatever its generation: about 4 GB/s on the hosts of T4, L4 and A40 that were measured.
     """
     if nvlink and gpu.nvlink_gb_per_s > 0 and gpus <= gpu.nvlink_cards:
-        return Interconnect(constants.nvlink_alpha_s, gpu.nvlink_gb_per_s * 1e9 * gpu.efficiency.nvlink_share)
+        rate = gpu.nvlink_gb_per_s * 1e9 * gpu.efficiency.nvlink_share
+        return Interconnect(constants.nvlink_alpha_s, rate, nvlink=True)
+    if gpu.pcie_direct:
+        return Interconnect(constants.pcie_alpha_s, gpu.pcie_gb_per_s * 1e9 * constants.pcie_direct_share)
     return Interconnect(constants.pcie_alpha_s, min(constants.pcie_gb_per_s, gpu.pcie_gb_per_s) * 1e9)
 
 

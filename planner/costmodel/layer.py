@@ -29,8 +29,12 @@ Seconds: TypeAlias = float | npt.NDArray[np.floating[Any]]
 
 GEMMS, ELEMENTWISE_KERNELS = 4, 5
 """QKV, output, up and gate, down; two norms, rotary embedding, activation, residual."""
-EXPERT_PADDING = 0.25
-"""Part of a tile by which each expert in use is padded: half of one that is half as long."""
+EXPERT_KERNELS = 5
+"""Router, choice of experts, their order, and gathering what they say."""
+ROWS = 16.0
+"""Rows of the smallest piece that tensor cores work on; kernels for few tokens, and those of experts, pad to it."""
+TINY = 1e-9
+"""Keeps a pass without tokens from dividing by none."""
 POWER_KNEE = 6.0
 """How sharply a card settles on what its power sustains."""
 
@@ -83,8 +87,9 @@ class LayerCost:
         if not self.expert_read_s:
             return 0.0
         met = 1 - (1 - self.expert_share) ** tokens
-        padded = tokens + EXPERT_PADDING * self.tile_tokens * met / self.expert_share
-        return with_overlap(self.expert_token_s * padded, self.expert_read_s * met, self.overlap)
+        padded = tokens + ROWS / 2 * met / self.expert_share
+        work = with_overlap(self.expert_token_s * padded, self.expert_read_s * met, self.overlap)
+        return work + EXPERT_KERNELS * self.kernel_s
 
     def attention_s(self, pairs: Amount, context: Amount) -> Seconds:
         """`pairs` of prompt tokens (sum of end² - start²), and decoding over `context` tokens of KV together."""
@@ -112,6 +117,7 @@ def layer_cost(
     expert = _active_expert_parameters(llm)
     dense_bytes = float(llm.layer_bytes_read(0.0))
     row = _row_values(llm) / tp
+    share = engine.collective_share if link and link.nvlink else 1.0
     token_bytes = 2.0 * (constants.hidden_passes * llm.hidden + row) * engine.elementwise_factor
     reread = 1 + engine.kv_reread * (llm.heads / llm.kv_heads - 1)
     return LayerCost(
@@ -124,7 +130,7 @@ def layer_cost(
         context_s=llm.kv_bytes_per_token_layer / min(tp, llm.kv_heads) * reread / rates.read_kv,
         elementwise_token_s=token_bytes / rates.elementwise,
         elementwise_row_s=2.0 * row / (constants.row_gb_per_s * 1e9),
-        exchange_s=2 * link.token_s(llm.hidden * 2.0, tp) / engine.collective_share if link else 0.0,
+        exchange_s=2 * link.token_s(llm.hidden * 2.0, tp) / share if link else 0.0,
         exchange_fixed_s=2 * link.alpha_s if link else 0.0,
         kernel_s=constants.kernel_s,
         elementwise_kernel_s=constants.elementwise_kernel_s,
@@ -150,16 +156,39 @@ def gpu_rates(gpu: GpuType, llm: LlmSpec, constants: Constants) -> GpuRates:
 
 
 def whole_tiles(tokens: Amount, tile: float) -> Amount:
-    """Tokens rounded up to whole tiles; up to half a tile, to that half.
+    """Tokens rounded up to whole tiles; those that fit half a tile, to pieces of 16 rows.
 
-    129 tokens cost a GPU about as much as 256: the stairs are plain in Vidur's tables.
+    129 tokens cost a GPU about as much as 256: the stairs are plain in Vidur's tables. Few tokens get other kernels.
     """
-    return -(-tokens // tile) * tile - ((tokens > 0) & (tokens <= tile / 2)) * (tile / 2)
+    piece = min(ROWS, tile)
+    few = tokens <= tile / 2
+    return (1 - few) * -(-tokens // tile) * tile + few * -(-tokens // piece) * piece
 
 
 def with_overlap(a: Amount, b: Amount, p: float) -> Amount:
     """(a^p + b^p)^(1/p): between a + b (p = 1) and the longer of the two (p infinite)."""
     return (a**p + b**p) ** (1 / p)
+
+
+def seen_pairs(llm: LlmSpec, tokens: Amount, pairs: Amount) -> Amount:
+    """What is left of prompts' pairs, as the mean of all layers, where some attend within a window of w tokens.
+
+    A prompt of n tokens has n² pairs, of which a window leaves n² - (n - w)². `pairs` over `tokens` is n for whole
+    prompts, and twice the middle of a piece.
+    """
+    if not llm.window:
+        return pairs
+    length = pairs / (tokens + TINY) + TINY
+    short = shorter(length, float(llm.window))
+    windowed = tokens * (2 * short - short * short / length)
+    return llm.full_share * pairs + (1 - llm.full_share) * windowed
+
+
+def seen_context(llm: LlmSpec, batch: Amount, context: Amount) -> Amount:
+    """What is left of the context that `batch` sequences attend to, as the mean of all layers."""
+    if not llm.window:
+        return context
+    return (batch + TINY) * llm.attended(context / (batch + TINY))
 
 
 def _held_back(flops: float, limit: float) -> float:

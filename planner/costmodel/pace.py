@@ -36,10 +36,18 @@ class StagePace:
 
     def pass_s(self, tokens: Amount, pairs: Amount, batch: Amount, context: Amount) -> Seconds:
         """One pass over `tokens` prompt tokens and `batch` decoding sequences that hold `context` tokens of KV."""
+        return self.around_s(self.layer_s(tokens, pairs, batch, context), tokens, batch)
+
+    def layer_s(self, tokens: Amount, pairs: Amount, batch: Amount, context: Amount) -> Seconds:
+        """What a pass takes in the mean layer."""
         if self.window:
             pairs = self._seen(pairs, 2 * self.window * tokens)
             context = self._seen(context, self.window * batch)
-        device = self.layers * self.cost.total_s(tokens + batch, pairs, context)
+        return self.cost.total_s(tokens + batch, pairs, context)
+
+    def around_s(self, layer_s: Seconds, tokens: Amount, batch: Amount) -> Seconds:
+        """A pass of layers that take `layer_s` each."""
+        device = self.layers * layer_s
         if self.head_read_s:
             rows = batch + (tokens > 0)
             device = device + with_overlap(self.head_token_s * rows, self.head_read_s, self.cost.overlap)
@@ -63,9 +71,13 @@ class Pace:
     hop_token_s: float = 0.0
     host_share: float = 0.0
     pp: int = field(init=False)
+    alike: bool = field(init=False)
+    """Whether a layer takes as long in every stage."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pp", sum(count for _, count in self.stages))
+        layers = {(stage.cost, stage.window, stage.full_share) for stage, _ in self.stages}
+        object.__setattr__(self, "alike", len(layers) == 1)
 
     def pass_s(self, batch: Amount, context: Amount, tokens: Amount = 0.0, pairs: Amount = 0.0) -> Seconds:
         """From the start of one pass to its result, through all stages."""
@@ -108,8 +120,10 @@ class Pace:
         """One pass: through all stages, and in the slowest of them."""
         through: Seconds = (self.pp - 1) * (self.hop_s + self.hop_token_s * (tokens + batch))
         slowest: Seconds = 0.0
+        layer_s = self.stages[0][0].layer_s(tokens, pairs, batch, context)
         for stage, count in self.stages:
-            took = stage.pass_s(tokens, pairs, batch, context)
+            own_s = layer_s if self.alike else stage.layer_s(tokens, pairs, batch, context)
+            took = stage.around_s(own_s, tokens, batch)
             through, slowest = through + count * took, longer(slowest, took)
         return through, slowest
 
@@ -134,7 +148,7 @@ def pipeline_pace(
 ) -> Pace:
     """The pace of a pipeline whose stages have these `layers`; `between` joins the stages (else what is inside)."""
     known = coefficients or fitted()
-    profile = gpu.engine or known.engine(engine)
+    profile = gpu.engine or known.engine(engine).on_hosts(gpu.efficiency.host_time)
     link = inside(gpu, tp, known.constants, nvlink=nvlink) if tp > 1 else None
     hop = between or inside(gpu, tp * len(layers), known.constants, nvlink=nvlink)
     cost = layer_cost(llm, gpu, tp, link=link, engine=profile, constants=known.constants)

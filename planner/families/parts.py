@@ -35,6 +35,8 @@ def windows(config: ModelConfig, *, full_layers: int = 0, used: bool = True) -> 
     """The window and how many layers do without: as `layer_types` lists them, else `full_layers` of the family."""
     layers, kinds = config.whole("num_hidden_layers"), config.words("layer_types")
     window = config.whole("sliding_window", 0) if used else 0
+    if window >= config.whole("max_position_embeddings", window + 1):
+        window, kinds = 0, []
     if kinds:
         _check_kinds(config, kinds, layers, window)
         full_layers = kinds.count(FULL)

@@ -14,7 +14,8 @@ class Job:
     """The engines' own notes on a request. A request that starts again gets a new job, and the old one is `over`.
 
     `target` tokens have to be computed before the next token comes, `computed` are; `tokens` came so far; `due` is the
-    pass at whose end something happens to it (-1: none). Packed KV can leave from `packed_s` on.
+    pass at whose end something happens to it (-1: none). The first
+    byte of its packed KV can be at the other end from `ready_s` on.
     """
 
     __slots__ = (
@@ -24,8 +25,8 @@ class Job:
         "lane",
         "output",
         "over",
-        "packed_s",
         "prompt",
+        "ready_s",
         "request",
         "stage",
         "target",
@@ -39,7 +40,7 @@ class Job:
         self.target, self.computed = prompt, cached
         self.tokens = 0.0
         self.due = -1
-        self.packed_s = 0.0
+        self.ready_s = 0.0
         self.over = False
 
 

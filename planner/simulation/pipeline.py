@@ -8,24 +8,38 @@ from collections import deque
 
 
 class Pipeline:
-    """The passes under way but the newest, as seconds that each needs in a stage."""
+    """`before` are the passes under way but the newest, and `own_s` the planned ones, as seconds needed in a stage."""
 
-    __slots__ = ("before", "pp")
+    __slots__ = ("before", "own_s", "pp")
 
     def __init__(self, pp: int) -> None:
         self.pp = pp
+        self.own_s = 0.0
         self.before: deque[float] = deque(maxlen=pp - 1)
+        self.drain()
 
-    def enter(self, passes: int, own_s: float) -> tuple[int, float]:
-        """Passes that need `own_s` in every stage: (how many go at one pace, the interval)."""
+    def plan(self, passes: int, own_s: float) -> tuple[int, float]:
+        """Passes that need `own_s` in every stage: (how many can go at one pace, the interval)."""
         if self.pp == 1:
             return passes, own_s
-        interval_s = max(own_s, *self.before) if self.before else own_s
-        if interval_s > own_s:
-            passes = 1
-        self.before.extend([own_s] * min(passes, self.pp - 1))
-        return passes, interval_s
+        self.own_s = own_s
+        longest_s = max(self.before)
+        if longest_s > own_s:
+            passes = min(passes, self._passes_behind(longest_s))
+        return passes, max(own_s, longest_s)
+
+    def go(self, passes: int) -> None:
+        """So many of the planned passes went, which may be fewer."""
+        if self.pp > 1:
+            self.before.extend([self.own_s] * min(passes, self.pp - 1))
 
     def drain(self) -> None:
-        """The last pass has come out."""
-        self.before.clear()
+        """The last pass has come out: those under way take no time."""
+        self.before.extend([0.0] * (self.pp - 1))
+
+    def _passes_behind(self, longest_s: float) -> int:
+        """How many go on at the pace of the longest, until the newest that is as long comes out."""
+        behind = self.pp - 1
+        while self.before[behind - 1] != longest_s:
+            behind -= 1
+        return behind

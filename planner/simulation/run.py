@@ -13,15 +13,15 @@ import numpy as np
 from planner.demand import Floats
 from planner.rotation import Rotation
 from planner.simulation.agenda import Agenda
-from planner.simulation.busy import BusyTime
 from planner.simulation.engine import Engine
 from planner.simulation.host import Host
 from planner.simulation.job import HAND_ON, LOAD, Job, Reports
 from planner.simulation.scenario import Epoch, Failure, Lane, Requests, Server, Timings
 from planner.simulation.transfers import Transfers
+from planner.simulation.usage import Usage
 
 BUCKETS = 100
-"""Buckets of busy time over the arrivals; a run that goes on for much longer has wider ones."""
+"""Buckets of use over the arrivals; a run that goes on for much longer has wider ones."""
 REPORTS = 200
 """Times that progress is told, spread over the arrivals."""
 
@@ -71,7 +71,7 @@ class _Run:
         reports = Reports(self._first, self._finished, self._preempted, self._prefilled, self._load)
         hosts = {server.host: Host() for server in servers if server.pace.host_share > 0}
         self.engines = [
-            Engine(server, self.agenda, BusyTime(bucket_s), reports, hosts.get(server.host)) for server in servers
+            Engine(server, self.agenda, Usage(bucket_s), reports, hosts.get(server.host)) for server in servers
         ]
         self.alive = [True] * len(servers)
         self.under_way: dict[int, Job] = {}
@@ -85,7 +85,7 @@ class _Run:
             self.agenda.at(self.arrival_s[0], self._arrive, None)
 
     def timings(self) -> Timings:
-        bucket_s, busy_s = self._busy()
+        bucket_s = self._widen()
         return Timings(
             first_s=np.array(self.first_s),
             last_s=np.array(self.last_s),
@@ -93,24 +93,21 @@ class _Run:
             decode=np.array(self.decode, dtype=np.int64),
             epoch=np.array(self.epochs, dtype=np.int64),
             preemptions=np.array(self.preemptions, dtype=np.int64),
-            busy_s=busy_s,
+            busy_s=_rows([engine.usage.busy_s for engine in self.engines]),
+            kv_held=_rows([engine.usage.kv_token_s for engine in self.engines]) / bucket_s,
             bucket_s=bucket_s,
-            peak_kv=np.array([engine.peak_kv for engine in self.engines]),
+            peak_kv=np.array([engine.batch.peak_kv for engine in self.engines]),
             end_s=self.end_s,
             events=next(self.agenda.events),
         )
 
-    def _busy(self) -> tuple[float, Floats]:
-        """(bucket, busy seconds by server and bucket), all in buckets as long as the longest."""
-        rows = [engine.busy for engine in self.engines]
-        bucket_s = max(row.bucket_s for row in rows)
-        for row in rows:
-            while row.bucket_s < bucket_s:
-                row.widen()
-        busy_s = np.zeros((len(rows), max(len(row.seconds) for row in rows)))
-        for into, row in zip(busy_s, rows, strict=True):
-            into[: len(row.seconds)] = row.seconds
-        return bucket_s, busy_s
+    def _widen(self) -> float:
+        """The bucket, once all are as long as the longest."""
+        bucket_s = max(engine.usage.bucket_s for engine in self.engines)
+        for engine in self.engines:
+            while engine.usage.bucket_s < bucket_s:
+                engine.usage.widen()
+        return bucket_s
 
     # Requests find their way.
 
@@ -161,7 +158,7 @@ class _Run:
     def _prefilled(self, job: Job, now: float, copied_s: float) -> None:
         """The prompt is through: the request goes on to decode while its KV is packed."""
         job.stage = LOAD
-        job.packed_s = copied_s + job.lane.packing_s_per_token * job.prompt
+        job.ready_s = copied_s + job.lane.packing_s_per_token * job.prompt + job.lane.latency_s
         self.agenda.at(now + job.lane.latency_s, self._hand_on, job)
 
     def _hand_on(self, now: float, job: Job) -> None:
@@ -173,7 +170,7 @@ class _Run:
             self._restart(now, job)
 
     def _load(self, job: Job, when: float) -> None:
-        self.agenda.at(max(when, job.packed_s), self.transfers.start, job)
+        self.agenda.at(max(when, job.ready_s), self.transfers.start, job)
 
     def _arrived_on_wire(self, now: float, job: Job) -> None:
         unpacking = job.lane.packing_s_per_token * job.prompt
@@ -232,3 +229,11 @@ def _needs(job: Job, server: int) -> bool:
     if job.stage == HAND_ON:
         return job.lane.prefill == server
     return job.lane.decode == server or (job.stage == LOAD and job.lane.prefill == server)
+
+
+def _rows(rows: Sequence[Sequence[float]]) -> Floats:
+    """One row a server, all as long as the longest."""
+    filled = np.zeros((len(rows), max(len(row) for row in rows)))
+    for into, row in zip(filled, rows, strict=True):
+        into[: len(row)] = row
+    return filled

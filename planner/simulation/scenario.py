@@ -49,7 +49,7 @@ class Wire:
 class Lane:
     """A route: its share, the servers at its ends (the same one: local), and how KV gets from one to the other.
 
-    A transfer takes `latency_s`, the packing on each side, and its bytes over all `wires` at once.
+    A transfer is packed, takes `latency_s`, sends its bytes over all `wires` at once, and is unpacked.
     """
 
     prefill: int
@@ -87,11 +87,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """What became of each request, and how busy each server was.
+    """What became of each request, and how busy and full each server was.
 
     By request: when its first and last token came (infinite: lost), the servers that prefilled and decoded it (-1: none
     was up), the epoch of its route, and how often it was preempted. By server: `busy_s` seconds in each bucket of
-    `bucket_s` from 0 on, and the most tokens of KV held at once. `end_s` is when the last request ended.
+    `bucket_s` from 0 on, `kv_held` tokens of KV in the mean of each bucket, and the most held at once. `end_s` is when
+    the last request ended.
     """
 
     first_s: Floats
@@ -101,6 +102,7 @@ class Timings:
     epoch: Ints
     preemptions: Ints
     busy_s: Floats
+    kv_held: Floats
     bucket_s: float
     peak_kv: Floats
     end_s: float

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import fit_cost_model
+from benchmarks import coefficient_tables, fit_cost_model
 from benchmarks.cost_model import scores
 from benchmarks.measured_rows import MEASURED, Batch, Group, Rows, read_rows, rows_of
 from planner.costmodel.coefficients import fitted
-from planner.costmodel.measured import Case, Sizes
+from planner.costmodel.rows import Case, Sizes
 
 needs_tables = pytest.mark.skipif(not MEASURED.is_dir(), reason="the measured tables are not beside the project")
 
@@ -57,9 +57,9 @@ def test_flagged_rows_are_neither_fitted_nor_scored():
 @needs_tables
 def test_the_committed_tables_are_what_the_fit_writes(tmp_path):
     rows = read_rows()
-    fit_cost_model.write_tables(fit_cost_model.fit(rows), rows, tmp_path)
+    coefficient_tables.write_tables(fit_cost_model.fit(rows), rows, tmp_path)
     for name in ("constants.csv", "efficiencies.csv", "engines.csv"):
-        new, old = ((folder / name).read_text().splitlines() for folder in (tmp_path, fit_cost_model.DATA))
+        new, old = ((folder / name).read_text().splitlines() for folder in (tmp_path, coefficient_tables.DATA))
         assert [_rounded(line) for line in new] == [_rounded(line) for line in old]
 
 

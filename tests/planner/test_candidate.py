@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from planner.candidate import Candidate, parts
-from planner.catalog import Link
+from planner.catalog import GpuCalibration, Link
 from planner.demand import Demand
 from planner.deployment import Codec, Phase, Replica, Route, Stage
 from planner.members import members_of
@@ -21,7 +21,9 @@ NET = Hop(Link(1.0, 2.0), Codec.RAW)
 def fleet(split_plan):
     """Two pairs of replicas, prefill to decode, on the instances named; every instance has two cards."""
 
-    def make(*ends: tuple[str, str], shares: tuple[float, float] = (0.5, 0.5)) -> list:
+    def make(
+        *ends: tuple[str, str], shares: tuple[float, float] = (0.5, 0.5), measured: GpuCalibration | None = None
+    ) -> list:
         card = split_plan.instances[0]
         names = sorted({name for pair in ends for name in pair})
         replicas, taken = [], dict.fromkeys(names, 0)
@@ -31,7 +33,11 @@ def fleet(split_plan):
                 replicas.append(Replica(f"{phase[0]}{number}", phase, (place,)))
                 taken[name] += 1
         plan = replace(
-            split_plan, instances=tuple(replace(card, id=name) for name in names), replicas=tuple(replicas), routes=()
+            split_plan,
+            instances=tuple(replace(card, id=name) for name in names),
+            replicas=tuple(replicas),
+            routes=(),
+            calibrations=(measured,) if measured else (),
         )
         routes = tuple(Route(f"p{i}", f"d{i}", share, Codec.RAW) for i, share in enumerate(shares))
         pairing = Pairing(tuple(replicas), routes, (NET, NET), 1.0, 9.0, 0.0, 0.0)
@@ -59,3 +65,12 @@ def test_pairs_that_share_a_way_out_are_one_part(fleet):
     assert one.wires[0] == other.wires[0]
     assert one.wires[1] != other.wires[1]
     assert (one.prefill, one.decode, other.prefill, other.decode) == (0, 1, 2, 3)
+
+
+def test_replicas_whose_engines_share_a_machine_are_one_part(fleet):
+    """All instances of this fleet are of one machine; only where its cores are shared does that join them."""
+    apart = fleet(("a", "b"), ("c", "d"))
+    shared = fleet(("a", "b"), ("c", "d"), measured=GpuCalibration("A6000", 0.7, 1.0, 0.8, 2e-3, 0.0, 0.0, 0.6))
+    assert [(part.copies, len(part.servers)) for part in apart] == [(2, 2)]
+    assert [(part.copies, len(part.servers)) for part in shared] == [(1, 4)]
+    assert len({server.host for server in shared[0].servers}) == 1

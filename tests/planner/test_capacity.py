@@ -7,7 +7,8 @@ import pytest
 
 from planner.capacity import decode_rps, mixed_rps, prefill_rps, targets
 from planner.demand import demand_of
-from planner.evaluate import Part, highest_rate, measured_at
+from planner.evaluate import Part, measured_at
+from planner.goodput import highest_rate, sustained_at
 from planner.gpus import gpu_named
 from planner.models import llm_named
 from planner.parallel import GpuKind, Layout, Task, layouts
@@ -73,6 +74,18 @@ def test_simulation_confirms_them_for_bursts_even_arrivals_and_prefix_hits(strea
     layout = layout_of(task, "H100-SXM5-80GB")
     for part, promised in zip(parts_of(layout), rates_of(task, layout), strict=True):
         assert 0.85 * promised < simulated_rps(task, part, promised) < 1.5 * promised
+
+
+@pytest.mark.parametrize(("gpu", "gpus"), [("H100-SXM5-80GB", 2), ("A100-SXM4-80GB", 4)])
+def test_a_pipeline_of_any_depth_keeps_up_what_it_is_rated_at(gpu, gpus):
+    """A prompt in one of its passes holds up the others, so it decodes a larger batch than its work alone would."""
+    task = Task(llm_named("qwen3-32b"), task_of("conversation", Slo()).demand, Slo(), 8192)
+    kind = GpuKind(gpu_named(gpu), gpu_named(gpu).memory_gib, nvlink=True)
+    layout = next(layout for layout in layouts(task, kind, gpus) if layout.pp == gpus)
+    promised = rates_of(task, layout)[2]
+    kept = sustained_at(promised * 0.97, task.demand, task.slo, [parts_of(layout)[2]], seed=4)
+    lost = sustained_at(promised * 1.7, task.demand, task.slo, [parts_of(layout)[2]], seed=4)
+    assert kept.least_attainment >= task.slo.attainment > lost.least_attainment
 
 
 def test_simulation_confirms_them_where_a_single_prompt_beside_it_makes_a_request_miss():

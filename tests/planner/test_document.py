@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from planner.catalog import GpuCalibration
 from planner.document import offer_to_json, plan_from_json, plan_to_json
 from planner.errors import SpecError
 from planner.models import llm_named
@@ -127,3 +128,44 @@ def test_an_offer_has_the_keys_of_the_offers_list(offer):
     entry = offer_to_json(offer("o1", "A40", reliability=0.99, nvlink=True))
     assert (entry["gpu"], entry["gpu_memory_gib"], entry["nvlink"], entry["leasable"]) == ("A40", 44.9, True, True)
     assert json.loads(json.dumps(entry)) == entry
+
+
+def test_measured_gpu_types_survive_the_document_by_their_names(split_plan):
+    measured = GpuCalibration("A6000", 0.5, 1.0, 0.9, 2e-3, 1e-5, 1e-3, 0.0)
+    plan = replace(split_plan, calibrations=(measured,))
+    document = json.loads(json.dumps(plan_to_json(plan)))
+    assert document["gpu_calibrations"]["A6000"]["step_s"] == 2e-3
+    assert plan_from_json(document) == plan
+
+
+def test_a_document_without_measured_gpu_types_has_none(split_plan):
+    document = plan_to_json(split_plan)
+    assert document.pop("gpu_calibrations") == {}
+    assert plan_from_json(document).calibrations == ()
+
+
+@pytest.mark.parametrize(
+    ("calibrations", "said"),
+    [
+        ([], "not an object of objects"),
+        ({"CPU": 3}, "not an object of objects"),
+        ({"CPU": {}}, "no gpu_calibrations.CPU.gemm_share"),
+        ({"CPU": {"gemm_share": "all"}}, "no gpu_calibrations.CPU"),
+    ],
+)
+def test_measured_gpu_types_that_are_none_are_refused(split_plan, calibrations, said):
+    with pytest.raises(SpecError, match=said):
+        plan_from_json(plan_to_json(split_plan) | {"gpu_calibrations": calibrations})
+
+
+def test_coefficients_of_the_wrong_kind_are_refused(split_plan):
+    measured = GpuCalibration("A6000", 0.5, 1.0, 0.9, 2e-3, 1e-5, 1e-3, 0.0)
+    document = plan_to_json(replace(split_plan, calibrations=(measured,)))
+    document["gpu_calibrations"]["A6000"]["step_s"] = "slow"
+    with pytest.raises(SpecError, match=r"gpu_calibrations\.A6000\.step_s is 'slow'; expected a number"):
+        plan_from_json(document)
+
+
+def test_an_offer_says_whether_its_gpu_is_calibrated(offer):
+    assert offer_to_json(offer("a", "A40"))["calibrated"] is True
+    assert offer_to_json(offer("b", "RTX4090"))["calibrated"] is False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from planner.demand import Demand
-from planner.evaluate import Outcomes, Part, highest_rate, measure, measured_at, outcomes, requests_at
+from planner.evaluate import Outcomes, Part, measure, measured_at, outcomes, requests_at
 from planner.simulation.scenario import Lane, Requests, Server, Timings
 from planner.workload import Slo
 from tests.planner.paces import linear_pace
@@ -24,6 +24,7 @@ def timings_of(first_s, last_s):
         epoch=none,
         preemptions=none,
         busy_s=np.zeros((1, 1)),
+        kv_held=np.zeros((1, 1)),
         bucket_s=1.0,
         peak_kv=np.zeros(1),
         end_s=max(last_s),
@@ -41,7 +42,7 @@ def test_every_measure_follows_from_the_time_stamps():
     assert (measures.requests, measures.completed) == (3, 2)
     assert (measures.slo_attainment, measures.goodput_rps) == (pytest.approx(1 / 3), 0.25)
     assert measures.throughput_tokens_per_s == 3.0
-    assert (measures.ttft_p50_s, measures.tpot_p50_s, measures.e2e_p50_s) == (0.75, 0.05, 1.25)
+    assert (measures.ttft_p50_s, measures.tpot_p50_s, measures.e2e_p50_s) == (0.75, 0.1, 1.25)
 
 
 def test_requests_that_arrive_while_replicas_fill_up_are_not_scored():
@@ -50,9 +51,23 @@ def test_requests_that_arrive_while_replicas_fill_up_are_not_scored():
     assert found.e2e_s.tolist() == [1.0]
 
 
-def test_nothing_completed_measures_as_nothing():
+def test_goodput_is_of_a_second_of_arrivals_however_long_the_last_ones_take():
+    found = Outcomes(*(np.full(10, value) for value in (1.0, 0.1, 90.0, 11.0)))
+    measures = measure(found, Slo(), duration_s=100.0, arrivals_s=5.0)
+    assert (measures.goodput_rps, measures.throughput_tokens_per_s) == (2.0, 1.1)
+
+
+def test_answers_of_one_token_meet_tpot_and_are_in_no_percentile_of_it():
+    found = Outcomes(np.full(4, 0.5), np.array([0.0, 0.0, 0.0, 0.1]), np.ones(4), np.array([1.0, 1.0, 1.0, 6.0]))
+    measures = measure(found, Slo(), 1.0)
+    assert (measures.tpot_p50_s, measures.slo_attainment) == (pytest.approx(0.1), 1.0)
+
+
+@pytest.mark.parametrize("duration_s", [0.0, 1.0])
+def test_nothing_completed_measures_as_nothing(duration_s):
     empty = Outcomes(*(np.zeros(0),) * 4)
-    assert measure(empty, Slo(), 1.0).slo_attainment == 0.0
+    measures = measure(empty, Slo(), duration_s)
+    assert (measures.slo_attainment, measures.goodput_rps, measures.tpot_p50_s) == (0.0, 0.0, 0.0)
 
 
 def test_arrivals_have_the_rate_and_the_lengths_of_the_demand():
@@ -81,17 +96,3 @@ def test_parts_alike_are_simulated_once_and_count_as_often_as_there_are():
     assert four.requests == 4 * one.requests
     assert four.ttft_p50_s == pytest.approx(one.ttft_p50_s)
     assert four.throughput_tokens_per_s == pytest.approx(4 * one.throughput_tokens_per_s)
-
-
-@pytest.mark.parametrize("start", [0.7, 3.0, 9.5, 40.0])
-def test_the_highest_rate_is_found_from_either_side(start):
-    assert highest_rate(lambda rate: rate <= 10.0, start, np.inf) == pytest.approx(10.0, rel=0.02)
-
-
-def test_the_highest_rate_is_never_above_what_may_be_tried():
-    assert highest_rate(lambda _: True, 3.0, 7.0) == 7.0
-    assert highest_rate(lambda _: True, 9.0, 7.0) == 7.0
-
-
-def test_a_hopeless_search_ends_at_zero():
-    assert highest_rate(lambda _: False, 3.0, 7.0) == 0.0

@@ -1,7 +1,8 @@
 import pytest
 
+from planner.catalog import GpuCalibration
 from planner.errors import SpecError
-from planner.gpus import gpu_named, gpu_types
+from planner.gpus import gpu_named, gpu_of, gpu_types
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,11 @@ def test_usable_memory_is_below_the_printed_size():
 
 def test_only_cards_before_ampere_lack_bf16():
     assert {name.split("-")[0] for name, gpu in gpu_types().items() if not gpu.bf16} == {"T4", "V100"}
+
+
+def test_a_type_that_was_measured_on_the_machine_takes_the_place_of_ours():
+    measured = GpuCalibration("CPU", 0.5, 7.0, 1.2, 3e-3, 2e-4, 6e-3, 0.6)
+    found = gpu_of("cpu", (measured,))
+    assert found.calibrated
+    assert (found.memory_gib, found.efficiency.gemm_share) == (gpu_named("CPU").memory_gib, 0.5)
+    assert gpu_of("A40", (measured,)) == gpu_named("A40")

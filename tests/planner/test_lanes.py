@@ -10,6 +10,7 @@ from planner.deployment import Codec, Instance, Route
 from planner.lanes import Path, lanes_of
 from planner.links import INSIDE
 from planner.models import llm_named
+from tests.planner.simulation.worlds import AT_ONCE, played, requests
 
 LLM = llm_named("llama-3.1-8b")
 HERE = Instance("i0", "o0", "vast", "Earth", "A6000", 2, 47.4, 2.0, inet_up_gbit_per_s=4.0, inet_down_gbit_per_s=8.0)
@@ -32,6 +33,14 @@ def test_a_transfer_alone_takes_what_the_cost_model_says(codec, target, link):
     wire_s = 1000 * made.wire_bytes_per_token / min(wire.bytes_per_s for wire in made.wires)
     took = made.latency_s + 2 * 1000 * made.packing_s_per_token + wire_s
     assert took == pytest.approx(kv_transfer_s(link, 1000.0, LLM, codec))
+
+
+@pytest.mark.parametrize("codec", [Codec.RAW, Codec.INT8, Codec.INT4])
+@pytest.mark.parametrize(("target", "link"), [(THERE, Link(4.0, 300.0)), (THERE, Link(1.0, 2.0)), (HERE, INSIDE)])
+def test_a_simulated_transfer_takes_what_the_cost_model_says(codec, target, link):
+    what = requests((0.0, 1000, 1))
+    found = played(what, [AT_ONCE] * 2, lane(path(HERE, target, link, codec)))
+    assert found.first_s[0] == pytest.approx(kv_transfer_s(link, 1000.0, LLM, codec), abs=1e-6)
 
 
 def test_a_local_route_moves_nothing():

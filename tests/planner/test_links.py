@@ -62,3 +62,14 @@ def test_ids_that_nothing_has_are_named():
     check_links(links, ["a", "b", "c", "d", "e"])
     with pytest.raises(SpecError, match="Links name 'c', 'd'; expected ids of offers"):
         check_links(links, ["a", "b"])
+
+
+def test_what_was_measured_between_instances_is_part_of_their_link():
+    """The hand-over counts at the end that fetches; packing at the mean of both ends' times."""
+    slow = replace(THERE, handover_ms=25.0, codec_gb_per_s=0.5)
+    link, plain = link_between(HERE, slow, {}), link_between(HERE, THERE, {})
+    assert link.latency_ms == pytest.approx(plain.latency_ms + 25.0)
+    assert 1 / link.codec_gb_per_s == pytest.approx((1 / 0.5 + 1 / plain.codec_gb_per_s) / 2)
+    assert link_between(slow, HERE, {}).latency_ms == plain.latency_ms
+    stated = link_between(HERE, slow, {("i0", "i1"): Link(1.0, 3.0)})
+    assert stated.latency_ms == 28.0

@@ -108,7 +108,7 @@ def fleet(llm: LlmSpec, engines: int, *, report: Report, narrate: Narrate) -> It
     refuse_neighbours()
     spec = Spec.model_validate({"markets": {"providers": ["local"]}, "serve": {"listen": "127.0.0.1:0"}})
     with open_world(DEPLOYMENT) as world, world.store.lock(DEPLOYMENT, "calibrate"):
-        whole = _plan(llm, engines)
+        whole = fleet_plan(llm, engines)
         first = whole.replicas[0].id
         wanted = routed(whole, [(first, first, Codec.LOCAL)])
         with serving(world, wanted, spec, report=report, narrate=narrate):
@@ -142,7 +142,7 @@ def refuse_neighbours() -> None:
         )
 
 
-def _plan(llm: LlmSpec, engines: int) -> Plan:
+def fleet_plan(llm: LlmSpec, engines: int) -> Plan:
     """As many free slots as wanted, one replica each. Nothing is chosen, so nothing is predicted."""
     offers = asyncio.run(provisioner("local").offers())
     if not offers:

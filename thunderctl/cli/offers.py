@@ -51,6 +51,8 @@ def offers(
     columns = ("offer", "provider", "region", "GPUs", "GiB each", "kind", "$/h", "$/GPU/h")
     title = f"Offers: {len(found)}, {market.source} of {market.as_of[:10]}"
     output.show(output.table(title, columns, rows, right=("GiB each", "$/h", "$/GPU/h")))
+    if not all(offer.gpu.calibrated for offer in found[:SHOWN]):
+        output.narrate("* uncalibrated: no measurements of this GPU are behind what plans predict of it.")
     if len(found) > SHOWN:
         output.narrate(
             f"... and {len(found) - SHOWN} dearer ones; --json lists all, --gpu and --max-usd-per-hour narrow."
@@ -62,7 +64,7 @@ def _row(offer: "Offer") -> tuple[str, ...]:
         offer.offer_id,
         offer.provider,
         offer.region or "-",
-        f"{offer.gpu_count} x {offer.gpu.name}",
+        f"{offer.gpu_count} x {offer.gpu.name}{'' if offer.gpu.calibrated else ' *'}",
         f"{offer.memory_gib:.0f}",
         "interruptible" if offer.interruptible else "on-demand",
         f"{offer.usd_per_hour:.3f}",

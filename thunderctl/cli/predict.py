@@ -44,13 +44,16 @@ def predict(
 
 
 def _read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
-    from planner.costmodel.measured import KEY_COLUMNS
+    from planner.costmodel.rows import KEY_COLUMNS
     from thunderctl.compose import read_text
 
     text = sys.stdin.read() if str(source) == "-" else read_text(source)
     reader = csv.DictReader(StringIO(text.removeprefix("\ufeff")))
     columns = [column.strip() for column in reader.fieldnames or ()]
     absent = [column for column in KEY_COLUMNS if column not in columns]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise SpecError(f"{source} has column {', '.join(twice)} more than once; expected each once.")
     if absent:
         raise SpecError(f"{source} has no column {', '.join(absent)}; expected {', '.join(KEY_COLUMNS)} and note.")
     reader.fieldnames = columns
@@ -63,7 +66,8 @@ def _read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
 
 
 def _answer(row: Mapping[str, str]) -> dict[str, str]:
-    from planner.costmodel.measured import NotPredictable, is_calibrated, predict_ms
+    from planner.costmodel.measured import is_calibrated, predict_ms
+    from planner.costmodel.rows import NotPredictable
 
     try:
         milliseconds = predict_ms(row)

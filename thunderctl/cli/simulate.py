@@ -1,5 +1,6 @@
 """`thunderctl simulate`: replay requests against a plan, in simulated time."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +18,12 @@ from thunderctl.cli.options import JsonOption
 
 MOST_REQUESTS = 1_000_000
 DURATION_S = 120.0
+STDOUT = Path("-")
+TO_A_FILE = "Give --requests-out a file's name."
 SHOWN = 20_000
 """Requests from which on a run lasts long enough to show how far it is."""
+
+_SHARE = "at least 0 and below 1"
 
 if TYPE_CHECKING:
     from planner.deployment import Plan
@@ -58,7 +63,7 @@ def simulate(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw TTFT, TPOT, attainment and utilisation here, as PNG.")] = None,
     requests_out: Annotated[
-        Path | None, typer.Option(help="Write what became of every request here, as CSV; not of those too long.")
+        Path | None, typer.Option(help="Write what became of every request here, as CSV; - is stdout.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of arrivals and routes.", min=0)] = 0,
     as_json: JsonOption = False,
@@ -75,6 +80,8 @@ def simulate(
     chosen = read_plan(plan)
     if plot:
         check_picture(plot)
+    if as_json and requests_out == STDOUT:
+        raise SpecError("--requests-out - and --json both write to stdout; expected one of them.", hint=TO_A_FILE)
     stream = Stream(workload, rate, duration, burstiness, prefix_hits, trace, seed)
     later = [(at_s, read_plan(Path(path))) for path, at_s in map(_moment("--then", "PLAN"), then or ())]
     failures = [(at_s, name) for name, at_s in map(_moment("--fail", "REPLICA"), fail or ())]
@@ -83,8 +90,10 @@ def simulate(
     with _told(len(requests.arrival_s)) as progress:
         found = replay(chosen, requests, later=later, failures=failures, seed=seed, progress=progress)
     wall_s = time.monotonic() - started
-    if requests_out:
-        output.write_file(requests_out, requests_csv(found))
+    if requests_out == STDOUT:
+        output.print_text(requests_csv(requests, found))
+    elif requests_out:
+        output.write_file(requests_out, requests_csv(requests, found))
     if plot:
         name = trace.name if trace else workload or chosen.workload.name
         try:
@@ -94,9 +103,9 @@ def simulate(
         except OSError as error:
             raise SpecError(f"{plot} can't be written: {error.strerror}.") from error
     if as_json:
-        output.print_json(simulation_json(found, seed=seed, wall_s=wall_s))
-    else:
-        output.show(simulation_table(found, chosen.slo, wall_s=wall_s))
+        output.print_json(simulation_json(found, chosen, seed=seed, wall_s=wall_s))
+    elif requests_out != STDOUT:
+        output.show(simulation_table(found, chosen, wall_s=wall_s))
 
 
 def _requests(plan: "Plan", stream: Stream) -> "Requests":
@@ -105,7 +114,7 @@ def _requests(plan: "Plan", stream: Stream) -> "Requests":
     from planner.traces import trace_from_csv
     from thunderctl.compose import read_text
 
-    hits = _within("--prefix-hits", stream.prefix_hits, plan.workload.prefix_hit_share, lambda x: 0 <= x < 1, "0 to 1")
+    hits = _within("--prefix-hits", stream.prefix_hits, plan.workload.prefix_hit_share, lambda x: 0 <= x < 1, _SHARE)
     if stream.trace is None:
         return _made_up(plan, stream, hits)
     own = {
@@ -143,7 +152,8 @@ def _made_up(plan: "Plan", stream: Stream, hits: float) -> "Requests":
         lambda x: LEAST_BURSTINESS <= x <= MOST_BURSTINESS,
         f"{LEAST_BURSTINESS} to {MOST_BURSTINESS:g}",
     )
-    rps, duration = stream.rate or plan.workload.rate_rps, stream.duration or DURATION_S
+    rps = _within("--rate", stream.rate, plan.workload.rate_rps, lambda x: 0 < x < math.inf, "requests/s above 0")
+    duration = _within("--duration", stream.duration, DURATION_S, math.isfinite, "seconds, 1 or more")
     if not rps * duration <= MOST_REQUESTS:
         raise SpecError(f"{rps:g} requests/s for {duration:g} s are too many; expected {MOST_REQUESTS:,} or fewer.")
     lengths = read_workload(with_flags(Spec(), workload=stream.workload or plan.workload.name, rate=stream.rate))

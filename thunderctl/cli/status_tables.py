@@ -101,6 +101,8 @@ def latency_rows(status: Mapping[str, Any]) -> Rows:
     rows.append(("attainment", _share(observed["slo_attainment"]), _share(predicted["slo_attainment"])))
     rate = observed["rate_rps"]
     rows.append(("requests/s", "-" if rate is None else f"{rate:.2f}", f"{predicted['goodput_rps']:.2f} at most"))
+    if not predicted["calibrated"]:
+        rows.append(("", "", "uncalibrated"))
     return columns, rows
 
 

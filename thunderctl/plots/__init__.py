@@ -1,6 +1,7 @@
 """Pictures of simulated runs. matplotlib (500 ms) is imported below this package only, and only when one is drawn."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def simulation_figure(
     path: Path, run: "Replay", slo: "Slo", *, plan: "Plan", workload: str, rate_rps: float, seed: int
 ) -> None:
-    """Draw a run into a PNG: what clients would see, attainment over time, and how busy each replica was.
+    """Draw a run into a PNG: what clients would see, attainment over time, and how much each replica was used.
 
     Raises SpecError for a name that is not a PNG's, and OSError where the file can't be written.
     """
@@ -23,7 +24,8 @@ def simulation_figure(
     _keep_caches_at_home()
     from thunderctl.plots.figure import Caption, figure_of, save
 
-    save(figure_of(run, slo, Caption(plan, workload, rate_rps, seed)), path)
+    with warnings.catch_warnings(action="ignore"):  # of glyphs or layout: nothing that its reader can mend
+        save(figure_of(run, slo, Caption(plan, workload, rate_rps, seed)), path)
 
 
 def check_picture(path: Path) -> None:

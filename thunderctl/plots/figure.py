@@ -13,6 +13,7 @@ from planner.deployment import Phase, Plan
 from planner.evaluate import outcomes
 from planner.replay import Replay
 from planner.workload import Slo
+from thunderctl.plots.marks import draw_marks
 from thunderctl.plots.panels import (
     TPOT,
     TTFT,
@@ -20,11 +21,10 @@ from thunderctl.plots.panels import (
     draw_arrivals,
     draw_attainment,
     draw_distribution,
-    draw_marks,
-    draw_utilisation,
+    draw_use,
     set_time_axis,
 )
-from thunderctl.plots.series import windows
+from thunderctl.plots.series import use_of, windows
 
 LOOK: dict[str, Any] = {
     "font.size": 9,
@@ -85,12 +85,11 @@ def _draw(figure: Figure, run: Replay, slo: Slo, heights: list[float]) -> None:
     by_time = windows(arrival_s, found, slo)
     attainment = figure.add_subplot(grid[1, :])
     arrivals = figure.add_subplot(grid[2, :], sharex=attainment)
-    utilisation = figure.add_subplot(grid[3, :], sharex=attainment)
+    use = figure.add_subplot(grid[3, :], sharex=attainment)
     draw_attainment(attainment, by_time, slo, clock)
     draw_arrivals(arrivals, by_time, clock)
-    draw_utilisation(utilisation, run.replicas, run.phases, run.timings.busy_s, run.timings.bucket_s, clock)
-    draw_marks(attainment, arrivals, utilisation, run.marks, clock)
-    set_time_axis(utilisation, clock)
+    draw_use(use, run.replicas, run.phases, use_of(run, clock.end_s), clock)
+    set_time_axis(use, clock, draw_marks(attainment, arrivals, use, run.marks, clock))
     for axes in (attainment, arrivals):
         axes.tick_params(labelbottom=False)
 

@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from planner.demand import Floats
 from planner.deployment import Phase
-from planner.replay import Mark
 from planner.workload import Slo
-from thunderctl.plots.series import Windows, cumulative
+from thunderctl.plots.series import Use, Windows, cumulative
 
 TTFT, TPOT, BOTH, LIMIT, QUIET = "#0072B2", "#D55E00", "#000000", "#444444", "#999999"
 """Okabe and Ito's blue and vermillion, which colour-blind readers tell apart, and greys."""
-BUSY = colormaps["Blues"]
-"""One hue: white is idle, the darkest is busy all the time."""
+COMPUTING, HOLDING = colormaps["Blues"], colormaps["Oranges"]
+"""A hue for each thing that fills up: white is unused, the darkest is full."""
+SHADES = (0.25, 0.5, 1.0)
 BESIDE_TITLE: dict[str, Any] = {
     "loc": "lower right",
     "bbox_to_anchor": (1.0, 1.0),
@@ -32,8 +33,6 @@ PHASE_ORDER = (Phase.PREFILL, Phase.MIXED, Phase.DECODE)
 MOST_NAMES = 40
 """Replicas that are named one by one; more are named by phase."""
 MOST_TICKS = 10
-MARK_ROWS, MARK_GAP = 3, 0.11
-"""Marks nearer than this part of the width share it in rows; what does not fit into these rows is drawn unnamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,62 +97,51 @@ def draw_arrivals(axes: Axes, found: Windows, clock: Clock) -> None:
     axes.set_ylabel("arrivals/s")
 
 
-def draw_utilisation(
-    axes: Axes, names: Sequence[str], phases: Sequence[Phase], busy_s: Floats, bucket_s: float, clock: Clock
-) -> None:
-    """One row a replica, grouped by phase: the part of each bucket of time that it was busy, and of the whole run."""
+def draw_use(axes: Axes, names: Sequence[str], phases: Sequence[Phase], use: Use, clock: Clock) -> None:
+    """One row a replica, grouped by phase: how much of it is used in each bucket of time, and in the whole run.
+
+    A prefill replica is full when it computes all the time. The others compute whenever anybody decodes, be it one or a
+    hundred: they are full when their KV is.
+    """
     order = sorted(range(len(names)), key=lambda i: PHASE_ORDER.index(phases[i]))
-    share = np.clip(busy_s[order] / bucket_s, 0, 1)
-    edges = clock.of(np.arange(busy_s.shape[1] + 1) * bucket_s)
-    axes.pcolormesh(edges, np.arange(len(names) + 1), share, cmap=BUSY, vmin=0, vmax=1)
+    edges = clock.of(np.arange(use.share.shape[1] + 1) * use.bucket_s)
+    prefill = np.array([phases[i] is Phase.PREFILL for i in order])
+    for these, hue in ((prefill, COMPUTING), (~prefill, HOLDING)):
+        if these.any():
+            shown = np.where(these[:, None], use.share[order], np.nan)
+            axes.pcolormesh(edges, np.arange(len(names) + 1), shown, cmap=hue, vmin=0, vmax=1)
     for row in range(1, len(names)):
         apart = phases[order[row]] is not phases[order[row - 1]]
         axes.axhline(row, color=LIMIT if apart else "white", linewidth=1.2 if apart else 0.8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names), 0)
     rows, labels = _row_labels([names[i] for i in order], [phases[i] for i in order])
     axes.set_yticks(rows, labels)
     axes.tick_params(axis="y", length=0)
     if len(names) <= MOST_NAMES:
         means = axes.secondary_yaxis("right")
-        means.set_yticks(rows, [f"{total:.0%}" for total in busy_s[order].sum(axis=1) / clock.end_s])
+        means.set_yticks(rows, [_means(phases[i], use.mean[i], use.computing[i]) for i in order])
         means.tick_params(axis="y", length=0)
         means.spines["right"].set_visible(False)
     axes.grid(visible=False)
-    axes.set_title("Utilisation: part of the time each replica computes; at the right, over the whole run", loc="left")
-    axes.legend(handles=[_shade(part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)], **BESIDE_TITLE, ncols=5)
+    axes.set_title("Use of each replica; means at the right", loc="left")
+    legend = (("computes", COMPUTING, prefill.any()), ("KV held", HOLDING, not prefill.all()))
+    handles = [_shade(hue, part, what) for what, hue, there in legend if there for part in SHADES]
+    axes.legend(handles=handles, **BESIDE_TITLE, ncols=len(handles))
 
 
-def draw_marks(attainment: Axes, arrivals: Axes, utilisation: Axes, marks: Sequence[Mark], clock: Clock) -> None:
-    """A line through all panels over time for each thing that happened, named above the arrivals."""
-    free = [-np.inf] * MARK_ROWS
-    for mark in marks:
-        at = float(clock.of(mark.at_s))
-        utilisation.axvline(at, color="white", linewidth=2.4)
-        for axes in (attainment, arrivals, utilisation):
-            axes.axvline(at, color=BOTH, linestyle=":", linewidth=1.4)
-        place = at / float(clock.of(clock.end_s))
-        row = next((row for row, end in enumerate(free) if place - end >= MARK_GAP), None)
-        if row is None:
-            continue
-        free[row] = place
-        late = place > 1 - MARK_GAP
-        arrivals.annotate(
-            mark.text,
-            (at, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(2 if late else -2, 4 + 11 * row),
-            textcoords="offset points",
-            ha="right" if late else "left",
-        )
-
-
-def set_time_axis(axes: Axes, clock: Clock) -> None:
+def set_time_axis(axes: Axes, clock: Clock, notes: Sequence[str]) -> None:
     axes.set_xlim(0, float(clock.of(clock.end_s)))
-    axes.set_xlabel(f"time in the run ({clock.unit})")
+    axes.set_xlabel(" · ".join([f"time in the run ({clock.unit})", *notes]))
 
 
-def _shade(part: float) -> Patch:
-    return Patch(facecolor=BUSY(part), edgecolor=QUIET, linewidth=0.5, label=f"{part:.0%}")
+def _means(phase: Phase, part: float, computing: float) -> str:
+    return f"{computing:.0%} computing" if phase is Phase.PREFILL else f"{part:.0%} KV, {computing:.0%} computing"
+
+
+def _shade(hue: Colormap, part: float, what: str) -> Patch:
+    """The first of a hue says what it shows, and of what."""
+    label = f"{what} {part:.0%}" if part == SHADES[0] else f"{part:.0%}"
+    return Patch(facecolor=hue(part), edgecolor=QUIET, linewidth=0.5, label=label)
 
 
 def _name_limit(axes: Axes, limit_s: float, *, left: bool) -> None:

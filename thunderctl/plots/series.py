@@ -1,11 +1,13 @@
-"""What the picture draws, as plain arrays: distributions, and attainment over time."""
+"""What the picture draws, as plain arrays: distributions, attainment over time, and how much replicas are used."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from planner.demand import Floats
+from planner.deployment import Phase
 from planner.evaluate import Outcomes
+from planner.replay import Replay
 from planner.workload import Slo
 
 POINTS = 2000
@@ -53,3 +55,27 @@ def windows(arrival_s: Floats, found: Outcomes, slo: Slo) -> Windows:
         for met in met_targets(found, slo)
     )
     return Windows(edges, arrived / np.diff(edges), both, ttft, tpot)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """By replica, how much of it is used in each bucket of `bucket_s`, and in the mean of the run; 1 is all.
+
+    `computing` is the part of the run that it computes, whatever its phase.
+    """
+
+    share: Floats
+    mean: Floats
+    computing: Floats
+    bucket_s: float
+
+
+def use_of(run: Replay, end_s: float) -> Use:
+    """Of a prefill replica the part of the time that it computes, of the others the part of their KV that is held."""
+    timings = run.timings
+    prefill = np.array([phase is Phase.PREFILL for phase in run.phases])
+    room = np.maximum(np.array(run.kv_tokens, dtype=np.float64), 1.0)
+    busy = timings.busy_s / timings.bucket_s
+    share = np.where(prefill[:, None], busy, timings.kv_held / room[:, None])
+    mean, computing = (part.sum(axis=1) * timings.bucket_s / end_s for part in (share, busy))
+    return Use(np.clip(share, 0, 1), mean, computing, timings.bucket_s)

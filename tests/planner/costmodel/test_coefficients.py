@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from planner.costmodel.coefficients import EAGER, GRAPHS, Efficiency, fitted, measured_gpus
+from planner.costmodel.coefficients import EAGER, EARLY, GRAPHS, Efficiency, fitted, measured_gpus
 from planner.gpus import gpu_types
 
 
@@ -29,7 +29,9 @@ def test_only_gpus_with_measured_rows_are_calibrated():
     ("engine", "known_as"),
     [
         ("vllm-2023", "vllm-2023"),
-        ("vllm-0.3.1", EAGER),
+        ("vllm-0.2.7", EAGER),
+        ("vllm-0.4.1", EARLY),
+        ("vLLM-v0.5", EARLY),
         ("vllm-0.12.0", GRAPHS),
         ("sglang-0.5", GRAPHS),
         ("trtllm-1.2", GRAPHS),

@@ -4,7 +4,7 @@ import pytest
 
 from planner.costmodel.coefficients import GRAPHS, fitted
 from planner.costmodel.collectives import inside
-from planner.costmodel.layer import LayerCost, layer_cost, whole_tiles, with_overlap
+from planner.costmodel.layer import LayerCost, layer_cost, seen_context, seen_pairs, whole_tiles, with_overlap
 from planner.gpus import gpu_named
 from planner.models import llm_named
 
@@ -55,16 +55,21 @@ def test_matrices_take_what_vidur_measured(gpu, tp, tokens, measured_ms):
     assert found.matrices_s(float(tokens)) * 1e3 == pytest.approx(measured_ms, rel=0.12)
 
 
-def test_matrix_kernels_work_in_whole_tiles():
-    assert [whole_tiles(tokens, 128.0) for tokens in (1.0, 64.0, 65.0, 128.0, 129.0, 256.0)] == [
-        64,
-        64,
-        128,
-        128,
-        256,
-        256,
-    ]
+def test_matrix_kernels_work_in_whole_tiles_and_few_tokens_in_pieces_of_sixteen():
+    counts = {0.0: 0, 1.0: 16, 17.0: 32, 64.0: 64, 65.0: 128, 128.0: 128, 129.0: 256, 256.0: 256}
+    assert {tokens: whole_tiles(tokens, 128.0) for tokens in counts} == counts
+    assert whole_tiles(3.0, 1.0) == 3.0
     assert layer("A40").matrices_s(129.0) == layer("A40").matrices_s(256.0)
+
+
+def test_a_window_leaves_what_the_model_says_it_does():
+    mistral = llm_named("mistral-7b-v0.1")
+    tokens, window = 8192.0, mistral.window
+    assert seen_pairs(mistral, tokens, tokens**2) == pytest.approx(tokens**2 - (tokens - window) ** 2)
+    assert seen_pairs(mistral, 1000.0, 1e6) == pytest.approx(1e6)
+    assert seen_pairs(mistral, 0.0, 0.0) == 0.0
+    assert seen_context(mistral, 4.0, 4 * 20_000.0) == pytest.approx(4 * window)
+    assert seen_context(mistral, 0.0, 0.0) == pytest.approx(0.0)
 
 
 def test_overlap_lies_between_one_after_the_other_and_the_longer_one():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from planner.costmodel.measured import NotPredictable, predict_ms
+from planner.costmodel.measured import predict_ms
+from planner.costmodel.rows import NotPredictable
 
 ROW = {
     "source": "helix", "gpu": "A100-SXM4-40GB", "model": "llama-30b", "tp": "1", "pp": "1", "engine": "vllm-0.4.0",
@@ -69,6 +70,32 @@ def test_hops_between_machines_cost_more_than_hops_inside_one():
     assert predict_ms(note(four, "scope=model; link=vm-network")) > predict_ms(note(four, "scope=model")) + 10
 
 
+def test_words_are_read_as_people_write_them():
+    odd = ROW | {
+        "model": "huggyllama/llama-30b",
+        "phase": " Prefill",
+        "kind": "LAYER",
+        "note": "scope=Full; link=; load=",
+    }
+    assert predict_ms(odd) == predict_ms(note(ROW, "scope=full"))
+    shard = ROW | {"tp": "4"}
+    assert predict_ms(note(shard, "scope=full; link=NVSwitch")) == predict_ms(note(shard, "scope=full; link=nvswitch"))
+
+
+def test_weights_of_another_dtype_can_be_named_in_two_ways():
+    eight = [predict_ms(note(TPOT, TPOT["note"] + f"; {key}=fp8")) for key in ("dtype", "quantization")]
+    assert eight[0] == eight[1] < predict_ms(TPOT)
+
+
+def test_a_prompt_whose_beginning_was_cached_attends_to_all_of_it():
+    assert predict_ms(ROW | {"context_tokens": "4000"}) > predict_ms(ROW)
+
+
+def test_prompts_that_come_together_without_other_load_are_one_prefill():
+    together = STEP | {"kind": "request", "batch": "4", "note": "scope=model"}
+    assert predict_ms(together) == predict_ms(STEP | {"batch": "4"})
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [
@@ -85,6 +112,10 @@ def test_hops_between_machines_cost_more_than_hops_inside_one():
         (note(ROW, "scope=model"), "layer of scope model"),
         (note(ROW, "scope=full; link=pigeon"), "pigeon"),
         (STEP | {"pp": "4", "note": "layers_per_stage=15+15"}, "15+15"),
+        (STEP | {"pp": "61"}, "60 layers"),
+        (STEP | {"pp": "100000000"}, "60 layers"),
+        (STEP | {"pp": "1", "note": "layers_per_stage=1x2x30"}, "1x2x30"),
+        (note(ROW, "scope=full; kv_cache_dtype=fp8"), "fp8"),
         (STEP | {"pp": "4", "note": "layers_per_stage=many"}, "many"),
         (note(TPOT, "scope=model; load=closed-loop"), "output_tokens"),
         (TPOT | {"phase": "prefill"}, "arrivals bunch"),

@@ -98,6 +98,23 @@ def test_the_slowest_stage_of_an_uneven_pipeline_sets_its_rate():
     assert uneven.prefill_interval_s(2000.0) == pytest.approx(1.5 * even.prefill_interval_s(2000.0), rel=0.03)
 
 
+@pytest.mark.parametrize("layers", [(15, 15, 15, 15), (16, 15, 15, 14), (60,)])
+def test_a_pass_is_that_of_its_stages_one_by_one(layers):
+    found = pipeline_pace(LLAMA, gpu_named("A40"), 1, layers, nvlink=False)
+    load = {"tokens": 300.0, "pairs": 300.0**2, "batch": 7.0, "context": 9000.0}
+    own_s = [stage.pass_s(**load) for stage, count in found.stages for _ in range(count)]
+    hops_s = (len(layers) - 1) * (found.hop_s + found.hop_token_s * 307)
+    assert found.pass_s(**load) == pytest.approx(sum(own_s) + hops_s, rel=1e-12)
+    assert found.slowest_s(**load) == pytest.approx(max(own_s), rel=1e-12)
+
+
+def test_stages_whose_layers_differ_are_each_evaluated():
+    slow, fast = linear_pace(token_s=0.003).stages[0][0], linear_pace(token_s=0.001).stages[0][0]
+    mixed = Pace(((slow, 1), (fast, 2)))
+    assert mixed.pass_s(0.0, 0.0, 100.0) == pytest.approx(0.3 + 2 * 0.1)
+    assert mixed.slowest_s(0.0, 0.0, 100.0) == pytest.approx(0.3)
+
+
 def test_a_turn_with_few_sequences_takes_the_way_through_all_stages():
     found = of("A100-SXM4-40GB", pp=4, llm=QWEN)
     assert found.turn_s(1.0, 1000.0) == pytest.approx(found.pass_s(1.0, 1000.0))

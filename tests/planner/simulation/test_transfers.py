@@ -26,9 +26,7 @@ def test_one_transfer_has_the_whole_wire():
 def test_latency_and_packing_on_both_sides_come_on_top():
     what = requests((0.0, 1000, 1))
     whole = Lane(0, 1, 1.0, latency_s=0.05, packing_s_per_token=1e-4, wire_bytes_per_token=1.0, wires=(OUT,))
-    assert took(played(what, [AT_ONCE] * 2, whole), what) == pytest.approx(
-        [1.0 + 0.1 + 0.1], abs=1e-6
-    )  # packed while the request goes on
+    assert took(played(what, [AT_ONCE] * 2, whole), what) == pytest.approx([0.1 + 0.05 + 1.0 + 0.1], abs=1e-6)
 
 
 def test_two_equal_transfers_at_once_take_twice_as_long():

@@ -55,6 +55,7 @@ def test_the_answers_can_go_to_standard_output(tmp_path):
     [
         ("gpu,model\nA40,llama-30b", "no column source, tp"),
         ("", "no column source"),
+        ("\n".join((HEADER + ",gpu", GOOD + ",T4")), "gpu more than once"),
         ("\n".join((HEADER, GOOD + ",more")), "line 2"),
         ("\n".join((HEADER, GOOD, "helix,A40")), "line 3"),
     ],

@@ -104,6 +104,54 @@ def test_every_request_is_a_row(simulated, tmp_path):
     assert rows[-1]["decode"] == ""
 
 
+def test_rejected_requests_are_rows_too_and_counted_apart(simulated, document, tmp_path):
+    trace, target = tmp_path / "long.csv", tmp_path / "requests.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,100,10\n1,90000,10\n2,200,20\n")
+    found = document("--trace", str(trace), "--requests-out", str(target))
+    rows = list(csv.DictReader(target.read_text().splitlines()))
+    assert [row["outcome"] for row in rows] == ["completed", "rejected", "completed"]
+    assert (rows[1]["prompt_tokens"], rows[1]["ttft_s"], rows[1]["decode"]) == ("90000", "", "")
+    assert (found["requests"], found["rejected"]) == (2, 1)
+    assert "2 in" in (out := simulated("--trace", str(trace))[1])
+    assert "1 more rejected as too long" in out
+
+
+def test_where_nothing_ended_there_are_no_latencies(simulated, document, tmp_path):
+    trace = tmp_path / "long.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n1,90000,10\n")
+    found = document("--trace", str(trace))
+    assert (found["duration_s"], found["ttft_p50_s"], found["tpot_p99_s"], found["e2e_p50_s"]) == (
+        0.0,
+        None,
+        None,
+        None,
+    )
+    rows = [line.split() for line in simulated("--trace", str(trace))[1].splitlines()]
+    assert all([name, "–"] in rows for name in ("attainment", "goodput", "throughput", "TTFT", "TPOT"))
+
+
+def test_requests_can_be_written_to_stdout_alone(simulated):
+    code, out, err = simulated("--trace", "trace.csv", "--requests-out", "-")
+    assert (code, err) == (0, "")
+    assert len(list(csv.DictReader(out.splitlines()))) == 80
+    code, out, _ = simulated("--trace", "trace.csv", "--requests-out", "-", "--json")
+    assert code == 2
+    assert "both write to stdout" in json.loads(out)["error"]["message"]
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_run_says_whether_its_plan_is_calibrated(simulated, document, folder, calibrated):
+    whole = (folder / "plan.json").read_text()
+    plan = json.loads(whole)
+    plan["predicted"]["calibrated"] = calibrated
+    (folder / "plan.json").write_text(json.dumps(plan))
+    try:
+        assert document("--trace", "trace.csv")["calibrated"] is calibrated
+        assert ("uncalibrated" in simulated("--trace", "trace.csv")[1]) is not calibrated
+    finally:
+        (folder / "plan.json").write_text(whole)
+
+
 def test_bursts_and_prefix_hits_change_what_clients_see(document):
     played = "--rate", "6", "--duration", "60"
     plain, bursts, hits = (
@@ -123,7 +171,10 @@ def test_bursts_and_prefix_hits_change_what_clients_see(document):
         (["--fail", "r0@soon"], "--fail is 'r0@soon'; expected REPLICA@SECONDS"),
         (["--fail", "r0@nan"], "expected REPLICA@SECONDS"),
         (["--fail", "r9@5"], "no replica 'r9'"),
-        (["--prefix-hits", "1"], "--prefix-hits is 1; expected"),
+        (["--fail", "r1@5", "--fail", "r1@9"], "r1 fails 2 times; expected once"),
+        (["--rate", "nan"], "--rate is nan; expected requests/s above 0"),
+        (["--rate", "0"], "--rate is 0; expected"),
+        (["--prefix-hits", "1"], "--prefix-hits is 1; expected at least 0 and below 1"),
         (["--prefix-hits", "nan"], "--prefix-hits is nan; expected"),
         (["--burstiness", "0"], "--burstiness is 0; expected"),
         (["--burstiness", "inf"], "--burstiness is inf; expected"),

@@ -71,9 +71,17 @@ def played(plan: Plan) -> Replay:
 
 @pytest.fixture(scope="session")
 def made() -> Callable[..., Replay]:
-    """A run in which requests come each second, and have the latencies and replicas the busy times that are given."""
+    """A run in which requests come each second, with latencies and use as given; a replica has 100 tokens of KV."""
 
-    def run(ttft_s, tpot_s, busy_s=((1.0,),), phases=(Phase.MIXED,), bucket_s=1.0, marks: tuple[Mark, ...] = ()):
+    def run(
+        ttft_s,
+        tpot_s,
+        busy_s=((1.0,),),
+        phases=(Phase.MIXED,),
+        bucket_s=1.0,
+        marks: tuple[Mark, ...] = (),
+        kv_held=None,
+    ):
         ttft, tpot, busy = (np.array(values, dtype=np.float64) for values in (ttft_s, tpot_s, busy_s))
         size = len(ttft)
         arrival, output = np.arange(size, dtype=np.float64), np.full(size, 11.0)
@@ -87,6 +95,7 @@ def made() -> Callable[..., Replay]:
             epoch=none,
             preemptions=none,
             busy_s=busy,
+            kv_held=np.zeros_like(busy) if kv_held is None else np.array(kv_held),
             bucket_s=bucket_s,
             peak_kv=np.zeros(len(busy)),
             end_s=end_s,
@@ -99,7 +108,7 @@ def made() -> Callable[..., Replay]:
             kv_bytes=0.0,
             replicas=tuple(f"r{i}" for i in range(len(busy))),
             phases=tuple(phases),
-            kv_tokens=(1,) * len(busy),
+            kv_tokens=(100,) * len(busy),
             numbers=np.arange(size),
             requests=requests,
             timings=timings,

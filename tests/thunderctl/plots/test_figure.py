@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from planner.deployment import Phase
 from planner.replay import Mark
@@ -9,7 +10,7 @@ from planner.workload import Slo
 from thunderctl.plots.figure import Caption, figure_of
 from thunderctl.plots.panels import clock_to
 
-TTFT, TPOT, ATTAINMENT, ARRIVALS, UTILISATION = range(5)
+TTFT, TPOT, ATTAINMENT, ARRIVALS, USE = range(5)
 MIXED = (Phase.MIXED,)
 
 
@@ -45,8 +46,8 @@ def test_the_panels_say_what_they_show(played, plan):
     assert [one.get_xlabel() for one in (axes[TTFT], axes[TPOT])] == ["TTFT (s)", "TPOT (s)"]
     assert axes[ATTAINMENT].get_title(loc="left") == "SLO attainment, by time of arrival"
     assert axes[ARRIVALS].get_ylabel() == "arrivals/s"
-    assert axes[UTILISATION].get_title(loc="left").startswith("Utilisation")
-    assert axes[UTILISATION].get_xlabel() == "time in the run (s)"
+    assert axes[USE].get_title(loc="left").startswith("Use of each replica")
+    assert axes[USE].get_xlabel() == "time in the run (s)"
 
 
 def test_the_title_says_that_it_is_simulated_and_what_was(played, plan):
@@ -97,25 +98,46 @@ def test_a_run_without_requests_says_so(made, plan):
     assert figure.texts[-1].get_text() == "no request was simulated"
 
 
-def test_utilisation_has_a_row_a_replica_grouped_by_phase(made, plan):
+def test_prefill_replicas_show_how_much_they_compute_and_the_others_how_full_their_kv_is(made, plan):
     run = made(
         [0.1],
         [0.1],
-        busy_s=((2.0, 0.0), (1.0, 1.0), (0.5, 1.5)),
-        phases=(Phase.DECODE, Phase.PREFILL, Phase.DECODE),
+        busy_s=((2.0, 2.0), (1.0, 0.0), (2.0, 2.0)),
+        kv_held=((10.0, 0.0), (90.0, 90.0), (25.0, 75.0)),
+        phases=(Phase.DECODE, Phase.PREFILL, Phase.MIXED),
         bucket_s=2.0,
     )
-    axes = drawn(run, plan).axes[UTILISATION]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["prefill r1", "decode r0", "decode r2"]
-    assert axes.collections[0].get_array().tolist() == [[0.5, 0.5], [1.0, 0.0], [0.25, 0.75]]
+    axes = drawn(run, plan).axes[USE]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["prefill r1", "mixed r2", "decode r0"]
+    computing, holding = (np.ma.filled(part.get_array(), np.nan) for part in axes.collections)
+    assert computing[0].tolist() == [0.5, 0.0]
+    assert holding[1:].tolist() == [[0.25, 0.75], [0.1, 0.0]]
+    assert np.isnan(computing[1:]).all()
+    assert np.isnan(holding[0]).all()
     means = axes.child_axes[0]
-    assert [label.get_text() for label in means.get_yticklabels()] == ["50%", "50%", "50%"]
+    assert [label.get_text() for label in means.get_yticklabels()] == [
+        "25% computing",
+        "50% KV, 100% computing",
+        "5% KV, 100% computing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("phases", "said"),
+    [
+        ((Phase.MIXED, Phase.DECODE), ["KV held 25%", "50%", "100%"]),
+        ((Phase.PREFILL, Phase.DECODE), ["computes 25%", "50%", "100%", "KV held 25%", "50%", "100%"]),
+    ],
+)
+def test_the_legend_says_what_is_shaded(made, plan, phases, said):
+    legend = drawn(made([0.1], [0.1], busy_s=((1.0,), (1.0,)), phases=phases), plan).axes[USE].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == said
 
 
 def test_many_replicas_are_named_by_phase_on_a_page_that_stays_a_page(made, plan):
     phases = (Phase.PREFILL,) * 30 + (Phase.DECODE,) * 70
     figure = drawn(made([0.1], [0.1], busy_s=np.full((100, 3), 0.5), phases=phases), plan)
-    labels = figure.axes[UTILISATION].get_yticklabels()
+    labels = figure.axes[USE].get_yticklabels()
     assert [label.get_text() for label in labels] == ["30 prefill", "70 decode"]
     assert figure.get_size_inches()[1] < 20
 
@@ -123,7 +145,7 @@ def test_many_replicas_are_named_by_phase_on_a_page_that_stays_a_page(made, plan
 def test_failures_and_epochs_are_lines_through_all_panels_over_time(made, plan):
     marks = (Mark(1.0, "r0 fails"), Mark(1.1, "epoch 2"), Mark(3.5, "epoch 3"))
     figure = drawn(made([0.1] * 4, [0.1] * 4, busy_s=((1.0,) * 4,), marks=marks), plan)
-    for panel in (ATTAINMENT, ARRIVALS, UTILISATION):
+    for panel in (ATTAINMENT, ARRIVALS, USE):
         assert vertical_lines(figure.axes[panel]) == {1.0, 1.1, 3.5}
     assert {"r0 fails", "epoch 2", "epoch 3"} <= set(words(figure))
 
@@ -133,7 +155,18 @@ def test_names_of_marks_do_not_lie_on_each_other(made, plan):
     figure = laid_out(made([0.1] * 4, [0.1] * 4, busy_s=((1.0,) * 4,), marks=marks), plan)
     boxes = [text.get_window_extent() for text in figure.axes[ARRIVALS].texts]
     assert len(boxes) == 3
+    assert figure.axes[USE].get_xlabel() == "time in the run (s) · and 6 events more, unnamed"
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+@pytest.mark.parametrize("late_s", [4.1, 500.0, 1e9])
+def test_what_happens_after_the_end_is_told_and_not_drawn(made, plan, late_s):
+    marks = (Mark(1.0, "r0 fails"), Mark(late_s, "epoch 2"))
+    figure = laid_out(made([0.1] * 4, [0.1] * 4, busy_s=((1.0,) * 4,), marks=marks), plan)
+    assert "epoch 2" not in words(figure)
+    assert figure.axes[USE].get_xlabel() == "time in the run (s) · 1 event after the end not shown"
+    for panel in (ATTAINMENT, ARRIVALS, USE):
+        assert vertical_lines(figure.axes[panel]) == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -145,16 +178,19 @@ def test_time_is_in_the_unit_that_reads_best(end_s, unit, end):
 
 
 def test_the_time_axis_goes_to_the_end_of_the_run(made, plan):
-    axes = drawn(made([0.1], [0.1], bucket_s=3600.0), plan).axes[UTILISATION]
+    axes = drawn(made([0.1], [0.1], bucket_s=3600.0), plan).axes[USE]
     assert axes.get_xlabel() == "time in the run (min)"
     assert axes.get_xlim() == (0.0, 60.0)
 
 
 def test_legends_stand_outside_the_data(played, plan):
     figure = laid_out(played, plan)
-    for panel in (ATTAINMENT, UTILISATION):
+    for panel in (ATTAINMENT, USE):
         axes = figure.axes[panel]
-        assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1
+        legend = axes.get_legend().get_window_extent()
+        assert legend.y0 >= axes.get_window_extent().y1 - 1
+        title = next(text for text in axes.findobj(Text) if text.get_text() == axes.get_title(loc="left"))
+        assert not legend.overlaps(title.get_window_extent())
 
 
 def test_what_a_user_set_for_other_pictures_changes_nothing(made, plan):

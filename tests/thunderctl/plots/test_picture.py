@@ -10,6 +10,7 @@ import pytest
 
 from planner.document import plan_to_json
 from planner.errors import SpecError
+from planner.replay import Mark
 from planner.workload import Slo
 from thunderctl.cli.main import main
 from thunderctl.plots import simulation_figure
@@ -64,6 +65,20 @@ def test_the_command_draws_what_it_simulated(plan_file, tmp_path, capsys):
     command("simulate", plan_file, "--rate", "2", "--duration", "20", "--plot", picture, "--json")
     assert json.loads(capsys.readouterr().out)["schema"] == "thunder.simulation/v1"
     assert size_of(picture.read_bytes())[0] > 1000
+
+
+@pytest.mark.parametrize("moment", ["r0@1e9", "r0@500", "r0@20.5"])
+def test_the_command_draws_runs_that_end_before_something_happens(plan_file, tmp_path, capfd, moment):
+    picture = tmp_path / "out.png"
+    command("simulate", plan_file, "--duration", "20", "--fail", moment, "--plot", picture, "--json")
+    assert size_of(picture.read_bytes())[1] < 1400
+    assert "Warning" not in capfd.readouterr().err
+
+
+def test_a_warning_of_the_drawing_library_is_kept_from_the_user(made, plan, tmp_path, recwarn):
+    run = made([0.1], [0.1], marks=(Mark(0.0, "a name of a glyph that no font has: \U000e0042"),))
+    simulation_figure(tmp_path / "out.png", run, Slo(), plan=plan, **ABOUT)
+    assert not recwarn.list
 
 
 def test_the_command_draws_a_trace(plan_file, tmp_path):

@@ -45,6 +45,7 @@ async def test_it_shows_instances_replicas_routes_latency_and_cost():
         assert shown(app, "routes") == [["r0", "r1", "100.0%", "int4"]]
         assert shown(app, "instances")[1][-1] == "the agent [l1] can't be reached"
         assert shown(app, "predicted")[0] == ["TTFT p50", "310 ms", "400 ms"]
+        assert shown(app, "predicted")[-1] == ["", "", "uncalibrated"]
         headline = str(app.query_one("#headline", Static).render())
         assert "$0.060/h of $0.060/h" in headline
         assert "Replica r1 failed" in str(app.query_one("#alerts", Static).render())
