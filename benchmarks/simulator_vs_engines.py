@@ -195,9 +195,9 @@ def _about(told: str) -> str:
 Made by `{COMMAND}` on {os.cpu_count()} cores of {Machine.here().cpu}. {told}
 Workload: {workload().name}; Poisson arrivals, seed {SEED}; output lengths are forced. Measured by a streaming client
 through the router, so every figure includes the agents, the router and HTTP. Simulated: the same requests, at the times
-at which they were sent. A rate during which other processes
-took more than {QUIET_CORES:.0%} of a core was measured up to {ATTEMPTS} times; the quietest counts. Errors are simulated
-over measured minus 1; the target is {TARGET_ERROR:.0%} for the medians.
+at which they were sent. A rate during which other processes took more than {QUIET_CORES:.0%} of a core was measured
+up to {ATTEMPTS} times; the quietest counts. Errors are simulated over measured minus 1; the target for the medians is
+{TARGET_ERROR:.0%}.
 """
 
 

@@ -56,7 +56,7 @@ class LayerCost:
 
     `dense_token_s` computes a token in the matrices that every token meets and `dense_read_s` reads them;
     `expert_token_s` computes a token in its experts and `expert_read_s` reads all experts, of which a token meets
-    `expert_share`.
+    `expert_share`. `window` tokens are attended to in all layers but `full_share` of them (0: no window).
     """
 
     dense_token_s: float
@@ -74,6 +74,8 @@ class LayerCost:
     elementwise_kernel_s: float
     overlap: float
     tile_tokens: float
+    window: float = 0.0
+    full_share: float = 1.0
 
     def matrices_s(self, tokens: Amount) -> Seconds:
         """The weight matrices for `tokens` tokens."""
@@ -90,6 +92,21 @@ class LayerCost:
         padded = tokens + ROWS / 2 * met / self.expert_share
         work = with_overlap(self.expert_token_s * padded, self.expert_read_s * met, self.overlap)
         return work + EXPERT_KERNELS * self.kernel_s
+
+    def seen(self, tokens: Amount, pairs: Amount, batch: Amount, context: Amount) -> tuple[Amount, Amount]:
+        """What is left of `pairs` and `context` in the mean layer, where some attend within a window of w tokens.
+
+        A prompt of n tokens has n² pairs, of which a window leaves n² - (n - w)². `pairs` over `tokens` is n for whole
+        prompts, and twice the middle of a piece.
+        """
+        if not self.window:
+            return pairs, context
+        length = pairs / (tokens + TINY) + TINY
+        short = shorter(length, self.window)
+        windowed = tokens * (2 * short - short * short / length)
+        near = shorter(context, self.window * batch)
+        rest = 1 - self.full_share
+        return self.full_share * pairs + rest * windowed, self.full_share * context + rest * near
 
     def attention_s(self, pairs: Amount, context: Amount) -> Seconds:
         """`pairs` of prompt tokens (sum of end² - start²), and decoding over `context` tokens of KV together."""
@@ -136,6 +153,8 @@ def layer_cost(
         elementwise_kernel_s=constants.elementwise_kernel_s,
         overlap=constants.overlap,
         tile_tokens=gpu.efficiency.tile_tokens,
+        window=float(llm.window),
+        full_share=llm.full_share,
     )
 
 
@@ -168,27 +187,6 @@ def whole_tiles(tokens: Amount, tile: float) -> Amount:
 def with_overlap(a: Amount, b: Amount, p: float) -> Amount:
     """(a^p + b^p)^(1/p): between a + b (p = 1) and the longer of the two (p infinite)."""
     return (a**p + b**p) ** (1 / p)
-
-
-def seen_pairs(llm: LlmSpec, tokens: Amount, pairs: Amount) -> Amount:
-    """What is left of prompts' pairs, as the mean of all layers, where some attend within a window of w tokens.
-
-    A prompt of n tokens has n² pairs, of which a window leaves n² - (n - w)². `pairs` over `tokens` is n for whole
-    prompts, and twice the middle of a piece.
-    """
-    if not llm.window:
-        return pairs
-    length = pairs / (tokens + TINY) + TINY
-    short = shorter(length, float(llm.window))
-    windowed = tokens * (2 * short - short * short / length)
-    return llm.full_share * pairs + (1 - llm.full_share) * windowed
-
-
-def seen_context(llm: LlmSpec, batch: Amount, context: Amount) -> Amount:
-    """What is left of the context that `batch` sequences attend to, as the mean of all layers."""
-    if not llm.window:
-        return context
-    return (batch + TINY) * llm.attended(context / (batch + TINY))
 
 
 def _held_back(flops: float, limit: float) -> float:

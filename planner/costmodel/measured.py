@@ -12,7 +12,7 @@ from planner.catalog import GpuType
 from planner.costmodel.coefficients import Coefficients, fitted
 from planner.costmodel.collectives import Interconnect, inside, vm_network
 from planner.costmodel.coverage import unmeasured
-from planner.costmodel.layer import Amount, LayerCost, Seconds, layer_cost, longer, seen_context, seen_pairs
+from planner.costmodel.layer import Amount, LayerCost, Seconds, layer_cost, longer
 from planner.costmodel.pace import Pace, pipeline_pace
 from planner.costmodel.rows import Case, Sizes, case_of, gpu_of_row, llm_of, sizes_of
 
@@ -39,10 +39,9 @@ def predict_s(case: Case, sizes: Sizes, coefficients: Coefficients | None = None
     context = 0.0 * sizes.batch if prefills else sizes.batch * sizes.context
     ours = coefficients is None
     if case.kind == "layer":
-        llm = llm_of(case.model, case.dtype)
-        pairs = seen_pairs(llm, tokens, pairs)
-        context = seen_context(llm, sizes.batch, context)
-        return _part_s(_fitted_layer(case) if ours else _layer(case, known), case.scope, tokens, pairs, context)
+        layer = _fitted_layer(case) if ours else _layer(case, known)
+        pairs, context = layer.seen(tokens, pairs, sizes.batch, context)
+        return _part_s(layer, case.scope, tokens, pairs, context)
     pace = _fitted_pace(case) if ours else _pace(case, known)
     if prefills:
         return pace.prefill_s(tokens, pairs)

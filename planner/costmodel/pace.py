@@ -18,10 +18,7 @@ from planner.llm import LlmSpec
 
 @dataclass(frozen=True, slots=True)
 class StagePace:
-    """One pipeline stage: `layers` layers, the output head where it is the last, and its host.
-
-    `window` tokens are attended to in all but `full_share` of the layers (0: no window).
-    """
+    """One pipeline stage: `layers` layers, the output head where it is the last, and its host."""
 
     cost: LayerCost
     layers: int
@@ -31,8 +28,6 @@ class StagePace:
     host_sequence_s: float = 0.0
     host_prompt_s: float = 0.0
     host_overlap: float = 4.0
-    window: float = 0.0
-    full_share: float = 1.0
 
     def pass_s(self, tokens: Amount, pairs: Amount, batch: Amount, context: Amount) -> Seconds:
         """One pass over `tokens` prompt tokens and `batch` decoding sequences that hold `context` tokens of KV."""
@@ -40,9 +35,8 @@ class StagePace:
 
     def layer_s(self, tokens: Amount, pairs: Amount, batch: Amount, context: Amount) -> Seconds:
         """What a pass takes in the mean layer."""
-        if self.window:
-            pairs = self._seen(pairs, 2 * self.window * tokens)
-            context = self._seen(context, self.window * batch)
+        if self.cost.window:
+            pairs, context = self.cost.seen(tokens, pairs, batch, context)
         return self.cost.total_s(tokens + batch, pairs, context)
 
     def around_s(self, layer_s: Seconds, tokens: Amount, batch: Amount) -> Seconds:
@@ -53,10 +47,6 @@ class StagePace:
             device = device + with_overlap(self.head_token_s * rows, self.head_read_s, self.cost.overlap)
         host = self.host_s + self.host_sequence_s * batch + self.host_prompt_s * (tokens > 0)
         return with_overlap(device, host, self.host_overlap)
-
-    def _seen(self, whole: Amount, windowed: Amount) -> Amount:
-        """The mean over the layers of what is attended to: all of it, or what the window leaves."""
-        return self.full_share * whole + (1 - self.full_share) * shorter(whole, windowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +66,7 @@ class Pace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pp", sum(count for _, count in self.stages))
-        layers = {(stage.cost, stage.window, stage.full_share) for stage, _ in self.stages}
-        object.__setattr__(self, "alike", len(layers) == 1)
+        object.__setattr__(self, "alike", len({stage.cost for stage, _ in self.stages}) == 1)
 
     def pass_s(self, batch: Amount, context: Amount, tokens: Amount = 0.0, pairs: Amount = 0.0) -> Seconds:
         """From the start of one pass to its result, through all stages."""
@@ -153,7 +142,7 @@ def pipeline_pace(
     hop = between or inside(gpu, tp * len(layers), known.constants, nvlink=nvlink)
     cost = layer_cost(llm, gpu, tp, link=link, engine=profile, constants=known.constants)
     heads_s = [(0.0, 0.0)] * (len(layers) - 1) + [_head_s(llm, gpu, tp, known)]
-    stages = Counter(_stage(llm, cost, *stage, profile) for stage in zip(layers, heads_s, strict=True))
+    stages = Counter(_stage(cost, *stage, profile) for stage in zip(layers, heads_s, strict=True))
     return Pace(
         stages=tuple(stages.items()),
         hop_s=hop.alpha_s,
@@ -162,8 +151,7 @@ def pipeline_pace(
     )
 
 
-def _stage(llm: LlmSpec, cost: LayerCost, layers: int, head_s: tuple[float, float], engine: EngineProfile) -> StagePace:
-    full = llm.layers if not llm.window else llm.full_layers or 0
+def _stage(cost: LayerCost, layers: int, head_s: tuple[float, float], engine: EngineProfile) -> StagePace:
     return StagePace(
         cost=cost,
         layers=layers,
@@ -173,8 +161,6 @@ def _stage(llm: LlmSpec, cost: LayerCost, layers: int, head_s: tuple[float, floa
         host_sequence_s=engine.sequence_s,
         host_prompt_s=engine.prompt_s,
         host_overlap=engine.host_overlap,
-        window=float(llm.window),
-        full_share=full / llm.layers,
     )
 
 

@@ -14,7 +14,7 @@ from planner.demand import Floats
 from planner.rotation import Rotation
 from planner.simulation.agenda import Agenda
 from planner.simulation.engine import Engine
-from planner.simulation.host import Host
+from planner.simulation.host import Host, Work
 from planner.simulation.job import HAND_ON, LOAD, Job, Reports
 from planner.simulation.scenario import Epoch, Failure, Lane, Requests, Server, Timings
 from planner.simulation.transfers import Transfers
@@ -158,8 +158,20 @@ class _Run:
     def _prefilled(self, job: Job, now: float, copied_s: float) -> None:
         """The prompt is through: the request goes on to decode while its KV is packed."""
         job.stage = LOAD
-        job.ready_s = copied_s + job.lane.packing_s_per_token * job.prompt + job.lane.latency_s
-        self.agenda.at(now + job.lane.latency_s, self._hand_on, job)
+        latency_s = self._handed_over_in(job.lane, now)
+        job.ready_s = copied_s + job.lane.packing_s_per_token * job.prompt + latency_s
+        self.agenda.at(now + latency_s, self._hand_on, job)
+
+    def _handed_over_in(self, lane: Lane, now: float) -> float:
+        """Its latency; on a shared machine that is work of processes there, which slow others down, and are slowed."""
+        host = self.engines[lane.decode].host
+        if host is None:
+            return lane.latency_s
+        work = Work(self.engines[lane.decode].host_share)
+        host.begin(work, now)
+        seconds = lane.latency_s * host.stretch
+        self.agenda.at(now + seconds, host.over, work)
+        return seconds
 
     def _hand_on(self, now: float, job: Job) -> None:
         if job.over:

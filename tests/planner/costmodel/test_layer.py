@@ -4,7 +4,7 @@ import pytest
 
 from planner.costmodel.coefficients import GRAPHS, fitted
 from planner.costmodel.collectives import inside
-from planner.costmodel.layer import LayerCost, layer_cost, seen_context, seen_pairs, whole_tiles, with_overlap
+from planner.costmodel.layer import LayerCost, layer_cost, whole_tiles, with_overlap
 from planner.gpus import gpu_named
 from planner.models import llm_named
 
@@ -63,13 +63,13 @@ def test_matrix_kernels_work_in_whole_tiles_and_few_tokens_in_pieces_of_sixteen(
 
 
 def test_a_window_leaves_what_the_model_says_it_does():
-    mistral = llm_named("mistral-7b-v0.1")
-    tokens, window = 8192.0, mistral.window
-    assert seen_pairs(mistral, tokens, tokens**2) == pytest.approx(tokens**2 - (tokens - window) ** 2)
-    assert seen_pairs(mistral, 1000.0, 1e6) == pytest.approx(1e6)
-    assert seen_pairs(mistral, 0.0, 0.0) == 0.0
-    assert seen_context(mistral, 4.0, 4 * 20_000.0) == pytest.approx(4 * window)
-    assert seen_context(mistral, 0.0, 0.0) == pytest.approx(0.0)
+    mistral, tokens = llm_named("mistral-7b-v0.1"), 8192.0
+    found, window = layer("A40", model="mistral-7b-v0.1"), mistral.window
+    pairs, context = found.seen(tokens, tokens**2, 4.0, 4 * 20_000.0)
+    assert pairs == pytest.approx(tokens**2 - (tokens - window) ** 2)
+    assert context == pytest.approx(4 * mistral.attended(20_000.0)) == pytest.approx(4 * window)
+    assert found.seen(1000.0, 1e6, 4.0, 4000.0) == pytest.approx((1e6, 4000.0))
+    assert found.seen(0.0, 0.0, 0.0, 0.0) == pytest.approx((0.0, 0.0))
 
 
 def test_overlap_lies_between_one_after_the_other_and_the_longer_one():

@@ -71,3 +71,20 @@ def test_no_engine_is_faster_beside_others_and_all_requests_end():
     assert np.isfinite(together.last_s).all()
     assert together.end_s >= alone.end_s
     assert together.last_s.mean() > alone.last_s.mean()
+
+
+def test_a_hand_over_on_a_shared_machine_takes_part_of_it_and_longer_while_others_are_busy():
+    """A prompt of 100 tokens is handed on after 0.2 s, within 0.5 s alone; a third engine computes meanwhile or not."""
+    moved = Lane(0, 1, 0.5, latency_s=0.5)
+    alone = played(requests((0.0, 100, 2)), servers(3), replace(moved, share=1.0))
+    assert alone.first_s == pytest.approx([0.2 + 0.5 + 0.101])
+
+    beside = played(requests((0.0, 100, 2), (0.1, 3000, 1)), servers(3), moved, Lane(2, 2, 0.5))
+    handed_on, computed = (beside.prefill == 0).argmax(), (beside.prefill == 2).argmax()
+    assert beside.first_s[handed_on] > alone.first_s[0] + 0.5 * 0.19
+    assert beside.first_s[computed] > 0.1 + 3.1
+
+
+def test_a_hand_over_between_machines_of_their_own_takes_its_latency():
+    moved = Lane(0, 1, 1.0, latency_s=0.5)
+    assert played(requests((0.0, 100, 2)), servers(2, pace=STEADY), moved).first_s == pytest.approx([0.801])
