@@ -52,7 +52,7 @@ RATES = (0.25, 0.5, 0.75)
 """Of the plan's goodput."""
 FEWEST, SEED = 100, 7
 TARGET_ERROR = 0.25
-ATTEMPTS, QUIET_CORES = 3, 0.05
+ATTEMPTS, QUIET_CORES = 2, 0.05
 SPEC = Spec.model_validate(
     {"model": {"name": str(MODEL)}, "markets": {"providers": ["local"]}, "serve": {"listen": "127.0.0.1:0"}}
 )
@@ -93,8 +93,8 @@ def main(home: Path, *, requests: int, calibration: Path | None) -> None:
         say(f"{name}: {', '.join(replica.phase for replica in made.replicas)}")
         runs = loaded(made, requests)
         parts.append(_section(name, made, runs))
-        print(parts[-1])
-    TARGET.write_text("\n".join(parts), encoding="utf-8")
+        print(parts[-1], flush=True)
+        TARGET.write_text("\n".join(parts), encoding="utf-8")
     say(f"wrote {TARGET}")
 
 
