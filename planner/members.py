@@ -6,7 +6,7 @@ from planner.costmodel.pace import pace
 from planner.deployment import Instance, Phase, Plan, Replica
 from planner.gpus import gpu_of
 from planner.memory import StageMemory, kv_capacity_tokens
-from planner.parallel import GpuKind, Layout
+from planner.parallel.layouts import GpuKind, Layout
 
 
 @dataclass(frozen=True, slots=True)

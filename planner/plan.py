@@ -5,19 +5,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from planner import choosing
-from planner.choosing import Finding, Search
 from planner.demand import demand_of, longest_request
 from planner.deployment import Codec, Plan
-from planner.drafting import Occasion, drafted
 from planner.errors import Infeasible, SpecError
-from planner.flips import rebalanced
-from planner.infeasible import nothing_serves, too_dear, too_much, unconfirmed
 from planner.links import Links, check_links
 from planner.llm import LlmSpec
 from planner.market import Market
-from planner.parallel import Capacities, Task
-from planner.shop import Choice, choice_of
+from planner.parallel.layouts import Capacities, Task
+from planner.search import choosing
+from planner.search.choosing import Finding, Search
+from planner.search.drafting import Occasion, drafted
+from planner.search.flips import rebalanced
+from planner.search.infeasible import nothing_serves, too_dear, too_much, unconfirmed
+from planner.search.shop import Choice, choice_of
 from planner.workload import Slo, Workload
 
 

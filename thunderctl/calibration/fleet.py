@@ -23,11 +23,11 @@ from planner.deployment import (
     SearchReport,
     Stage,
 )
-from planner.drafting import plan_id
 from planner.errors import HostError, Refused
 from planner.llm import LlmSpec
 from planner.memory import StageMemory, kv_capacity_tokens
-from planner.placing import instance_of
+from planner.search.drafting import plan_id
+from planner.search.placing import instance_of
 from planner.workload import Slo
 from provisioners.base import Label
 from runtime.tls import client_context

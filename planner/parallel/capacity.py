@@ -1,6 +1,6 @@
 """The rate at which one replica still meets the SLO, in each phase: queueing on top of the cost model.
 
-Prefill is a queue of passes, whose wait is exponential beyond its chance of being empty (`planner/queueing.py`).
+Prefill is a queue of passes, whose wait is exponential beyond its chance of being empty (`queueing.py` beside it).
 Decode holds a random number of requests; the batch keeps room for its fluctuation (square-root staffing). A mixed
 replica does both, its passes carrying pieces of prompts up to the token budget beside the tokens of its batch.
 
@@ -16,7 +16,7 @@ import numpy as np
 from planner.batching import MAX_SEQUENCES, TOKENS_PER_PASS
 from planner.costmodel.pace import Pace
 from planner.demand import Demand, Floats
-from planner.queueing import peakedness, waits_within, work_within
+from planner.parallel.queueing import peakedness, waits_within, work_within
 from planner.workload import Slo
 
 UTILISATIONS = 1 / (1 + np.exp(-np.linspace(-np.log(49), np.log(49), 33)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from planner.arrivals import arrival_times
-from planner.queueing import peakedness, square_work, waits_within, work_within
+from planner.parallel.queueing import peakedness, square_work, waits_within, work_within
 
 ARRIVALS = 200_000
 

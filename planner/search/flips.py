@@ -10,11 +10,11 @@ from itertools import combinations
 
 import numpy as np
 
-from planner.candidate import Candidate, candidate
-from planner.choosing import Finding, Search
 from planner.demand import Floats, Ints
 from planner.deployment import Alternative, Phase, Plan
 from planner.members import Member, members_of
+from planner.search.candidate import Candidate, candidate
+from planner.search.choosing import Finding, Search
 
 MOST_EXACT = 12
 """3 phases each: 531,441 designations, whose bounds take a fifth of a second."""

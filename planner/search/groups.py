@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from planner.catalog import Offer
-from planner.parallel import Capacities, GpuKind, Layout
+from planner.parallel.layouts import Capacities, GpuKind, Layout
 
 SIZES = (1, 2, 3, 4, 6, 8)
 """GPUs of a group; larger ones gain little inside one instance."""

@@ -6,12 +6,12 @@ from math import ceil
 
 from planner.catalog import Offer
 from planner.deployment import Instance, Phase, Replica, Stage
-from planner.groups import Group, Options
 from planner.llm import LlmSpec
 from planner.members import Member
 from planner.memory import even_layers
-from planner.parallel import Layout
-from planner.procurement import Ints, Purchase
+from planner.parallel.layouts import Layout
+from planner.search.groups import Group, Options
+from planner.search.procurement import Ints, Purchase
 
 DISK_GB_BESIDE_WEIGHTS = 50
 """Operating system, engine environment and logs."""

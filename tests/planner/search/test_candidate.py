@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.candidate import Candidate, parts
 from planner.catalog import GpuCalibration, Link
 from planner.demand import Demand
 from planner.deployment import Codec, Phase, Replica, Route, Stage
 from planner.members import members_of
-from planner.pairing import Hop, Pairing
-from planner.parallel import Task
+from planner.orchestration.pairing import Hop, Pairing
+from planner.parallel.layouts import Task
+from planner.search.candidate import Candidate, parts
 from planner.workload import Slo
 
 NET = Hop(Link(1.0, 2.0), Codec.RAW)

@@ -7,13 +7,13 @@ split, is judged too and the better one wins, so that a plan never loses to the 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from planner.candidate import Candidate, candidate, simulated_goodput
 from planner.deployment import Alternative, Phase
 from planner.links import Links
-from planner.parallel import Capacities, Task
-from planner.placing import placed
-from planner.procurement import Purchase, procure
-from planner.shop import Choice
+from planner.parallel.layouts import Capacities, Task
+from planner.search.candidate import Candidate, candidate, simulated_goodput
+from planner.search.placing import placed
+from planner.search.procurement import Purchase, procure
+from planner.search.shop import Choice
 
 LEAST_RATE_RPS = 0.01
 """What serves less than this serves nothing."""

@@ -9,11 +9,11 @@ import numpy as np
 from planner.catalog import Link, Offer
 from planner.costmodel.transfer import kv_transfer_s, kv_wire_bytes
 from planner.deployment import Codec, Phase
-from planner.groups import Group, Options, options
 from planner.links import AWS_BETWEEN_ZONES_USD_PER_GB, INSIDE, SAME_NETWORK_MS, SAME_REGION_MS, USABLE, Links
 from planner.llm import LlmSpec
-from planner.parallel import Capacities
-from planner.procurement import Groups, Ints, Shop
+from planner.parallel.layouts import Capacities
+from planner.search.groups import Group, Options, options
+from planner.search.procurement import Groups, Ints, Shop
 
 DISK_MARGIN = 1.1
 PACKED_OR_NOT = (Codec.RAW, Codec.INT8, Codec.INT4)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from planner.deployment import Instance, Replica, Stage
 from planner.evaluate import Measures, Part
-from planner.goodput import goodput, sustained_at
 from planner.lanes import Path, lanes_of, server_of
 from planner.links import Links
 from planner.members import Member
-from planner.pairing import Pairing, pair
-from planner.parallel import Capacities, Task
+from planner.orchestration.pairing import Pairing, pair
+from planner.parallel.layouts import Capacities, Task
+from planner.search.goodput import goodput, sustained_at
 from planner.simulation.scenario import Lane, Server
 
 

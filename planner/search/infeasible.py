@@ -5,10 +5,10 @@ from math import ceil
 
 from planner.catalog import Offer
 from planner.errors import Infeasible
-from planner.groups import SIZES
 from planner.llm import LlmSpec
 from planner.memory import GIB, UTILISATION
-from planner.parallel import Capacities, GpuKind, Layout, Task
+from planner.parallel.layouts import Capacities, GpuKind, Layout, Task
+from planner.search.groups import SIZES
 
 
 def nothing_serves(capacities: Capacities, offers: Sequence[Offer]) -> Infeasible:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.procurement import GAP, Groups, Shop, procure
+from planner.search.procurement import GAP, Groups, Shop, procure
 
 
 def shop(prices, gpus, available=None, **fields) -> Shop:

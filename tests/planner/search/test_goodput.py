@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from planner.demand import Demand
 from planner.evaluate import Part, measured_at
-from planner.goodput import CLOSE, goodput, highest_rate, lowered_rate, sustained_at
+from planner.search.goodput import CLOSE, goodput, highest_rate, lowered_rate, sustained_at
 from planner.simulation.scenario import Lane, Server
 from planner.workload import Slo
 from tests.planner.paces import linear_pace

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.deployment import Codec, Phase
-from planner.flips import PHASES, Rates, fractional_bound, served_bound
 from planner.members import members_of
 from planner.models import llm_named
 from planner.plan import plan, rebalance
+from planner.search.flips import PHASES, Rates, fractional_bound, served_bound
 from planner.traces import workload_named
 from planner.validate import violations
 from planner.workload import Slo

@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from planner.candidate import Candidate, simulated
 from planner.catalog import GpuCalibration, GpuType
-from planner.choosing import Finding
 from planner.costmodel.coverage import unmeasured
 from planner.demand import clipped_share
 from planner.deployment import Bound, DemandSummary, Instance, Plan, Predicted, SearchReport
@@ -16,7 +14,9 @@ from planner.document import plan_to_json
 from planner.evaluate import Measures
 from planner.gpus import gpu_named
 from planner.llm import LlmSpec
-from planner.parallel import Task
+from planner.parallel.layouts import Task
+from planner.search.candidate import Candidate, simulated
+from planner.search.choosing import Finding
 from planner.validate import validate
 from planner.workload import Workload
 

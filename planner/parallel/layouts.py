@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 
-from planner.capacity import decode_rps, mixed_rps, prefill_rps
 from planner.catalog import GpuType, Link
 from planner.costmodel.pace import Pace, pace
 from planner.costmodel.transfer import kv_transfer_s
@@ -19,6 +18,7 @@ from planner.deployment import Codec
 from planner.links import INSIDE
 from planner.llm import LlmSpec
 from planner.memory import StageMemory, even_layers, kv_capacity_tokens
+from planner.parallel.capacity import decode_rps, mixed_rps, prefill_rps
 from planner.workload import Slo
 
 MOST_STAGES = 8

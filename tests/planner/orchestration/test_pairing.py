@@ -9,9 +9,9 @@ from planner.gpus import gpu_named
 from planner.links import INSIDE
 from planner.members import Member
 from planner.models import llm_named
-from planner.pairing import pair
-from planner.parallel import Capacities, GpuKind, Task, best_codec
-from planner.placing import instance_of, replica_of
+from planner.orchestration.pairing import pair
+from planner.parallel.layouts import Capacities, GpuKind, Task, best_codec
+from planner.search.placing import instance_of, replica_of
 from planner.traces import workload_named
 from planner.workload import Slo
 
@@ -60,7 +60,7 @@ def test_a_pair_that_would_fill_its_path_inside_an_instance_packs(member, monkey
     free = pair(capacities(), members, transfer_usd_per_hour=0.0, links={})
     assert free is not None
     assert free.served_rps < free.wire_rps < float("inf")
-    monkeypatch.setattr("planner.pairing.USABLE", 0.8 * 0.7 * free.served_rps / free.wire_rps)
+    monkeypatch.setattr("planner.orchestration.pairing.USABLE", 0.8 * 0.7 * free.served_rps / free.wire_rps)
     full = pair(capacities(), members, transfer_usd_per_hour=0.0, links={})
     assert full is not None
     assert {route.codec for route in full.routes} == {Codec.INT8}

@@ -4,10 +4,10 @@ from planner.costmodel.transfer import wire_ratio
 from planner.demand import demand_of
 from planner.deployment import Codec
 from planner.gpus import gpu_named
-from planner.groups import options
 from planner.links import INSIDE
 from planner.models import llm_named
-from planner.parallel import Capacities, GpuKind, Task, layouts
+from planner.parallel.layouts import Capacities, GpuKind, Task, layouts
+from planner.search.groups import options
 from planner.traces import workload_named
 from planner.workload import Slo
 

@@ -10,8 +10,8 @@ from planner.costmodel.transfer import kv_transfer_s, kv_wire_bytes
 from planner.deployment import Codec, Phase, Replica, Route
 from planner.links import INSIDE, USABLE, Links, link_between
 from planner.members import Member
-from planner.orchestration import Floats, Flow, Transport, balanced_flow, most_flow
-from planner.parallel import Capacities, Task, best_codec
+from planner.orchestration.transport import Floats, Flow, Transport, balanced_flow, most_flow
+from planner.parallel.layouts import Capacities, Task, best_codec
 
 LEAST_SHARE = 1e-4
 """Routes with less than this of the traffic are left out."""
