@@ -41,4 +41,7 @@ bench: setup  ## the published measurements that need no cloud: benchmarks/resul
 	.venv/bin/python -m benchmarks.cost_model
 	.venv/bin/python -m benchmarks.simulator
 	.venv/bin/python -m benchmarks.simulator_vs_engines
+	.venv/bin/python -m benchmarks.rebalance
+	.venv/bin/python -m benchmarks.search
+	.venv/bin/python -m benchmarks.paper
 	.venv-engine/bin/python -m benchmarks.kv_wire_ratio

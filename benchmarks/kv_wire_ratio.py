@@ -18,17 +18,19 @@ import torch
 from aiohttp import web
 
 from planner.deployment import Codec
-from runtime.codec import TORCH_DTYPE, Rows, decode, encode
+from runtime.codec import TORCH_DTYPE, Rows, decode, encode, rows_of
 from runtime.relay.relay import Relay
 from runtime.relay.server import add_relay_routes
 from runtime.tiles import Geometry, KvFormat, Layout
 from runtime.tls import client_context, server_context
+from thunderctl.calibration.record import Machine
 from thunderctl.certificates import ensure_authority, issue
 
 TARGET = Path(__file__).parent / "results" / "kv_wire_ratio.md"
 SEED = 20260801
 LENGTHS = (128, 512, 1024, 2048, 2111, 3000, 4096)
-TIMED_TOKENS = 2048
+SHAPED_TOKENS = 2048
+TIMED_TOKENS = (193, 513, 2048)
 REPEATS = 9
 TINY = Geometry(layers=8, kv_heads=2, head_dim=64, dtype="float16")
 LLAMA_8B = Geometry(layers=32, kv_heads=8, head_dim=128, dtype="bfloat16")
@@ -38,7 +40,7 @@ SCHEMES = {
     "int4, first and last 2 layers int8 (default)": (Codec.INT4, 2),
     "int4, no boundary layers": (Codec.INT4, 0),
 }
-KV = list[tuple[torch.Tensor, torch.Tensor]]
+KV = tuple[torch.Tensor, torch.Tensor]
 
 
 class CountedLink:
@@ -119,39 +121,36 @@ async def cross(source: Relay, target: Relay, link: CountedLink, kv_format: KvFo
 
 
 def made_up(kv_format: KvFormat) -> KV:
-    """Gaussian K and V by layer; some channels of K stand far off, as in real models."""
+    """Gaussian K and V, `[layers, heads, tokens, channels]`; some channels of K stand far off, as in real models."""
     geometry = kv_format.geometry
-    shape = (geometry.kv_heads, kv_format.tokens, geometry.head_dim)
-    offsets = torch.randn(shape[-1]) * 3
+    shape = (geometry.layers, geometry.kv_heads, kv_format.tokens, geometry.head_dim)
+    offsets = torch.randn(geometry.layers, 1, 1, geometry.head_dim) * 3
     dtype = TORCH_DTYPE[geometry.dtype]
-    return [((torch.randn(shape) + offsets).to(dtype), torch.randn(shape).to(dtype)) for _ in range(geometry.layers)]
+    return (torch.randn(shape) + offsets).to(dtype), torch.randn(shape).to(dtype)
 
 
 def encode_all(kv_format: KvFormat, kv: KV, into: memoryview, tag: bytes) -> None:
-    for (keys, values), (rows, at) in zip(kv, layers_of(kv_format), strict=True):
-        encode(rows, keys, values, into[at : at + rows.heads * rows.row_bytes], tag)
+    for rows in all_rows(kv_format):
+        keys, values = (part[slice(*rows.box.layers)] for part in kv)
+        encode(rows, keys, values, into[rows.offset : rows.offset + rows.size], tag)
 
 
 def decode_all(kv_format: KvFormat, frames: memoryview, tag: bytes) -> None:
-    for rows, at in layers_of(kv_format):
-        decode(rows, frames[at : at + rows.heads * rows.row_bytes], tag)
+    for rows in all_rows(kv_format):
+        decode(rows, frames[rows.offset : rows.offset + rows.size], tag)
 
 
-def layers_of(kv_format: KvFormat) -> Iterator[tuple[Rows, int]]:
-    layout, heads = Layout(kv_format, kv_format.whole), kv_format.geometry.kv_heads
-    for layer in range(kv_format.geometry.layers):
-        yield Rows(kv_format, layer, 0, heads, (0, kv_format.groups)), layout.layer_offset(layer)
+def all_rows(kv_format: KvFormat) -> Iterator[Rows]:
+    return rows_of(Layout(kv_format, kv_format.whole), kv_format.whole)
 
 
 def header() -> list[str]:
-    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-        cpu = next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
     return [
         "# KV codecs: bytes on the wire and speed",
         "",
-        f"Measured by `benchmarks/kv_wire_ratio.py` (seed {SEED}) on one core of {cpu} ({platform.machine()}),",
-        f"Python {platform.python_version()}, torch {torch.__version__}. KV of examples/tiny-llama's shape: 8 layers,",
-        "2 KV heads of 64, fp16, 4 KiB a token.",
+        f"Measured by `benchmarks/kv_wire_ratio.py` (seed {SEED}) on one core of {Machine.here().cpu}",
+        f"({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}. KV of",
+        "examples/tiny-llama's shape: 8 layers, 2 KV heads of 64, fp16, 4 KiB a token.",
     ]
 
 
@@ -168,32 +167,31 @@ def ratio_table(crossed: dict[str, list[int]]) -> list[str]:
 
 def model_table() -> list[str]:
     """Computed, not measured: what the same rules give where 4 boundary layers weigh less."""
-    lines = ["", "## Computed for other shapes, 2,048 tokens", ""]
+    lines = ["", f"## Computed for other shapes, {SHAPED_TOKENS:,} tokens", ""]
     lines += ["Frames with headers, from the layout alone; most of a model is not boundary.", ""]
     lines += [_row("shape", *list(SCHEMES)[1:]), _row(*["---"] * len(SCHEMES))]
     for name, geometry in (("tiny-llama: 8 x 2 x 64", TINY), ("Llama-3.1-8B: 32 x 8 x 128", LLAMA_8B)):
-        sizes = [_size(KvFormat(geometry, TIMED_TOKENS, *scheme)) for scheme in SCHEMES.values()]
+        sizes = [_size(KvFormat(geometry, SHAPED_TOKENS, *scheme)) for scheme in SCHEMES.values()]
         lines.append(_row(name, *(f"{sizes[0] / size:.3f}" for size in sizes[1:])))
     return lines
 
 
 def speed_table() -> list[str]:
-    lines = ["", f"## Speed on one core, {TIMED_TOKENS:,} tokens", ""]
-    lines += [
-        f"GB/s of 16-bit KV by CPU time of the one thread, median of {REPEATS}; headers and checksums included.",
-        "",
-    ]
-    lines += [_row("codec", "encode", "decode"), _row("---", "---", "---")]
+    lines = ["", "## CPU time on one core, by prompt tokens", ""]
+    lines += [f"ms of the one thread, median of {REPEATS}; headers and checksums included.", ""]
+    columns = [f"{what} {tokens:,}" for what in ("encode", "decode") for tokens in TIMED_TOKENS]
+    lines += [_row("codec", *columns), _row(*["---"] * (len(columns) + 1))]
     for name, scheme in SCHEMES.items():
-        kv_format = KvFormat(TINY, TIMED_TOKENS, *scheme)
-        kv, frames = made_up(kv_format), memoryview(bytearray(_size(kv_format)))
-        size = sum(part.nbytes for parts in kv for part in parts)
-        seconds = [
-            median_cpu_s(lambda shape=kv_format, kv=kv, into=frames: encode_all(shape, kv, into, bytes(8))),
-            median_cpu_s(lambda shape=kv_format, frames=frames: decode_all(shape, frames, bytes(8))),
-        ]
-        lines.append(_row(name, *(f"{size / taken / 1e9:.2f}" for taken in seconds)))
+        encoding_s, decoding_s = zip(*(cpu_s(KvFormat(TINY, tokens, *scheme)) for tokens in TIMED_TOKENS), strict=True)
+        lines.append(_row(name, *(f"{taken_s * 1e3:.1f}" for taken_s in (*encoding_s, *decoding_s))))
     return lines
+
+
+def cpu_s(kv_format: KvFormat) -> tuple[float, float]:
+    """To encode and to decode a prompt."""
+    kv, frames = made_up(kv_format), memoryview(bytearray(_size(kv_format)))
+    encoding_s = median_cpu_s(lambda: encode_all(kv_format, kv, frames, bytes(8)))
+    return encoding_s, median_cpu_s(lambda: decode_all(kv_format, frames, bytes(8)))
 
 
 def median_cpu_s(work: Callable[[], None]) -> float:

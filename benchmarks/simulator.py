@@ -30,6 +30,7 @@ from planner.replay import requests_of
 from planner.simulation.run import simulate
 from planner.simulation.scenario import Epoch, Lane, Requests, Server, Wire
 from planner.traces import trace_from_csv, workload_named
+from thunderctl.calibration.record import Machine
 
 ROOT = Path(__file__).parents[1]
 TARGET = Path(__file__).parent / "results" / "simulator.md"
@@ -146,12 +147,10 @@ def server(llm: LlmSpec, pp: int) -> Server:
 
 
 def header() -> list[str]:
-    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-        cpu = next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
     return [
         "# The simulator: speed, memory, growth",
         "",
-        f"Made by `.venv/bin/python -m benchmarks.simulator` (seed {SEED}) on one core of {cpu}",
+        f"Made by `.venv/bin/python -m benchmarks.simulator` (seed {SEED}) on one core of {Machine.here().cpu}",
         f"({platform.machine()}), Python {platform.python_version()}, numpy {np.__version__}. Replicas are {MODEL} on",
         f"{GPUS} x {GPU}: `split` is {PREFILL} prefill and {DECODE} decode replicas with a route for every pair, each",
         f"on an instance of its own with 10 Gbit/s; `mixed` is {PREFILL + DECODE} that do both. Times are of the",

@@ -3,8 +3,9 @@
 .venv/bin/python -m benchmarks.simulator_vs_engines
 
 On a machine that does nothing else: it calibrates, plans with what it found, brings each plan up as `up` does, loads it
-through the router at three rates, and lets the simulator replay the very same requests. Everything it starts lies in a
-home of its own and is gone at the end.
+through the router at three rates, three times each, and lets the simulator replay the very same requests. Everything it
+starts lies in a home of its own and is gone at the end. With `--only` it measures one plan, and leaves the section of
+the other as it is.
 """
 
 import argparse
@@ -15,14 +16,15 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
+from benchmarks.engine_sections import Run, joined, put, section
 from planner.demand import Demand, Floats, demand_of
 from planner.deployment import Plan
 from planner.evaluate import requests_at
@@ -50,52 +52,33 @@ SLO = Slo(ttft_s=2.0, tpot_s=0.03, attainment=0.9)
 MAX_MODEL_LEN = 4096
 RATES = (0.25, 0.5, 0.75)
 """Of the plan's goodput."""
-FEWEST, SEED = 100, 7
+RUN_S, SEEDS = 30.0, (7, 8, 9)
+"""Seconds of arrivals, and which: a rate is measured once a seed, as two runs' medians may differ by a tenth."""
+PLAN_SEED, WARM_UP_SEED = 7, 1
 TARGET_ERROR = 0.25
-ATTEMPTS, QUIET_CORES = 2, 0.05
 SPEC = Spec.model_validate(
     {"model": {"name": str(MODEL)}, "markets": {"providers": ["local"]}, "serve": {"listen": "127.0.0.1:0"}}
 )
-PLANS = (("the plan for three slots", 0.06), ("one mixed replica", 0.02))
-"""What is loaded, and the budget in $/h that leads to it: a slot costs 0.02."""
+PLANS = {"split": ("The plan for three slots", 0.06), "mixed": ("One mixed replica", 0.02)}
+"""What is loaded: its section, and the budget in $/h that leads to it: a slot costs 0.02."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One rate: the requests as they were sent, and what became of them.
-
-    `client_cores` and `foreign_cores` are what the client, and processes that have nothing to do with it all, took.
-    """
-
-    rate_rps: float
-    requests: Requests
-    ttft_s: Floats
-    tpot_s: Floats
-    simulated_ttft_s: Floats
-    simulated_tpot_s: Floats
-    client_cores: float
-    foreign_cores: float
-    latest_s: float
-
-
-def main(home: Path, *, requests: int, calibration: Path | None) -> None:
+def main(home: Path, *, seconds: float, calibration: Path | None, only: Sequence[str]) -> None:
     refuse_neighbours()
     if calibration:
         shutil.copy(calibration, home / "calibration.json")
-        told = f"Calibrated before, by {json.loads(calibration.read_text())['created_at']}."
+        told = f"Calibrated by {json.loads(calibration.read_text())['created_at']}."
     else:
         record = calibrate(report=lambda _: None, narrate=lambda *_: None, say=lambda text: say(f"measuring {text}"))
         save(record)
         told = _calibration_told(record)
-    parts = [_about(told)]
-    for name, budget in PLANS:
+    for title, budget in (PLANS[name] for name in only):
         made = planned(budget)
-        say(f"{name}: {', '.join(replica.phase for replica in made.replicas)}")
-        runs = loaded(made, requests)
-        parts.append(_section(name, made, runs))
-        print(parts[-1], flush=True)
-        TARGET.write_text("\n".join(parts), encoding="utf-8")
-    say(f"wrote {TARGET}")
+        say(f"{title}: {', '.join(replica.phase for replica in made.replicas)}")
+        found = _headed(made, told, loaded(made, seconds))
+        print(found, flush=True)
+        put(TARGET, _about(), {title: found}, order=[title for title, _ in PLANS.values()])
+        say(f"wrote {TARGET}")
 
 
 def workload() -> Workload:
@@ -112,44 +95,40 @@ def planned(budget_usd_per_hour: float) -> Plan:
     market = Market(asyncio.run(provisioner("local").offers()), "", "live")
     llm = read_llm(str(MODEL))
     return plan(
-        market, llm, workload(), SLO, budget_usd_per_hour=budget_usd_per_hour, max_model_len=MAX_MODEL_LEN, seed=SEED
+        market,
+        llm,
+        workload(),
+        SLO,
+        budget_usd_per_hour=budget_usd_per_hour,
+        max_model_len=MAX_MODEL_LEN,
+        seed=PLAN_SEED,
     )
 
 
-def loaded(made: Plan, requests: int) -> list[Run]:
-    """The plan brought up, and each rate in turn."""
+def loaded(made: Plan, seconds: float) -> list[Run]:
+    """The plan brought up, and all rates in turn for each seed; the runs of a rate as one."""
     with open_world("benchmark") as world, world.store.lock("benchmark", "benchmark"):  # noqa: SIM117
         with serving(world, made, SPEC, report=lambda _: None, narrate=lambda *_: None):
-            asyncio.run(_send(world, made, requests_at(4.0, _demand(made), 8.0, seed=SEED + 1)))  # warm up
-            return [quietest(world, made, share * made.predicted.goodput_rps, requests) for share in RATES]
+            asyncio.run(_send(world, made, requests_at(4.0, _demand(made), 8.0, seed=WARM_UP_SEED)))
+            rates = [share * made.predicted.goodput_rps for share in RATES]
+            rounds = [[run_at(world, made, rate, seconds, seed) for rate in rates] for seed in SEEDS]
+    return [joined(runs) for runs in zip(*rounds, strict=True)]
 
 
-def quietest(world: World, made: Plan, rate_rps: float, requests: int) -> Run:
-    """The rate, measured again while something else takes the processor, up to a limit."""
-    runs: list[Run] = []
-    while len(runs) < ATTEMPTS and (not runs or runs[-1].foreign_cores > QUIET_CORES):
-        runs.append(run_at(world, made, rate_rps, requests))
-        say(f"other processes took {runs[-1].foreign_cores:.1%} of a core")
-    return min(runs, key=lambda run: run.foreign_cores)
-
-
-def run_at(world: World, made: Plan, rate_rps: float, requests: int) -> Run:
-    asked = requests_at(rate_rps, _demand(made), requests / rate_rps, seed=SEED)
+def run_at(world: World, made: Plan, rate_rps: float, seconds: float, seed: int) -> Run:
+    asked = requests_at(rate_rps, _demand(made), seconds, seed=seed)
     say(f"{len(asked.arrival_s)} requests at {rate_rps:.2f}/s")
     before, started = _cpu_s(world), time.perf_counter()
     sent_s, answers = asyncio.run(_send(world, made, asked))
     client, own, all_s = np.array(_cpu_s(world)) - before
     wall_s = time.perf_counter() - started
-    sent = Requests(sent_s, asked.prompt, asked.output)
-    timings = replay(made, sent, seed=SEED).timings
-    ttft = timings.first_s - sent.arrival_s
+    timings = replay(made, Requests(sent_s, asked.prompt, asked.output), seed=seed).timings
     return Run(
         rate_rps=rate_rps,
-        requests=sent,
         ttft_s=np.array([answer.ttft_s for answer in answers]),
         tpot_s=np.array([answer.tpot_s for answer in answers]),
-        simulated_ttft_s=ttft,
-        simulated_tpot_s=(timings.last_s - timings.first_s) / np.maximum(sent.output - 1, 1),
+        simulated_ttft_s=timings.first_s - sent_s,
+        simulated_tpot_s=(timings.last_s - timings.first_s) / np.maximum(asked.output - 1, 1),
         client_cores=client / wall_s,
         foreign_cores=max(0.0, all_s - own) / wall_s,
         latest_s=float(np.max(sent_s - asked.arrival_s)),
@@ -189,56 +168,27 @@ def _demand(made: Plan) -> Demand:
     return demand_of(workload(), made.max_model_len)
 
 
-def _about(told: str) -> str:
+def _about() -> str:
     return f"""# The simulator against real engines
 
-Made by `{COMMAND}` on {os.cpu_count()} cores of {Machine.here().cpu}. {told}
-Workload: {workload().name}; Poisson arrivals, seed {SEED}; output lengths are forced. Measured by a streaming client
-through the router, so every figure includes the agents, the router and HTTP. Simulated: the same requests, at the times
-at which they were sent. A rate during which other processes took more than {QUIET_CORES:.0%} of a core was measured
-up to {ATTEMPTS} times; the quietest counts. Errors are simulated over measured minus 1; the target for the medians is
-{TARGET_ERROR:.0%}.
+Made by `{COMMAND}` on {os.cpu_count()} cores of {Machine.here().cpu}.
+Workload: {workload().name}; Poisson arrivals, seeds {", ".join(map(str, SEEDS))}: all requests of a rate count as
+one run. Output lengths are forced. Measured by a streaming client through the router, so every figure includes the
+agents, the router and HTTP. Simulated: the same requests, at the times at which they were sent. Errors are simulated
+over measured minus 1; the target for the medians is {TARGET_ERROR:.0%}.
 """
 
 
-def _section(name: str, made: Plan, runs: list[Run]) -> str:
+def _headed(made: Plan, told: str, runs: list[Run]) -> str:
     phases = ", ".join(f"{replica.id} {replica.phase}" for replica in made.replicas)
-    lines = [
-        f"## {name[0].upper()}{name[1:]}",
-        "",
-        f"{phases}; goodput {made.predicted.goodput_rps:.2f} requests/s simulated.",
-        "",
-        "| requests/s | of goodput | requests | | measured ms | simulated ms | error |",
-        "|--:|--:|--:|---|--:|--:|--:|",
-    ]
-    for run, share in zip(runs, RATES, strict=True):
-        head = f"| {run.rate_rps:.2f} | {share:.0%} | {len(run.ttft_s)} |"
-        for label, measured, simulated in (
-            ("TTFT", run.ttft_s, run.simulated_ttft_s),
-            ("TPOT", run.tpot_s, run.simulated_tpot_s),
-        ):
-            for percent in (50, 90):
-                real, guess = (float(np.percentile(values, percent)) for values in (measured, simulated))
-                figures = f"{real * 1e3:.1f} | {guess * 1e3:.1f} | {guess / real - 1:+.0%}"
-                lines.append(f"{head} {label} p{percent} | {figures} |")
-    worst = max(
-        abs(np.median(guess) / np.median(real) - 1)
-        for run in runs
-        for real, guess in ((run.ttft_s, run.simulated_ttft_s), (run.tpot_s, run.simulated_tpot_s))
-    )
-    lines += ["", f"- Worst median: {worst:.0%} (target {TARGET_ERROR:.0%})."]
-    client, foreign = (
-        ", ".join(f"{getattr(run, name):.1%}" for run in runs) for name in ("client_cores", "foreign_cores")
-    )
-    late = max(run.latest_s for run in runs)
-    lines.append(f"- The client took {client} of a core; its latest request left {late * 1e3:.0f} ms late.")
-    return "\n".join([*lines, f"- Processes that have nothing to do with this took {foreign} of a core.", ""])
+    head = f"{phases}; goodput {made.predicted.goodput_rps:.2f} requests/s simulated. {told}"
+    return f"{head}\n\n{section(runs, RATES, TARGET_ERROR)}"
 
 
 def _calibration_told(record: CalibrationRecord) -> str:
     errors = [abs(fitted / row.seconds - 1) for row, fitted in zip(record.rows, record.fitted_s, strict=True)]
     mean = sum(errors) / len(errors)
-    return f"Calibrated first ({record.vllm}, {record.model}): {len(errors)} rows, mean error {mean:.1%}."
+    return f"Calibrated just before ({record.vllm}, {record.model}): {len(errors)} rows, mean error {mean:.1%}."
 
 
 def say(text: str) -> None:
@@ -247,9 +197,11 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=FEWEST, help="a rate")
+    parser.add_argument("--seconds", type=float, default=RUN_S, help="of arrivals in a run")
+    parser.add_argument("--only", choices=PLANS, help="the plan to measure; else all")
     parser.add_argument("--calibration", type=Path, help="use this calibration.json instead of measuring")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="thunder-bench.") as folder:
         os.environ["THUNDER_HOME"] = folder
-        main(Path(folder), requests=given.requests, calibration=given.calibration)
+        only = [given.only] if given.only else list(PLANS)
+        main(Path(folder), seconds=given.seconds, calibration=given.calibration, only=only)

@@ -16,7 +16,7 @@ class GpuType:
     `fp16_tflops` is the dense tensor-core rate with FP32 accumulation: the one basis on which all cards are compared;
     `fp8_tflops` likewise, 0 where there is none. `nvlink_gb_per_s` is one direction, 0 where cards have no NVLink;
     `pcie_gb_per_s` likewise. `nvlink_cards` is how many cards one NVLink domain joins: 2 where it is a bridge.
-    `pcie_direct` says that such cards reach each other's memory over PCIe.
+    `pcie_direct` says that such cards reach each other's memory over PCIe. `compute_capability` is CUDA's, 0 without.
     `efficiency` is what of these rates is reached; `calibrated` says whether it was fitted to measurements of this card
     rather than borrowed from its architecture. `engine` is what the engine adds where that was measured on the machine.
     """
@@ -28,6 +28,7 @@ class GpuType:
     pcie_gb_per_s: float
     nvlink_gb_per_s: float = 0.0
     bf16: bool = True
+    compute_capability: float = 0.0
     calibrated: bool = False
     nvlink_cards: int = 0
     pcie_direct: bool = False
@@ -58,6 +59,7 @@ class GpuCalibration:
     sequence_s: float
     prompt_s: float
     host_share: float = 0.0
+    stream_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("gemm_share", "attention_factor", "read_share"):
@@ -79,6 +81,7 @@ class GpuCalibration:
             sequence_s=engine.sequence_s,
             prompt_s=engine.prompt_s,
             host_share=engine.host_share,
+            stream_s=engine.stream_s,
         )
 
     def applied(self, known: GpuType) -> GpuType:
@@ -91,6 +94,7 @@ class GpuCalibration:
             prompt_s=self.prompt_s,
             host_overlap=1.0,
             host_share=self.host_share,
+            stream_s=self.stream_s,
             calibrated=True,
         )
         return replace(known, efficiency=replace(known.efficiency, **measured), engine=engine, calibrated=True)
@@ -104,7 +108,8 @@ class Offer:
     `available` is how many copies can be rented. `leasable` is False for providers thunderctl only plans with.
     `handover_ms` is what every KV transfer to it takes beside its bytes, `codec_gb_per_s` how fast it packs KV: the
     network's and a GPU's own unless they were measured.
-    `estimated` names the fields that the source did not state and that were filled in with a default.
+    `estimated` names the fields that the source did not state and that were filled in with a default. Disk, memory of
+    the host, CUDA version (the newest that its driver serves) and driver version are 0 where nobody states them.
     """
 
     offer_id: str
@@ -129,6 +134,9 @@ class Offer:
     handover_ms: float = 0.0
     codec_gb_per_s: float = CODEC_GB_PER_S
     estimated: tuple[str, ...] = ()
+    ram_gb: float = 0.0
+    cuda_version: float = 0.0
+    driver_version: float = 0.0
 
     def __post_init__(self) -> None:
         if self.gpu_count < 1:

@@ -91,7 +91,7 @@ class Replica:
 
     @property
     def instances(self) -> tuple[str, ...]:
-        """The instances it runs on, in stage order, each once; the first one's agent is its door."""
+        """The instances it runs on, in stage order, each once."""
         return tuple(dict.fromkeys(stage.instance for stage in self.stages))
 
     def flipped(self, phase: Phase) -> "Replica":

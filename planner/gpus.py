@@ -49,6 +49,7 @@ def _gpu(row: dict[str, str]) -> GpuType:
     return GpuType(
         name=row["name"],
         bf16=row["bf16"] == "yes",
+        compute_capability=float(row["compute_capability"]),
         architecture=row["architecture"],
         efficiency=fitted().architectures[row["architecture"]],
         engine=fitted().engine(ON_CPU) if row["architecture"] == "cpu" else None,

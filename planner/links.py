@@ -36,6 +36,20 @@ def link_between(a: Instance, b: Instance, stated: Links) -> Link:
     return Link(bandwidth, _latency_ms(a, b) + b.handover_ms, usd_per_gb, estimated=True, codec_gb_per_s=codec)
 
 
+def out_gbit_per_s(instance: Instance, stated: Links) -> float:
+    """An instance's way out: its own figure, or the best that a stated link gives."""
+    names = (instance.id, instance.offer_id)
+    best = (link.bandwidth_gbit_per_s for (source, _), link in stated.items() if source in names)
+    return max(instance.inet_up_gbit_per_s, *best, 0.0)
+
+
+def into_gbit_per_s(instance: Instance, stated: Links) -> float:
+    """Its way in, likewise."""
+    names = (instance.id, instance.offer_id)
+    best = (link.bandwidth_gbit_per_s for (_, target), link in stated.items() if target in names)
+    return max(instance.inet_down_gbit_per_s, *best, 0.0)
+
+
 def transfer_usd_per_gb(a: Instance, b: Instance) -> float:
     """List prices: free on one instance or private network; AWS among itself; else egress of one + ingress of other."""
     if a.id == b.id or _same_network(a, b):

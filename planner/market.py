@@ -138,6 +138,7 @@ def _renamed(row: Mapping[str, str]) -> dict[str, str]:
         "inet_down_gbit_per_s": bandwidth,
         "inet_up_gbit_per_s": bandwidth,
         "nvlink": str((row.get("intra_node") or "") in ("nvlink", "nvswitch")),
+        "ram_gb": row.get("mem_gb") or "",
     }
 
 
@@ -165,6 +166,9 @@ def _offer(row: Mapping[str, str], fallback_id: str) -> Offer:
         network=row.get("network") or "",
         gpu_memory_gib=_number(row, "gpu_memory_gib", gpu.memory_gib),
         disk_gb=_number(row, "disk_gb", 0.0),
+        ram_gb=_number(row, "ram_gb", 0.0),
+        cuda_version=_number(row, "cuda_version", 0.0),
+        driver_version=_version(row, "driver_version"),
         reliability=reliability if reliability >= 0 else None,
         available=_whole(row, "available", 1),
         nvlink=_flag(row, "nvlink"),
@@ -192,6 +196,12 @@ def _whole(row: Mapping[str, str], column: str, default: int) -> int:
     if value != int(value) or value < 1:
         raise ValueError(f"{column} is {row.get(column)!r}; expected a whole number above 0.")
     return int(value)
+
+
+def _version(row: Mapping[str, str], column: str) -> float:
+    """The first two numbers of a version such as 575.51.03; 0 where none is stated."""
+    text = (row.get(column) or "").strip()
+    return _number({column: ".".join(text.split(".")[:2])}, column, 0.0)
 
 
 def _flag(row: Mapping[str, str], column: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from planner.llm import BYTES_PER_VALUE, LlmSpec
+from planner.llm import BYTES_PER_VALUE, Amount, LlmSpec
 
 GIB = 2**30
 UTILISATION = 0.9
@@ -32,10 +32,22 @@ def kv_capacity_tokens(llm: LlmSpec, tp: int, stages: Sequence[StageMemory]) -> 
     """Tokens whose KV the tightest stage can hold; 0 where the weights alone do not fit."""
     last = len(stages) - 1
     room = (
-        _free_bytes(llm, tp, stage, first=i == 0, last=i == last) / gpu_kv_bytes_per_token(llm, tp, stage.layers)
+        stage_kv_tokens(llm, tp, stage.layers, stage.memory_gib, first=i == 0, last=i == last)
         for i, stage in enumerate(stages)
     )
     return max(0, int(min(room)))
+
+
+def stage_kv_tokens(llm: LlmSpec, tp: int, layers: Amount, memory_gib: float, *, first: bool, last: bool) -> Amount:
+    """Tokens whose KV a stage of so many layers can hold; negative where the weights alone do not fit."""
+    free = stage_free_bytes(llm, tp, layers, memory_gib, first=first, last=last)
+    return free / gpu_kv_bytes_per_token(llm, tp, layers)
+
+
+def stage_free_bytes(llm: LlmSpec, tp: int, layers: Amount, memory_gib: float, *, first: bool, last: bool) -> Amount:
+    """What a GPU of a stage has left for KV; negative where the weights alone do not fit."""
+    usable = memory_gib * GIB * UTILISATION - ENGINE_OVERHEAD_BYTES - _activation_bytes(llm, tp)
+    return usable - stage_weight_bytes(llm, tp, layers, first=first, last=last)
 
 
 def even_layers(layers: int, stages: int) -> tuple[int, ...]:
@@ -44,21 +56,16 @@ def even_layers(layers: int, stages: int) -> tuple[int, ...]:
     return tuple(each + (1 if i < odd else 0) for i in range(stages))
 
 
-def stage_weight_bytes(llm: LlmSpec, tp: int, layers: int, *, first: bool, last: bool) -> float:
+def stage_weight_bytes(llm: LlmSpec, tp: int, layers: Amount, *, first: bool, last: bool) -> Amount:
     """Weights on each GPU of a stage. A tied embedding is held by both ends of a pipeline, positions by every GPU."""
     row = llm.hidden * max(BYTES_PER_VALUE[llm.dtype], 2.0)
     tables = 1 if first and last and llm.tied_embeddings else int(first) + int(last)
     return (layers * llm.layer_weight_bytes + tables * llm.vocabulary * row) / tp + first * llm.positions * row
 
 
-def gpu_kv_bytes_per_token(llm: LlmSpec, tp: int, layers: int) -> float:
+def gpu_kv_bytes_per_token(llm: LlmSpec, tp: int, layers: Amount) -> Amount:
     """Of one token on one GPU of a stage: KV heads are split over TP, and copied once there are fewer than GPUs."""
     return llm.kv_bytes_per_token_layer * layers * ceil(llm.kv_heads / tp) / llm.kv_heads
-
-
-def _free_bytes(llm: LlmSpec, tp: int, stage: StageMemory, *, first: bool, last: bool) -> float:
-    weights = stage_weight_bytes(llm, tp, stage.layers, first=first, last=last)
-    return stage.memory_gib * GIB * UTILISATION - ENGINE_OVERHEAD_BYTES - _activation_bytes(llm, tp) - weights
 
 
 def _activation_bytes(llm: LlmSpec, tp: int) -> float:

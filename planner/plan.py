@@ -1,24 +1,29 @@
-"""The recipes: `plan` (offers + workload + SLO → `Plan`), `rebalance` (phases and routes only)."""
+"""The recipe of a plan: offers + workload + SLO → `Plan`. `rebalance.py` has the one for replicas that run."""
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from planner.demand import demand_of, longest_request
+from planner.demand import clipped_share, demand_of, longest_request
 from planner.deployment import Codec, Plan
 from planner.errors import Infeasible, SpecError
 from planner.links import Links, check_links
 from planner.llm import LlmSpec
 from planner.market import Market
 from planner.parallel.layouts import Capacities, Task
+from planner.requirements import fitness, refusals_in_words, trust_in_words
 from planner.search import choosing
 from planner.search.choosing import Finding, Search
 from planner.search.drafting import Occasion, drafted
-from planner.search.flips import rebalanced
 from planner.search.infeasible import nothing_serves, too_dear, too_much, unconfirmed
+from planner.search.progress import Progress, Report, unheard
 from planner.search.shop import Choice, choice_of
+from planner.transfer_reasons import transfer_reason
 from planner.workload import Slo, Workload
+
+MOST_CUT = 0.5
+"""Part of the requests that may be cut to the longest admitted; a plan for fewer whole ones is for another workload."""
 
 
 class Goal(StrEnum):
@@ -51,25 +56,31 @@ def plan(
     seed: int = 0,
     now: Callable[[], datetime] = utc_now,
     progress: Callable[[str], None] = silent,
+    report: Report = unheard,
+    known: Capacities | None = None,
 ) -> Plan:
     """The best plan of a market. `fixed` rents every offer in all its copies. Infeasible says which limit binds.
 
-    `codec` is used on every route if given, else chosen for each; `links` are stated between offer ids.
+    `codec` is used on every route if given, else chosen for each; `links` are stated between offer ids. `known` are the
+    capacities of an earlier plan for the same task and codec, which need not be worked out again.
     """
     started = time.perf_counter()
-    _check(budget_usd_per_hour, goal, workload)
-    capacities = Capacities(_task(llm, workload, slo, max_model_len), codec)
+    _check(budget_usd_per_hour, goal, workload, longest_request(llm, max_model_len))
+    capacities = known or Capacities(task_of(llm, workload, slo, max_model_len), codec)
     stated = links or {}
     check_links(stated, (offer.offer_id for offer in market.offers))
     choice = choice_of(capacities, market.offers, links=stated, keep_all=fixed)
-    search = Search(capacities, budget_usd_per_hour, stated, fixed, seed, progress)
-    progress(f"{len(market.offers)} offers, {len(choice.offers)} of use")
-    if not choice.serves:
+    search = Search(capacities, budget_usd_per_hour, stated, fixed, seed, progress, report)
+    progress(_of_use(market, llm, len(choice.offers)))
+    if not choice.offers:
         raise nothing_serves(capacities, market.offers)
     rate = workload.rate_rps if goal is Goal.COST else None
     found = choosing.least_cost(search, choice, rate) if rate else choosing.most_goodput(search, choice)
+    if found is None and not choice.serves:
+        raise nothing_serves(capacities, market.offers)
     if found is None or found.goodput_rps <= 0:
         raise _reason(search, choice, rate, found)
+    report(_progress(found, started, "simulated"))
     occasion = Occasion(
         created_at=now(),
         market_as_of=market.as_of,
@@ -79,67 +90,69 @@ def plan(
         seconds=time.perf_counter() - started,
         evaluations=search.evaluations,
         seed=seed,
+        remarks=_remarks(search, market, found),
     )
     return drafted(capacities.task, workload, found, occasion)
-
-
-def rebalance(
-    current: Plan,
-    workload: Workload,
-    slo: Slo | None = None,
-    *,
-    codec: Codec | None = None,
-    links: Links | None = None,
-    seed: int = 0,
-    now: Callable[[], datetime] = utc_now,
-    progress: Callable[[str], None] = silent,
-) -> Plan:
-    """The same machines, groups and layouts with the phases and routes that suit this workload best.
-
-    Instances and replicas keep their ids; `links` are stated between instance or offer ids.
-    """
-    started = time.perf_counter()
-    task = _task(current.llm, workload, slo or current.slo, current.max_model_len)
-    budget = current.budget_usd_per_hour
-    search = Search(Capacities(task, codec), budget, links or {}, rent_all=True, seed=seed, progress=progress)
-    found = rebalanced(search, current)
-    if found is None or found.goodput_rps <= 0:
-        raise unconfirmed(task, workload.rate_rps)
-    occasion = Occasion(
-        created_at=now(),
-        market_as_of=current.market_as_of,
-        market_source=current.market_source,
-        goal=current.goal,
-        budget_usd_per_hour=budget,
-        seconds=time.perf_counter() - started,
-        evaluations=search.evaluations,
-        seed=seed,
-    )
-    return drafted(task, workload, found, occasion)
 
 
 def least_usd_per_hour(
     market: Market, llm: LlmSpec, workload: Workload, slo: Slo, *, max_model_len: int = 8192
 ) -> float | None:
     """What the cheapest plan costs that serves the workload's rate, or anything where it has none; None if no plan."""
-    capacities = Capacities(_task(llm, workload, slo, max_model_len))
+    capacities = Capacities(task_of(llm, workload, slo, max_model_len))
     choice = choice_of(capacities, market.offers, links={})
     if not choice.serves:
         return None
     return choosing.least_usd_per_hour(Search(capacities, 0.0), choice, workload.rate_rps or choosing.LEAST_RATE_RPS)
 
 
-def _task(llm: LlmSpec, workload: Workload, slo: Slo, max_model_len: int) -> Task:
+def _of_use(market: Market, llm: LlmSpec, useful: int) -> str:
+    """`1,064 offers, 812 of use: 120 too little disk, 132 too small or too slow`."""
+    found = fitness(llm, market.offers)
+    others = len(found.fit) - useful
+    left_out = [found.refused_in_words] if found.refused else []
+    left_out += [f"{others:,} too small or too slow"] if others > 0 else []
+    return f"{len(market.offers):,} offers, {useful:,} of use" + (f": {', '.join(left_out)}" if left_out else "")
+
+
+def _progress(found: Finding, started: float, what: str) -> Progress:
+    score = found.chosen.pairing.served_rps
+    bound = max(found.bound_rps, score)
+    return Progress(score, bound, 1 - score / bound, time.perf_counter() - started, what)
+
+
+def _remarks(search: Search, market: Market, found: Finding) -> tuple[str, ...]:
+    """Why KV stays where it is, and what the offers taken do not say of themselves, or say and no engine runs on (as
+    where all are kept)."""
+    llm, reason = search.task.llm, ""
+    if not search.rent_all:
+        fit, budget = fitness(llm, market.offers).fit, search.budget_usd_per_hour
+        reason = transfer_reason(search.capacities, fit, found.chosen, budget, links=search.links)
+    rented = {instance.offer_id for instance in found.chosen.instances}
+    taken = [offer for offer in market.offers if offer.offer_id in rented]
+    refused = fitness(llm, taken).refused
+    wrong = [f"The engine may not run on all that is given: {refusals_in_words(refused)}"] if refused else []
+    return tuple(filter(None, (reason, *wrong, trust_in_words(taken))))
+
+
+def task_of(llm: LlmSpec, workload: Workload, slo: Slo, max_model_len: int) -> Task:
+    """What a plan's replicas are for."""
     longest = longest_request(llm, max_model_len)
     return Task(llm, demand_of(workload, longest), slo, longest)
 
 
-def _check(budget_usd_per_hour: float, goal: Goal, workload: Workload) -> None:
+def _check(budget_usd_per_hour: float, goal: Goal, workload: Workload, longest: int) -> None:
     if not 0 <= budget_usd_per_hour < float("inf"):
         raise SpecError(f"The budget is {budget_usd_per_hour} $/h; expected 0 or more.")
     if goal is Goal.COST and workload.rate_rps is None:
         raise SpecError(
             "Goal cost has no rate; expected requests/s to serve.", hint="Give --rate or [workload] rate_rps."
+        )
+    if (too_long := clipped_share(workload, longest)) > MOST_CUT:
+        raise SpecError(
+            f"{too_long:.0%} of the requests of {workload.name} are longer than {longest} tokens, which is all that a "
+            f"replica admits; expected {MOST_CUT:.0%} at most.",
+            hint="Raise [engine] max_model_len if the model allows it, or give a workload of shorter requests.",
         )
 
 

@@ -7,12 +7,13 @@ import numpy as np
 
 from planner.costmodel.transfer import kv_wire_bytes
 from planner.demand import Floats, Ints
-from planner.deployment import Codec, Phase, Plan, Route
+from planner.deployment import Phase, Plan
 from planner.errors import SpecError
 from planner.evaluate import Measures, measure, outcomes
 from planner.lanes import Path, lanes_of, server_of
-from planner.links import Links, link_between
+from planner.links import Links
 from planner.members import members_of
+from planner.orchestration.strands import planned_hop
 from planner.simulation.run import simulate
 from planner.simulation.scenario import Epoch, Failure, Requests, Timings
 from planner.traces import Trace
@@ -88,7 +89,7 @@ def replay(
     _check_fail_once([name for _, name in failures])
     fits = requests.prompt + requests.output <= plan.max_model_len
     admitted = _only(requests, fits)
-    members = members_of(plan)
+    members = members_of(plan, links=links)
     places = {member.replica.id: i for i, member in enumerate(members)}
     plans = [plan, *(other for _, other in sorted(later, key=lambda one: one[0]))]
     starts = [0.0, *sorted(at_s for at_s, _ in later)]
@@ -176,21 +177,10 @@ def _place(places: dict[str, int], name: str) -> int:
 
 
 def _paths(plan: Plan, links: Links) -> list[Path]:
-    return [_path(plan, route, links) for route in plan.routes]
-
-
-def _path(plan: Plan, route: Route, links: Links) -> Path:
-    """With the link between the replicas' instances, as wide as the route states."""
-    first, last = (plan.instance(plan.replica(name).instances[0]) for name in (route.prefill, route.decode))
-    if route.codec is Codec.LOCAL:
-        return Path(route, first, last, None)
-    link = link_between(first, last, links)
-    return Path(
-        route,
-        first,
-        last,
-        replace(link, bandwidth_gbit_per_s=route.bandwidth_gbit_per_s or link.bandwidth_gbit_per_s),
-    )
+    members = {member.replica.id: member for member in members_of(plan, links=links)}
+    return [
+        Path(route, planned_hop(route, members[route.prefill], members[route.decode], links)) for route in plan.routes
+    ]
 
 
 def _kv_bytes(plans: Sequence[Plan], timings: Timings, prompt: Floats, places: dict[str, int]) -> float:

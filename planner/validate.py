@@ -9,8 +9,10 @@ from typing import Any
 
 from planner.deployment import Codec, Phase, Plan, Replica
 from planner.errors import SpecError
+from planner.gpus import gpu_of
 from planner.llm import LlmSpec
 from planner.memory import StageMemory, kv_capacity_tokens
+from planner.parallel.degrees import MOST_STAGES, heads_split, runs_on
 
 MONEY_TOLERANCE = 1e-6
 SHARE_TOLERANCE = 1e-6
@@ -34,7 +36,7 @@ def violations(plan: Plan) -> list[str]:
     broken = [*_figures(plan), *_names(plan)]
     if broken:
         return broken
-    rules = (_model, _cost, _gpus_used_once, _stages, _spans, _memory, _shares, _routes)
+    rules = (_model, _cost, _gpus_used_once, _dtypes, _stages, _spans, _memory, _shares, _routes)
     return [sentence for rule in rules for sentence in rule(plan)]
 
 
@@ -133,11 +135,24 @@ def _stages(plan: Plan) -> Iterator[str]:
         if len(degrees) > 1 or 0 in degrees:
             found = ", ".join(map(str, sorted(degrees)))
             yield f"Replica {replica.id} has stages of {found} GPUs; expected the same number, 1 or more."
+        elif not heads_split(plan.llm, replica.tp):
+            yield (
+                f"Replica {replica.id} has stages of {replica.tp} GPUs; expected a power of two that splits "
+                f"{plan.llm.heads} heads and {plan.llm.kv_heads} KV heads evenly, or copies the latter evenly."
+            )
+        if replica.pp > MOST_STAGES:
+            yield f"Replica {replica.id} has {replica.pp} stages; expected at most {MOST_STAGES}."
         if any(stage.layers < 1 for stage in replica.stages):
             yield f"Replica {replica.id} has a stage without layers; expected 1 or more."
         layers = sum(stage.layers for stage in replica.stages)
         if layers != plan.llm.layers:
             yield f"Replica {replica.id} has {layers} layers; expected {plan.llm.layers}, as the model has."
+
+
+def _dtypes(plan: Plan) -> Iterator[str]:
+    for instance in plan.instances:
+        if not runs_on(plan.llm, gpu_of(instance.gpu, plan.calibrations)):
+            yield f"Instance {instance.id} has {instance.gpu}, which has no {plan.dtype}; expected a GPU that does."
 
 
 def _spans(plan: Plan) -> Iterator[str]:

@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple, Self
 
 from planner.deployment import Codec
@@ -156,12 +156,19 @@ class KvFormat:
         return HEADER.size + self.payload_bytes(layer, group)
 
     def segments(self, layer: int, groups: tuple[int, int]) -> Iterator[Segment]:
-        """A range of groups as runs of equal frames: only the first and the last group differ from the rest."""
+        """A range of groups as runs of equal frames: only the first and the last group may differ from the rest."""
         first, stop = groups
-        cuts = [first, *(cut for cut in sorted({1, self.groups - 1}) if first < cut < stop), stop]
-        for start, end in pairwise(cuts):
+        differ = (cut for cut in sorted({1, self.groups - 1}) if first < cut < stop)
+        cuts = (cut for cut in differ if self.parts(layer, cut - 1) != self.parts(layer, cut))
+        for start, end in pairwise((first, *cuts, stop)):
             if start < end:
                 yield Segment(start, end - start, self.parts(layer, start), self.frame_bytes(layer, start))
+
+    def alike(self, layers: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """A range of layers as runs of equally encoded ones."""
+        for _, run in groupby(range(*layers), self.layer_codec):
+            first, *rest = run
+            yield first, first + 1 + len(rest)
 
     def span_bytes(self, layer: int, groups: tuple[int, int]) -> int:
         """Bytes of one head's frames over a range of groups."""

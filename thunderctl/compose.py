@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any
 from planner.errors import HostError, ProvisioningError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from planner.catalog import Link
     from planner.deployment import Codec, Plan
     from planner.llm import LlmSpec
     from planner.market import Market
-    from planner.workload import Slo, Workload
+    from planner.workload import Workload
     from provisioners.base import Provisioner
     from thunderctl.spec import Spec
 
@@ -27,66 +24,6 @@ STOP_GRACE_S = 45.0
 
 PROJECT = Path(__file__).resolve().parent.parent
 """Where a checkout has `examples/` and `.venv-engine`; in an installed copy neither is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanInputs:
-    """What the planner is given, already read and checked."""
-
-    market: "Market"
-    llm: "LlmSpec"
-    workload: "Workload"
-    slo: "Slo"
-    max_model_len: int
-    codec: "Codec | None"
-    links: "Mapping[tuple[str, str], Link] | None" = None
-
-
-def plan_inputs(spec: "Spec", *, offers: Path | None = None, links: Path | None = None) -> PlanInputs:
-    """Read the model, the workload and the market that a spec names. Raises SpecError."""
-    from planner.links import links_from_csv
-    from planner.workload import Slo
-
-    llm = read_llm(spec.model.name, spec.model.dtype)
-    return PlanInputs(
-        market=read_market(spec, offers),
-        llm=llm if spec.model.revision == "main" else replace(llm, revision=spec.model.revision),
-        workload=read_workload(spec),
-        slo=Slo(spec.slo.ttft_s, spec.slo.tpot_s, spec.slo.attainment),
-        max_model_len=min(spec.engine.max_model_len, llm.max_positions),
-        codec=forced_codec(spec),
-        links=links_from_csv(read_text(links), str(links)) if links else None,
-    )
-
-
-def make_plan(
-    spec: "Spec",
-    *,
-    goal: str = "goodput",
-    offers: Path | None = None,
-    links: Path | None = None,
-    fixed: bool = False,
-    seed: int = 0,
-) -> "Plan":
-    """Read the inputs that a spec names, and plan. Raises SpecError and Infeasible."""
-    from planner.plan import Goal, plan
-
-    if goal == Goal.COST and spec.workload.rate_rps is None:
-        raise SpecError("The goal is cost and no rate is given; expected one.", hint="Add --rate, in requests/s.")
-    inputs = plan_inputs(spec, offers=offers, links=links)
-    return plan(
-        inputs.market,
-        inputs.llm,
-        inputs.workload,
-        inputs.slo,
-        budget_usd_per_hour=spec.budget.usd_per_hour,
-        goal=Goal(goal),
-        max_model_len=inputs.max_model_len,
-        fixed=fixed,
-        codec=inputs.codec,
-        links=inputs.links,
-        seed=seed,
-    )
 
 
 def forced_codec(spec: "Spec") -> "Codec | None":

@@ -55,11 +55,18 @@ async def steps_to(world: World, plan: Plan, spec: Spec) -> tuple[Step, ...]:
 def check_host(world: World, plan: Plan, spec: Spec) -> None:
     """Raise for what can be known to fail before anything is leased, as SpecError or ProvisioningError.
 
-    That is: a provider that can't be rented from, no engine environment, no weights, engine arguments that contradict
-    the plan, an address that can't be listened on.
+    That is: a provider that can't be rented from, a replica on several instances, no engine environment, no weights,
+    engine arguments that contradict the plan, an address that can't be listened on.
     """
     for instance in plan.instances:
         world.provisioner(instance.provider)
+    for replica in plan.replicas:
+        if len(replica.instances) > 1:
+            raise SpecError(
+                f"Replica {replica.id} spans {', '.join(replica.instances)}; this version starts an engine on one "
+                "instance only, and can plan and simulate such replicas, not run them.",
+                hint="Plan with larger instances, or with offers that share no network.",
+            )
     if spec.engine.chat_template and not Path(spec.engine.chat_template).is_file():
         raise SpecError(f"[engine] chat_template is {spec.engine.chat_template!r}; expected a file that is there.")
     for engine in engine_specs(plan, spec).values():

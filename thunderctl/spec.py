@@ -23,6 +23,8 @@ PositiveInt = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
+Dtype = Literal["bfloat16", "float16", "fp8", "awq", "gptq", "int4", "mxfp4"]
+
 DEFAULT_PATH = Path("thunder.toml")
 
 
@@ -32,7 +34,8 @@ class Section(BaseModel):
 
 class ModelSection(Section):
     name: str = "qwen3-32b"
-    dtype: Literal["", "bfloat16", "float16", "fp8", "awq", "gptq", "int4", "mxfp4"] = ""
+    dtype: Dtype | Literal[""] = ""
+    dtypes: tuple[Dtype, ...] = ()
     revision: str = "main"
     weights: Literal["hub"] = "hub"
 

@@ -1,12 +1,15 @@
 """A machine's own engines as the cost model describes them: a few coefficients, fitted to what was measured there.
 
-The formulas stay those of `layer.py`, `pace.py` and `transfer.py`. Where several engines share a machine's cores, a
-busy one takes `host_share` of them: n at once each take max(1, n host_share) times as long. Fitted by least squares of
-log(predicted / measured), so that an error of a tenth counts the same in 10 ms and in 2 s (Levenberg-Marquardt).
+The formulas stay those of `layer.py`, `pace.py` and `transfer.py`. Where several engines share a machine's cores, one
+that computes takes `host_share` of them, and to each token that it sends go `stream_s` of the whole machine beside it:
+n engines at once, whose passes take t alone and bring b tokens, each take max(1, n (host_share + b stream_s / t)) times
+as long. Fitted by least squares of log(predicted / measured), so that an error of a tenth counts the same in 10 ms and
+in 2 s (Levenberg-Marquardt); `host_share` by the mean over prompts, which send nothing. `stream_s` is not fitted but
+counted, as CPU time: it is too little of a step to be told from the noise of steps.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf
 
 import numpy as np
@@ -36,6 +39,8 @@ class Row:
 
     With a `batch`: a decode step of so many sequences, each over `context_tokens` of KV. Else with a `codec` other than
     local: what a KV transfer adds to the TTFT of a prompt of `prompt_tokens`. Else: the TTFT of such a prompt.
+    `sending_cpu_s` is the CPU time, in seconds of one core, that went into each token beside the engines' own
+    processes; 0 where nobody counted.
     """
 
     seconds: float
@@ -44,11 +49,12 @@ class Row:
     context_tokens: int = 0
     codec: Codec = Codec.LOCAL
     engines: int = 1
+    sending_cpu_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < inf:
             raise ValueError(f"A row has {self.seconds} seconds; expected a number above 0.")
-        if self.engines < 1 or min(self.prompt_tokens, self.batch, self.context_tokens) < 0:
+        if self.engines < 1 or min(self.prompt_tokens, self.batch, self.context_tokens, self.sending_cpu_s) < 0:
             raise ValueError(f"A row has counts below what is possible: {self}.")
         if not self.batch and not self.prompt_tokens:
             raise ValueError("A row has neither a batch nor prompt_tokens; expected one of them.")
@@ -95,10 +101,11 @@ def fitted_to(rows: Sequence[Row], llm: LlmSpec, gpu: GpuType, *, cores: int) ->
     moved = [row for row in rows if row.is_transfer]
     found = _engine(alone, llm, gpu)
     own = _pace(llm, found.applied(gpu))
-    share = _host_share(shared, own, cores)
+    share = _host_share(_filled(shared, alone, own, cores), cores)
+    own = replace(own, host_share=share, stream_s=_stream_s(rows, cores))
     handover = _handover(moved, own, llm) if moved else None
-    predicted = tuple(_predicted_s(row, own, share, handover, llm) for row in rows)
-    return Fit(_calibration(gpu, [getattr(found, name) for name in ALONE], share), handover, predicted)
+    predicted = tuple(_predicted_s(row, own, handover, llm) for row in rows)
+    return Fit(replace(found, host_share=share, stream_s=own.stream_s), handover, predicted)
 
 
 def prompt_s(own: Pace, tokens: int) -> float:
@@ -113,10 +120,11 @@ def _pace(llm: LlmSpec, gpu: GpuType) -> Pace:
     return pipeline_pace(llm, gpu, 1, (llm.layers,), nvlink=False)
 
 
-def _predicted_s(row: Row, own: Pace, share: float, handover: Handover | None, llm: LlmSpec) -> float:
+def _predicted_s(row: Row, own: Pace, handover: Handover | None, llm: LlmSpec) -> float:
     if row.is_transfer:
         return _moved_s(row, own, handover, llm) if handover else inf
-    return _alone_s(row, own) * max(1.0, share * row.engines)
+    alone_s = _alone_s(row, own)
+    return max(alone_s, row.engines * (own.host_share * alone_s + own.stream_s * row.batch))
 
 
 def _alone_s(row: Row, own: Pace) -> float:
@@ -142,15 +150,31 @@ def _engine(rows: Sequence[Row], llm: LlmSpec, gpu: GpuType) -> GpuCalibration:
     return _calibration(gpu, _least_squares(predicted, rows, start))
 
 
-def _calibration(gpu: GpuType, values: Sequence[float], host_share: float = 0.0) -> GpuCalibration:
-    return GpuCalibration(gpu.name, **dict(zip(ALONE, values, strict=True)), host_share=host_share)
+def _calibration(gpu: GpuType, values: Sequence[float]) -> GpuCalibration:
+    return GpuCalibration(gpu.name, **dict(zip(ALONE, values, strict=True)))
 
 
-def _host_share(rows: Sequence[Row], own: Pace, cores: int) -> float:
-    """Least squares of log(stretch / (n share)) over the rows that were clearly slowed down; a core where none was."""
-    stretched = [(row.seconds / _alone_s(row, own), row.engines) for row in rows]
-    logs = [np.log(stretch / engines) for stretch, engines in stretched if stretch > SLOWED]
+def _filled(shared: Sequence[Row], alone: Sequence[Row], own: Pace, cores: int) -> list[tuple[Row, float]]:
+    """Rows of engines that had all the cores busy, with the seconds that each took alone: as measured, else fitted."""
+    measured = {(row.prompt_tokens, row.batch, row.context_tokens): row.seconds for row in alone}
+    pairs = [
+        (row, measured.get((row.prompt_tokens, row.batch, row.context_tokens)) or _alone_s(row, own)) for row in shared
+    ]
+    return [(row, alone_s) for row, alone_s in pairs if row.engines >= cores or row.seconds > SLOWED * alone_s]
+
+
+def _host_share(filled: Sequence[tuple[Row, float]], cores: int) -> float:
+    """Least squares of log(stretch / (n share)) over prompts, which send nothing; a core where no row tells."""
+    logs = [np.log(max(1.0, row.seconds / alone_s) / row.engines) for row, alone_s in filled if not row.batch]
     return float(np.exp(np.mean(logs))) if logs else 1 / cores
+
+
+def _stream_s(rows: Sequence[Row], cores: int) -> float:
+    """Of the whole machine to each token, as counted while most engines were busy; 0 where nobody counted."""
+    counted = [row for row in rows if row.sending_cpu_s]
+    most = max((row.engines for row in counted), default=0)
+    sent = [row.sending_cpu_s for row in counted if row.engines == most]
+    return float(np.mean(sent)) / cores if sent else 0.0
 
 
 def _handover(rows: Sequence[Row], own: Pace, llm: LlmSpec) -> Handover:

@@ -45,6 +45,7 @@ class EngineProfile:
     traffic of element-wise work against fused kernels; `collective_share` of NVLink's rate is reached.
     `host_overlap` is the p of (gpu^p + host^p)^(1/p): 1 where the host and the GPU take turns. `host_share` is the part
     of its machine that a busy engine takes, where engines share one: together they get no more than all of it.
+    `stream_s` are seconds of the whole machine that front end, agent and router take for each token sent, beside it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class EngineProfile:
     collective_share: float = 1.0
     host_overlap: float = 4.0
     host_share: float = 0.0
+    stream_s: float = 0.0
     calibrated: bool = False
 
     def on_hosts(self, time: float) -> "EngineProfile":

@@ -13,6 +13,7 @@ class Interconnect:
     alpha_s: float
     bytes_per_s: float
     nvlink: bool = False
+    network: bool = False
 
     def token_s(self, activation_bytes: float, tp: int) -> float:
         """What a token of `activation_bytes` adds to an all-reduce of `tp` GPUs: 2 (t - 1) / t x / beta."""
@@ -37,6 +38,11 @@ def inside(gpu: GpuType, gpus: int, constants: Constants, *, nvlink: bool) -> In
     return Interconnect(constants.pcie_alpha_s, min(constants.pcie_gb_per_s, gpu.pcie_gb_per_s) * 1e9)
 
 
+def across(latency_s: float, gbit_per_s: float) -> Interconnect:
+    """A network between two machines."""
+    return Interconnect(latency_s, gbit_per_s * 1e9 / 8, network=True)
+
+
 def vm_network(constants: Constants) -> Interconnect:
     """Between virtual machines of a cloud, about 10 Gbit/s."""
-    return Interconnect(constants.vm_network_alpha_s, constants.vm_network_gb_per_s * 1e9)
+    return Interconnect(constants.vm_network_alpha_s, constants.vm_network_gb_per_s * 1e9, network=True)

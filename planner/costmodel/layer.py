@@ -13,7 +13,7 @@ plus the latency of the kernels. "with" is (a^p + b^p)^(1/p), as computing and r
 one after the other, infinite p a roofline.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,6 +35,10 @@ ROWS = 16.0
 """Rows of the smallest piece that tensor cores work on; kernels for few tokens, and those of experts, pad to it."""
 TINY = 1e-9
 """Keeps a pass without tokens from dividing by none."""
+ROW_OVERLAP = 4.0
+"""How sharply element-wise work passes from its longest row to memory traffic."""
+ROUNDING = 1e-6
+"""Tokens that a sum of parts may be off: a pass that is full to the last token takes no further tile."""
 POWER_KNEE = 6.0
 """How sharply a card settles on what its power sustains."""
 
@@ -76,22 +80,25 @@ class LayerCost:
     tile_tokens: float
     window: float = 0.0
     full_share: float = 1.0
+    fixed_s: float = field(init=False)
+    """What a pass costs whatever is in it: latencies of kernels and collectives."""
+
+    def __post_init__(self) -> None:
+        kernels = GEMMS + 1 + (EXPERT_KERNELS if self.expert_read_s else 0)
+        around_s = ELEMENTWISE_KERNELS * self.elementwise_kernel_s + self.exchange_fixed_s
+        object.__setattr__(self, "fixed_s", kernels * self.kernel_s + around_s)
 
     def matrices_s(self, tokens: Amount) -> Seconds:
         """The weight matrices for `tokens` tokens."""
-        dense = with_overlap(
-            self.dense_token_s * whole_tiles(tokens, self.tile_tokens), self.dense_read_s, self.overlap
-        )
-        return dense + self._experts_s(tokens) + GEMMS * self.kernel_s
+        computed_s = self.dense_token_s * whole_tiles(tokens, self.tile_tokens)
+        dense = with_overlap(computed_s, self.dense_read_s, self.overlap) + GEMMS * self.kernel_s
+        return dense + self.experts_s(tokens) + EXPERT_KERNELS * self.kernel_s if self.expert_read_s else dense
 
-    def _experts_s(self, tokens: Amount) -> Seconds:
+    def experts_s(self, tokens: Amount) -> Seconds:
         """Mixture-of-experts: with uniform routing, 1 - (1 - share)^T of the experts are met by some token."""
-        if not self.expert_read_s:
-            return 0.0
         met = 1 - (1 - self.expert_share) ** tokens
         padded = tokens + ROWS / 2 * met / self.expert_share
-        work = with_overlap(self.expert_token_s * padded, self.expert_read_s * met, self.overlap)
-        return work + EXPERT_KERNELS * self.kernel_s
+        return with_overlap(self.expert_token_s * padded, self.expert_read_s * met, self.overlap)
 
     def seen(self, tokens: Amount, pairs: Amount, batch: Amount, context: Amount) -> tuple[Amount, Amount]:
         """What is left of `pairs` and `context` in the mean layer, where some attend within a window of w tokens.
@@ -114,7 +121,7 @@ class LayerCost:
 
     def elementwise_s(self, tokens: Amount) -> Seconds:
         """Bound by the longest row of one token while there are few, by memory traffic then."""
-        work = with_overlap(self.elementwise_token_s * tokens, self.elementwise_row_s, 4.0)
+        work = with_overlap(self.elementwise_token_s * tokens, self.elementwise_row_s, ROW_OVERLAP)
         return work + ELEMENTWISE_KERNELS * self.elementwise_kernel_s
 
     def collectives_s(self, tokens: Amount) -> Seconds:
@@ -122,8 +129,13 @@ class LayerCost:
         return self.exchange_fixed_s + self.exchange_s * tokens
 
     def total_s(self, tokens: Amount, pairs: Amount, context: Amount) -> Seconds:
-        parts = self.matrices_s(tokens) + self.attention_s(pairs, context)
-        return parts + self.elementwise_s(tokens) + self.collectives_s(tokens)
+        """The sum of the parts, written out: the simulator asks for it in every pass."""
+        linear = self.fixed_s + self.exchange_s * tokens + self.pair_s * pairs + self.context_s * context
+        computed_s = self.dense_token_s * whole_tiles(tokens, self.tile_tokens)
+        dense = with_overlap(computed_s, self.dense_read_s, self.overlap)
+        work = with_overlap(self.elementwise_token_s * tokens, self.elementwise_row_s, ROW_OVERLAP)
+        total = linear + dense + work
+        return total + self.experts_s(tokens) if self.expert_read_s else total
 
 
 def layer_cost(
@@ -179,9 +191,9 @@ def whole_tiles(tokens: Amount, tile: float) -> Amount:
 
     129 tokens cost a GPU about as much as 256: the stairs are plain in Vidur's tables. Few tokens get other kernels.
     """
-    piece = min(ROWS, tile)
-    few = tokens <= tile / 2
-    return (1 - few) * -(-tokens // tile) * tile + few * -(-tokens // piece) * piece
+    piece = tile if tile < ROWS else ROWS
+    whole = tile + (tokens <= tile / 2) * (piece - tile)
+    return -((ROUNDING - tokens) // whole) * whole
 
 
 def with_overlap(a: Amount, b: Amount, p: float) -> Amount:
@@ -195,13 +207,13 @@ def _held_back(flops: float, limit: float) -> float:
 
 
 def longer(a: Amount, b: Amount) -> Amount:
-    """The larger of two numbers, or of arrays element by element."""
-    return max(a, b) if isinstance(a, float) and isinstance(b, float) else np.maximum(a, b)
+    """The larger of two numbers, or of arrays element by element: quick for plain numbers, exact but for rounding."""
+    return a + (b > a) * (b - a)
 
 
 def shorter(a: Amount, b: Amount) -> Amount:
-    """The smaller of two numbers, or of arrays element by element."""
-    return min(a, b) if isinstance(a, float) and isinstance(b, float) else np.minimum(a, b)
+    """The smaller of two numbers, or of arrays element by element, as `longer`."""
+    return a + (b < a) * (b - a)
 
 
 def _active_expert_parameters(llm: LlmSpec) -> float:

@@ -6,7 +6,7 @@ the stages work on different passes at the same time, so the slowest one sets th
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from planner.catalog import GpuType
@@ -41,32 +41,34 @@ class StagePace:
 
     def around_s(self, layer_s: Seconds, tokens: Amount, batch: Amount) -> Seconds:
         """A pass of layers that take `layer_s` each."""
-        device = self.layers * layer_s
+        device, prompts = self.layers * layer_s, tokens > 0
         if self.head_read_s:
-            rows = batch + (tokens > 0)
+            rows = batch + prompts
             device = device + with_overlap(self.head_token_s * rows, self.head_read_s, self.cost.overlap)
-        host = self.host_s + self.host_sequence_s * batch + self.host_prompt_s * (tokens > 0)
+        host = self.host_s + self.host_sequence_s * batch + self.host_prompt_s * prompts
         return with_overlap(device, host, self.host_overlap)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The pace of a replica: its stages, and how many are alike. A hop costs `hop_s`, and `hop_token_s` a token.
+    """The pace of a replica: its stages, and how many are alike, those whose layers cost the same side by side.
 
-    `host_share` is the part of a shared machine that it takes while it is busy (0: it has its own).
+    All its hops together take `hops_s`, and `hops_token_s` a token; `wire_token_s` of those goes to the slowest network
+    between two stages, which takes passes one after the other just as a stage does (0: all are on one machine).
+    `host_share` is the part of a shared machine that it takes while it is busy (0: it has its own), and `stream_s` are
+    the seconds of the whole machine that go to each token it sends beside that.
     """
 
     stages: tuple[tuple[StagePace, int], ...]
-    hop_s: float = 0.0
-    hop_token_s: float = 0.0
+    hops_s: float = 0.0
+    hops_token_s: float = 0.0
+    wire_token_s: float = 0.0
     host_share: float = 0.0
+    stream_s: float = 0.0
     pp: int = field(init=False)
-    alike: bool = field(init=False)
-    """Whether a layer takes as long in every stage."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pp", sum(count for _, count in self.stages))
-        object.__setattr__(self, "alike", len({stage.cost for stage, _ in self.stages}) == 1)
 
     def pass_s(self, batch: Amount, context: Amount, tokens: Amount = 0.0, pairs: Amount = 0.0) -> Seconds:
         """From the start of one pass to its result, through all stages."""
@@ -86,9 +88,10 @@ class Pace:
         """
         if self.pp == 1:
             return self.stages[0][0].pass_s(tokens, pairs, batch, context)
-        passes = shorter(longer(batch + self.pp * (tokens > 0), 1.0), float(self.pp))
-        part = (batch / passes, context / passes, tokens / passes, pairs / passes)
-        through, slowest = self._through_and_slowest_s(*part)
+        passes = shorter(longer(batch + self.pp * (tokens > 0), 1.0), self.pp)
+        through, slowest = self._through_and_slowest_s(
+            batch / passes, context / passes, tokens / passes, pairs / passes
+        )
         return longer(passes * slowest, through)
 
     def decode_step_s(self, batch: Amount, context: Amount) -> Seconds:
@@ -107,14 +110,61 @@ class Pace:
         self, batch: Amount, context: Amount, tokens: Amount, pairs: Amount
     ) -> tuple[Seconds, Seconds]:
         """One pass: through all stages, and in the slowest of them."""
-        through: Seconds = (self.pp - 1) * (self.hop_s + self.hop_token_s * (tokens + batch))
-        slowest: Seconds = 0.0
-        layer_s = self.stages[0][0].layer_s(tokens, pairs, batch, context)
+        rows = tokens + batch
+        through, slowest = self.hops_s + self.hops_token_s * rows, self.wire_token_s * rows
+        cost: LayerCost | None = None
+        layer_s: Seconds = 0.0
         for stage, count in self.stages:
-            own_s = layer_s if self.alike else stage.layer_s(tokens, pairs, batch, context)
-            took = stage.around_s(own_s, tokens, batch)
+            if stage.cost is not cost:
+                cost, layer_s = stage.cost, stage.layer_s(tokens, pairs, batch, context)
+            took = stage.around_s(layer_s, tokens, batch)
             through, slowest = through + count * took, longer(slowest, took)
         return through, slowest
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """One pipeline stage while its layers are open: what each costs, and the output head if it has it; its engine."""
+
+    cost: LayerCost
+    head_s: tuple[float, float]
+    engine: EngineProfile
+
+    def pace(self, layers: int) -> StagePace:
+        engine = self.engine
+        return StagePace(
+            cost=self.cost,
+            layers=layers,
+            head_token_s=self.head_s[0],
+            head_read_s=self.head_s[1],
+            host_s=engine.step_s + engine.layer_s * layers,
+            host_sequence_s=engine.sequence_s,
+            host_prompt_s=engine.prompt_s,
+            host_overlap=engine.host_overlap,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineCost:
+    """A pipeline while its layers are open: its stages in order, and what a token puts on each hop between them."""
+
+    stages: tuple[StageCost, ...]
+    hops: tuple[Interconnect, ...]
+    hop_bytes: float
+
+    def pace(self, layers: Sequence[int]) -> Pace:
+        """With so many layers in each stage. Where stages share their machines' cores with others, the busiest stage
+        speaks for all."""
+        paces = Counter(stage.pace(held) for stage, held in zip(self.stages, layers, strict=True))
+        networks = [hop for hop in self.hops if hop.network]
+        return Pace(
+            stages=tuple(paces.items()),
+            hops_s=sum(hop.alpha_s for hop in self.hops),
+            hops_token_s=sum(hop.hop_s(self.hop_bytes) for hop in self.hops),
+            wire_token_s=max((hop.hop_s(self.hop_bytes) for hop in networks), default=0.0),
+            host_share=max(stage.engine.host_share for stage in self.stages),
+            stream_s=max(stage.engine.stream_s for stage in self.stages),
+        )
 
 
 @cache
@@ -135,32 +185,35 @@ def pipeline_pace(
     between: Interconnect | None = None,
     coefficients: Coefficients | None = None,
 ) -> Pace:
-    """The pace of a pipeline whose stages have these `layers`; `between` joins the stages (else what is inside)."""
+    """The pace of a pipeline of equal GPUs with these `layers` by stage; `between` joins them (else what is inside)."""
     known = coefficients or fitted()
+    hop = between or inside(gpu, tp * len(layers), known.constants, nvlink=nvlink)
+    gpus, hops = [(gpu, nvlink)] * len(layers), [hop] * (len(layers) - 1)
+    return pipeline_cost(llm, tp, gpus, hops, engine=engine, coefficients=known).pace(layers)
+
+
+def pipeline_cost(
+    llm: LlmSpec,
+    tp: int,
+    gpus: Sequence[tuple[GpuType, bool]],
+    hops: Sequence[Interconnect],
+    *,
+    engine: str = GRAPHS,
+    coefficients: Coefficients | None = None,
+) -> PipelineCost:
+    """A pipeline whose stages have `tp` GPUs of each of these types, with NVLink or not; `hops[i]` leads on from i."""
+    known = coefficients or fitted()
+    costs = {one: _stage_cost(llm, tp, *one, engine, known) for one in dict.fromkeys(gpus)}
+    stages = [costs[one] for one in gpus]
+    stages[-1] = replace(stages[-1], head_s=_head_s(llm, gpus[-1][0], tp, known))
+    return PipelineCost(tuple(stages), tuple(hops), llm.hidden * 2.0)
+
+
+def _stage_cost(llm: LlmSpec, tp: int, gpu: GpuType, nvlink: bool, engine: str, known: Coefficients) -> StageCost:
     profile = gpu.engine or known.engine(engine).on_hosts(gpu.efficiency.host_time)
     link = inside(gpu, tp, known.constants, nvlink=nvlink) if tp > 1 else None
-    hop = between or inside(gpu, tp * len(layers), known.constants, nvlink=nvlink)
-    cost = layer_cost(llm, gpu, tp, link=link, engine=profile, constants=known.constants)
-    heads_s = [(0.0, 0.0)] * (len(layers) - 1) + [_head_s(llm, gpu, tp, known)]
-    stages = Counter(_stage(cost, *stage, profile) for stage in zip(layers, heads_s, strict=True))
-    return Pace(
-        stages=tuple(stages.items()),
-        hop_s=hop.alpha_s,
-        hop_token_s=hop.hop_s(llm.hidden * 2.0),
-        host_share=profile.host_share,
-    )
-
-
-def _stage(cost: LayerCost, layers: int, head_s: tuple[float, float], engine: EngineProfile) -> StagePace:
-    return StagePace(
-        cost=cost,
-        layers=layers,
-        head_token_s=head_s[0],
-        head_read_s=head_s[1],
-        host_s=engine.step_s + engine.layer_s * layers,
-        host_sequence_s=engine.sequence_s,
-        host_prompt_s=engine.prompt_s,
-        host_overlap=engine.host_overlap,
+    return StageCost(
+        layer_cost(llm, gpu, tp, link=link, engine=profile, constants=known.constants), (0.0, 0.0), profile
     )
 
 

@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 
 from planner.catalog import Link
 from planner.costmodel.transfer import kv_transfer_s, kv_wire_bytes
 from planner.deployment import Codec, Phase, Replica, Route
-from planner.links import INSIDE, USABLE, Links, link_between
+from planner.links import INSIDE, USABLE, Links, into_gbit_per_s, out_gbit_per_s
 from planner.members import Member
-from planner.orchestration.transport import Floats, Flow, Transport, balanced_flow, most_flow
+from planner.orchestration.balance import balanced_flow
+from planner.orchestration.quick import most_flow
+from planner.orchestration.strands import Hop, Strand, entering, leaving, link_along, strands
+from planner.orchestration.transport import Floats, Flow, Transport
 from planner.parallel.layouts import Capacities, Task, best_codec
 
 LEAST_SHARE = 1e-4
@@ -20,13 +26,8 @@ FULL = 0.99
 BALANCED = 0.999
 """Part of the most flow that is balanced, so that rounding cannot make it infeasible."""
 
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """How KV gets from one instance to another."""
-
-    link: Link
-    codec: Codec
+Wire: TypeAlias = tuple[str, object]
+"""What tells wires apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +79,32 @@ def _paired(
     serving = [member for member in members if member.phase is not Phase.PREFILL]
     if not serving:
         return None
-    between = [[link_between(p.instance, s.instance, links) for s in serving] for p in prefilling]
-    hops = [[Hop(link, capacities.codec or codec_for(capacities.task, link)) for link in row] for row in between]
-    transport = _transport(capacities, prefilling, serving, hops, links, transfer_usd_per_hour)
+    hops, transport = transport_of(capacities, prefilling, serving, links, transfer_usd_per_hour, codec_for)
     most = _alone(transport) if not prefilling else most_flow(transport)
     if most.served_rps <= 0:
         return None
     flow = most if not prefilling else balanced_flow(transport, most.served_rps * BALANCED)
     found = _routes(prefilling, serving, hops, flow)
     return _pairing(capacities, members, found, transport, flow, most.served_rps)
+
+
+def transport_of(
+    capacities: Capacities,
+    prefilling: Sequence[Member],
+    serving: Sequence[Member],
+    links: Links,
+    transfer_usd_per_hour: float,
+    codec_for: Callable[[Task, Link], Codec],
+) -> tuple[list[list[Hop]], Transport]:
+    """The hop of every pair, and the transportation problem over them."""
+    codec = cache(lambda link: capacities.codec or codec_for(capacities.task, link))
+    between = [[strands(p, s, links) for s in serving] for p in prefilling]
+    along = [[link_along(found, links) for found in row] for row in between]
+    hops = [
+        [Hop(link, codec(link), found) for link, found in zip(*both, strict=True)]
+        for both in zip(along, between, strict=True)
+    ]
+    return hops, _transport(capacities, prefilling, serving, hops, links, transfer_usd_per_hour)
 
 
 def _transport(
@@ -97,58 +115,58 @@ def _transport(
     links: Links,
     transfer_usd_per_hour: float,
 ) -> Transport:
-    task = capacities.task
+    llm, prompt = capacities.task.llm, capacities.task.demand.prompt_mean
     shape = (len(prefilling), len(serving))
     use, seconds, gbit, usd = (np.zeros(shape) for _ in range(4))
     for i, member in enumerate(prefilling):
         for j, hop in enumerate(hops[i]):
             use[i, j] = _per_request_s(capacities.prefill_rps(member.layout, hop.link, hop.codec))
-            seconds[i, j] = kv_transfer_s(hop.link, task.demand.prompt_mean, task.llm, hop.codec)
-            wire_bytes = float(kv_wire_bytes(task.llm, task.demand.prompt_mean, hop.codec))
+            seconds[i, j] = kv_transfer_s(hop.link, prompt, llm, hop.codec)
+            wire_bytes = float(kv_wire_bytes(llm, prompt, hop.codec))
             gbit[i, j] = wire_bytes * 8 / 1e9
             usd[i, j] = wire_bytes / 1e9 * 3600 * hop.link.usd_per_gb
-    wires = list(_wires(prefilling, serving, links))
-    masks = np.array([mask for mask, _ in wires]).reshape(len(wires), *shape)
+    wires = _wires(hops, shape, links)
+    parts = np.array([carried for carried, _ in wires]).reshape(len(wires), *shape)
     return Transport(
         prefill_use=use,
         decode_use=np.array([_per_request_s(_rps(capacities, member, Phase.DECODE)) for member in serving]),
         local_use=np.array([_per_request_s(_rps(capacities, member, Phase.MIXED)) for member in serving]),
         hop_s=seconds,
-        wire_gbit=masks * gbit,
+        wire_gbit=parts * gbit,
         wire_gbit_per_s=np.array([capacity for _, capacity in wires]),
         usd_per_hour=usd,
         budget_usd_per_hour=max(0.0, transfer_usd_per_hour),
     )
 
 
-def _wires(prefilling: Sequence[Member], serving: Sequence[Member], links: Links) -> Iterator[tuple[Floats, float]]:
-    """(which pairs use it, Gbit/s): each instance's way out and way in, each stated link between two instances, and
-    each pair's own path inside one."""
-    sources = np.array([member.instance.id for member in prefilling])
-    targets = np.array([member.instance.id for member in serving])
-    apart = sources[:, None] != targets[None, :]
-    instances = {member.instance.id: member.instance for member in (*prefilling, *serving)}
-    for name, instance in instances.items():
-        names = (name, instance.offer_id)
-        out = [link.bandwidth_gbit_per_s for (source, _), link in links.items() if source in names]
-        into = [link.bandwidth_gbit_per_s for (_, target), link in links.items() if target in names]
-        leaving, entering = apart & (sources == name)[:, None], apart & (targets == name)[None, :]
-        if leaving.any():
-            yield leaving.astype(np.float64), USABLE * max([instance.inet_up_gbit_per_s, *out])
-        if entering.any():
-            yield entering.astype(np.float64), USABLE * max([instance.inet_down_gbit_per_s, *into])
-    for (source, target), link in links.items():
-        ends = (
-            np.array([source in (m.instance.id, m.instance.offer_id) for m in prefilling]),
-            np.array([target in (m.instance.id, m.instance.offer_id) for m in serving]),
-        )
-        between = apart & np.outer(*ends).astype(bool)
-        if between.any():
-            yield between.astype(np.float64), USABLE * link.bandwidth_gbit_per_s
-    for pair_of in np.argwhere(~apart):
-        alone = np.zeros(apart.shape)
-        alone[tuple(pair_of)] = 1.0
-        yield alone, USABLE * INSIDE.bandwidth_gbit_per_s
+def _wires(hops: Sequence[Sequence[Hop]], shape: tuple[int, int], links: Links) -> list[tuple[Floats, float]]:
+    """(the part of each pair's KV that it carries, Gbit/s): each instance's way out and way in, each stated link
+    between two instances, and each pair's own path inside one."""
+    wires: dict[Wire, tuple[Floats, float]] = {}
+    out, into = (cache(partial(width, stated=links)) for width in (out_gbit_per_s, into_gbit_per_s))
+
+    def crossed(hop: Hop) -> Iterator[tuple[Wire, float, float]]:
+        crossing = [strand for strand in hop.strands if strand.crosses]
+        yield from ((("out", one.id), share, out(one)) for one, share in leaving(crossing))
+        yield from ((("into", one.id), share, into(one)) for one, share in entering(crossing))
+        for strand in crossing:
+            yield from (
+                (("link", ends), strand.share, link.bandwidth_gbit_per_s) for ends, link in _stated(strand, links)
+            )
+        if hop.inside:
+            yield ("inside", id(hop)), hop.inside, INSIDE.bandwidth_gbit_per_s
+
+    for i, j in np.ndindex(shape):
+        for wire, share, gbit_per_s in crossed(hops[i][j]):
+            carried, _ = wires.setdefault(wire, (np.zeros(shape), USABLE * gbit_per_s))
+            carried[i, j] += share
+    return list(wires.values())
+
+
+def _stated(strand: Strand, links: Links) -> Iterator[tuple[tuple[str, str], Link]]:
+    """The stated links between its instances, which have the names of these or of their offers."""
+    sources, targets = (dict.fromkeys((one.id, one.offer_id)) for one in (strand.source, strand.target))
+    return ((ends, links[ends]) for ends in product(sources, targets) if ends in links)
 
 
 def _per_request_s(rps: float) -> float:
@@ -213,19 +231,11 @@ def _rated(capacities: Capacities, member: Member) -> Replica:
 
 def _rps(capacities: Capacities, member: Member, phase: Phase) -> float:
     """What the replica serves in a phase; nothing if that is not its own."""
-    if member.phase is not phase:
-        return 0.0
-    match phase:
-        case Phase.PREFILL:
-            return capacities.prefill_rps(member.layout)
-        case Phase.DECODE:
-            return capacities.decode_rps(member.layout)
-        case Phase.MIXED:
-            return capacities.mixed_rps(member.layout)
+    return capacities.rps(member.layout, phase) if member.phase is phase else 0.0
 
 
 def _kv_gb(task: Task, shares: Sequence[tuple[float, Hop | None]]) -> float:
     """Gigabytes that a mean request puts on the network between instances."""
     prompt = task.demand.prompt_mean
-    leaving = ((share, hop.codec) for share, hop in shares if hop and hop.link is not INSIDE)
-    return sum(share * float(kv_wire_bytes(task.llm, prompt, codec)) for share, codec in leaving) / 1e9
+    crossing = ((share * hop.crossing, hop.codec) for share, hop in shares if hop)
+    return sum(share * float(kv_wire_bytes(task.llm, prompt, codec)) for share, codec in crossing) / 1e9

@@ -61,14 +61,14 @@ def balanced_flow(transport: Transport, demand_rps: float) -> Flow:
     prefill_busy, decode_busy = cp.Variable(nonneg=True), cp.Variable(nonneg=True)
     pairs, local, limits = _model(transport, prefill_busy, decode_busy)
     served = cp.sum(pairs) + cp.sum(local) == demand_rps
-    hops = cp.sum(cp.multiply(np.where(_possible(transport), transport.hop_s, 0.0), pairs))
+    hops = cp.sum(cp.multiply(np.where(possible_pairs(transport), transport.hop_s, 0.0), pairs))
     goal = cp.Minimize(prefill_busy + decode_busy + HOP_WEIGHT * hops / max(demand_rps, 1e-9))
     return _solved(goal, [*limits, served], pairs, local)
 
 
 def _model(transport: Transport, prefill_busy: Any, decode_busy: Any) -> tuple[Any, Any, list[Any]]:
     """The flows and their limits, each replica busy at most the given part of its time."""
-    possible, alone = _possible(transport), np.isfinite(transport.local_use)
+    possible, alone = possible_pairs(transport), np.isfinite(transport.local_use)
     pairs = cp.Variable(possible.shape, nonneg=True)
     local = cp.Variable(alone.shape, nonneg=True)
     prefill_use = np.where(possible, transport.prefill_use, 0.0)
@@ -88,7 +88,7 @@ def _model(transport: Transport, prefill_busy: Any, decode_busy: Any) -> tuple[A
     return pairs, local, limits
 
 
-def _possible(transport: Transport) -> npt.NDArray[np.bool_]:
+def possible_pairs(transport: Transport) -> npt.NDArray[np.bool_]:
     return np.isfinite(transport.prefill_use) & np.isfinite(transport.decode_use)[None, :]
 
 

@@ -10,11 +10,12 @@ replica more even, by how much depends on the plan: these rates err on the safe 
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Protocol
 
 import numpy as np
 
 from planner.batching import MAX_SEQUENCES, TOKENS_PER_PASS
-from planner.costmodel.pace import Pace
+from planner.costmodel.layer import Amount, Seconds
 from planner.demand import Demand, Floats
 from planner.parallel.queueing import peakedness, waits_within, work_within
 from planner.workload import Slo
@@ -28,6 +29,17 @@ DECODE_MISSES = 0.2
 """Of the requests that may miss their targets in a split plan, the part left to decode."""
 LEAST_GAIN = 1e-9
 """Steps/s that a pass without prompts gains at least on one with them, where both take as long."""
+
+
+class Turning(Protocol):
+    """All that a rate needs to know of a replica: a `Pace`, or what no pace exceeds."""
+
+    @property
+    def pp(self) -> int: ...
+
+    def turn_s(self, batch: Amount, context: Amount, tokens: Amount = 0.0, pairs: Amount = 0.0) -> Seconds: ...
+
+    def decode_step_s(self, batch: Amount, context: Amount) -> Seconds: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +85,34 @@ class _Passes:
         return np.asarray((self.pieces * self.turn_s).sum(axis=1) / self.pieces.sum(axis=1))
 
 
-def prefill_rps(pace: Pace, demand: Demand, slo: Slo, hop_s: Floats) -> float:
-    """Prompts/s of which enough see their first token in time, after a hop of `hop_s` and one decode step."""
+def prefill_rps(pace: Turning, demand: Demand, slo: Slo, hop_s: Floats, kv_tokens: float = np.inf) -> float:
+    """Prompts/s of which enough see their first token in time, after a hop of `hop_s` and one decode step.
+
+    A prompt holds its KV from its first pass until the pass after its last has begun, while it is copied out: what has
+    room at once limits how many pass through in that time (Little's law), as the stages limit it.
+    """
     passes = _passes(pace, demand, np.zeros(1))
-    slack = slo.ttft_s - passes.latency_s - hop_s - slo.tpot_s
-    attained = waits_within(slack, passes.service_s, UTILISATIONS, demand.arrival_variation).mean(axis=1)
-    busy = _last_reaching(UTILISATIONS, attained, targets(slo).prefill)
-    return busy / float(passes.service_s.mean())
+    busy = _busiest(passes, demand, slo, hop_s, targets(slo).prefill)
+    held = float((demand.prompt * (passes.latency_s + passes.turn_s / pace.pp)).mean())
+    return busy * min(1 / float(passes.service_s.mean()), kv_tokens / held)
 
 
-def decode_rps(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> float:
+def busiest(pace: Turning, demand: Demand, slo: Slo, target: float) -> float:
+    """The utilisation at which prompts still see their first token in time, without any hop, as often as `target`."""
+    return _busiest(_passes(pace, demand, np.zeros(1)), demand, slo, np.zeros(1), target)
+
+
+def decode_rps(pace: Turning, demand: Demand, slo: Slo, kv_tokens: int) -> float:
     """Requests/s of the largest batch that steps within TPOT and whose KV fits, both with room for fluctuation."""
     step, fits = _decode_batches(pace, demand, slo, kv_tokens)
     rates = BATCHES / (demand.output_mean * step)
     return float(np.max(rates * fits))
 
 
-def mixed_rps(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> float:
+def mixed_rps(pace: Turning, demand: Demand, slo: Slo, kv_tokens: int) -> float:
     """Requests/s that one replica both prefills, in pieces, and decodes, meeting TTFT and TPOT together."""
     batch, held_up = _mixed_batch(pace, demand)
-    most = _with_margin(batch, demand, slo)
+    most = with_margin(batch, demand, slo)
     passes = _passes(pace, demand, batch)
     step = np.asarray(pace.decode_step_s(most, most * demand.context))
     rate = UTILISATIONS / passes.service_s.mean(axis=1)
@@ -105,29 +125,36 @@ def mixed_rps(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> float:
     return float(np.interp(busy, UTILISATIONS, rate)) if busy > 0 else 0.0
 
 
-def _passes(pace: Pace, demand: Demand, batch: Floats) -> _Passes:
+def _busiest(passes: _Passes, demand: Demand, slo: Slo, hop_s: Floats, target: float) -> float:
+    slack = slo.ttft_s - passes.latency_s - hop_s - slo.tpot_s
+    attained = waits_within(slack, passes.service_s, UTILISATIONS, demand.arrival_variation).mean(axis=1)
+    return _last_reaching(UTILISATIONS, attained, target)
+
+
+def _passes(pace: Turning, demand: Demand, batch: Floats) -> _Passes:
     """Each prompt in as few passes as the token budget allows, beside each of these decoding batches."""
-    pieces = _pieces(pace, demand, batch)
-    each = pace.pp / pieces
+    taken = pieces(pace.pp, demand, batch)
+    each = pace.pp / taken
     beside = batch[:, None], batch[:, None] * demand.context
-    return _Passes(pieces, np.asarray(pace.turn_s(*beside, demand.computed * each, demand.pairs * each)), pace.pp)
+    return _Passes(taken, np.asarray(pace.turn_s(*beside, demand.computed * each, demand.pairs * each)), pace.pp)
 
 
-def _pieces(pace: Pace, demand: Demand, batch: Floats) -> Floats:
-    room = TOKENS_PER_PASS - batch / pace.pp
+def pieces(pp: int, demand: Demand, batch: Floats) -> Floats:
+    """Passes that each prompt (columns) takes beside a decoding batch (rows)."""
+    room = TOKENS_PER_PASS - batch / pp
     return np.maximum(demand.computed / room[:, None], 1.0)
 
 
-def _decode_batches(pace: Pace, demand: Demand, slo: Slo, kv_tokens: int) -> tuple[Floats, Floats]:
+def _decode_batches(pace: Turning, demand: Demand, slo: Slo, kv_tokens: int) -> tuple[Floats, Floats]:
     """Step time of every batch in BATCHES, and 1 where that batch may be run."""
-    most = _with_margin(BATCHES, demand, slo)
+    most = with_margin(BATCHES, demand, slo)
     step = np.asarray(pace.decode_step_s(BATCHES, BATCHES * demand.context))
     worst = np.asarray(pace.decode_step_s(most, most * demand.context))
     fits = (worst <= slo.tpot_s) & (most <= MAX_SEQUENCES) & _kv_fits(demand, slo, BATCHES, kv_tokens)
     return step, fits.astype(np.float64)
 
 
-def _with_margin(batch: Floats, demand: Demand, slo: Slo) -> Floats:
+def with_margin(batch: Floats, demand: Demand, slo: Slo) -> Floats:
     """The batch that is exceeded too rarely to matter where this is the mean; never less than one request."""
     spread = np.sqrt(batch * peakedness(demand.arrival_variation))
     return np.maximum(1.0, batch + _quantile(slo) * spread)
@@ -136,24 +163,27 @@ def _with_margin(batch: Floats, demand: Demand, slo: Slo) -> Floats:
 def _kv_fits(
     demand: Demand, slo: Slo, batch: Floats, kv_tokens: int
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    return np.asarray(kv_held(demand, slo, batch) <= kv_tokens)
+
+
+def kv_held(demand: Demand, slo: Slo, batch: Floats) -> Floats:
+    """Tokens of KV that batches of these means hold, exceeded too rarely to matter."""
     excess = (peakedness(demand.arrival_variation) - 1) * demand.held**2
-    held = batch * demand.held + _quantile(slo) * np.sqrt(batch * (demand.held_square + excess))
-    return np.asarray(held <= kv_tokens)
+    return np.asarray(batch * demand.held + _quantile(slo) * np.sqrt(batch * (demand.held_square + excess)))
 
 
 def _quantile(slo: Slo) -> float:
     return NormalDist().inv_cdf(targets(slo).decode)
 
 
-def _mixed_batch(pace: Pace, demand: Demand) -> tuple[Floats, Floats]:
+def _mixed_batch(pace: Turning, demand: Demand) -> tuple[Floats, Floats]:
     """By utilisation U: the mean number of decoding requests, and how many times its work a pass with prompts holds up.
 
     Of the passes of a batch b, x = b pieces / (output pp) carry prompts, by Little's law. In a pipeline the pp passes
     of a turn wait for each other, so a turn is long if any of them carries one: y = 1 - (1 - x)^pp of them, of which
     only x is work of prompts. With a turn r times as long that brings U = x r / (1 - y + y r), and y / x for the other.
     """
-    pieces = _pieces(pace, demand, BATCHES).mean(axis=1)
-    each = pace.pp / pieces
+    each = pace.pp / pieces(pace.pp, demand, BATCHES).mean(axis=1)
     beside = BATCHES, BATCHES * demand.context
     turn = np.asarray(pace.turn_s(*beside, demand.computed.mean() * each, demand.pairs.mean() * each))
     slower = turn / np.asarray(pace.decode_step_s(*beside))

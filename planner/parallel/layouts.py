@@ -1,97 +1,75 @@
-"""The best TP x PP of a group of equal GPUs on one instance, for what it is to do.
+"""The best TP x PP of a group of GPUs, for what it is to do, and what every layout serves.
 
-Best is what serves the most requests/s within the SLO. For prefill that contains the paper's least latency, as a
-replica that is too slow for TTFT serves none; for decode it is the paper's most throughput within TPOT.
+A group has GPUs of one instance, or equally many on each of several instances of one private network; TP stays within
+an instance, so that only hops between stages cross the network. Best is what serves the most requests/s within the SLO.
+For prefill that contains the paper's least latency, as a replica that is too slow for TTFT serves none; for decode it
+is the paper's most throughput within TPOT.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, partial
+from typing import TypeAlias, assert_never
 
 import numpy as np
 
-from planner.catalog import GpuType, Link
-from planner.costmodel.pace import Pace, pace
+from planner.catalog import Link
+from planner.costmodel.pace import Pace
 from planner.costmodel.transfer import kv_transfer_s
 from planner.demand import Demand
-from planner.deployment import Codec
+from planner.deployment import Codec, Phase
 from planner.links import INSIDE
-from planner.llm import LlmSpec
-from planner.memory import StageMemory, even_layers, kv_capacity_tokens
 from planner.parallel.capacity import decode_rps, mixed_rps, prefill_rps
-from planner.workload import Slo
+from planner.parallel.frames import Frame, frames, orders, splits
+from planner.parallel.layers import Split, climbed
+from planner.parallel.shapes import Between, GpuKind, GroupShape, Layout, Share, Slot, layout_of
+from planner.parallel.task import Task
 
-MOST_STAGES = 8
-NEED_BF16 = ("bfloat16", "mxfp4")
-"""mxfp4 experts lie among bfloat16 weights."""
+__all__ = [
+    "Between",
+    "Capacities",
+    "GpuKind",
+    "GroupShape",
+    "Layout",
+    "Share",
+    "Slot",
+    "Task",
+    "best_codec",
+    "layouts",
+]
+
 HOP_SHARE = 0.05
 """Part of TTFT that a transfer may take before a codec that packs is worth its loss."""
+NEAR = 0.9
+"""Part of the best rate from which a start is worth climbing from."""
+Best: TypeAlias = tuple[Layout, float]
+"""A layout, and its requests/s."""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuKind:
-    """What tells the GPUs of one offer from another's, for a replica: type, usable memory, and NVLink or not."""
-
-    gpu: GpuType
-    memory_gib: float
-    nvlink: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """TP x PP on GPUs of one kind, as it fits: its pace and the tokens of KV it has room for."""
-
-    kind: GpuKind
-    tp: int
-    pp: int
-    pace: Pace
-    kv_tokens: int
-
-    @property
-    def gpus(self) -> int:
-        return self.tp * self.pp
-
-
-@dataclass(frozen=True)
-class Task:
-    """What replicas are for: the model, the demand in tokens, the SLO and the longest request admitted."""
-
-    llm: LlmSpec
-    demand: Demand
-    slo: Slo
-    max_model_len: int
-
-    @cached_property
-    def sample(self) -> Demand:
-        """A thinner demand, for capacities."""
-        return self.demand.thinned()
-
-
-def layouts(task: Task, kind: GpuKind, gpus: int) -> Iterator[Layout]:
-    """Every TP x PP that uses exactly `gpus` GPUs, divides the model's heads, and leaves room for one request."""
-    if task.llm.dtype in NEED_BF16 and not kind.gpu.bf16:
-        return
-    for tp in _tensor_degrees(task.llm, gpus):
-        pp = gpus // tp
-        if tp * pp != gpus or pp > min(MOST_STAGES, task.llm.layers):
-            continue
-        stages = [StageMemory(layers, kind.memory_gib) for layers in even_layers(task.llm.layers, pp)]
-        room = kv_capacity_tokens(task.llm, tp, stages)
-        if room >= task.max_model_len:
-            yield Layout(kind, tp, pp, pace(task.llm, kind.gpu, tp, pp, nvlink=kind.nvlink), room)
+def layouts(task: Task, shape: GroupShape, between: Between = None) -> tuple[Layout, ...]:
+    """Every TP x PP of the group, with the splits of the layers that are worth rating in some phase."""
+    found = (
+        layout_of(task.llm, frame.tp, frame.slots(split), between)
+        for frame in frames(task, shape, between)
+        for split in splits(task, frame, Phase.MIXED)
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def best_codec(task: Task, link: Link) -> Codec:
     """Raw where the link is free and fast; int4 where bytes cost money; else what takes the least time."""
     if link.usd_per_gb > 0:
         return Codec.INT4
-    seconds = {
-        codec: float(kv_transfer_s(link, task.demand.prompt_mean, task.llm, codec))
-        for codec in (Codec.RAW, Codec.INT8, Codec.INT4)
-    }
-    if seconds[Codec.RAW] <= HOP_SHARE * task.slo.ttft_s:
+    if kv_transfer_s(link, task.demand.prompt_mean, task.llm, Codec.RAW) <= HOP_SHARE * task.slo.ttft_s:
         return Codec.RAW
-    return min(seconds, key=seconds.__getitem__)
+    return quickest_codec(task, link)
+
+
+def quickest_codec(task: Task, link: Link) -> Codec:
+    """What takes the least time for a mean prompt."""
+
+    def seconds(codec: Codec) -> float:
+        return float(kv_transfer_s(link, task.demand.prompt_mean, task.llm, codec))
+
+    return min((Codec.RAW, Codec.INT8, Codec.INT4), key=seconds)
 
 
 class Capacities:
@@ -101,46 +79,104 @@ class Capacities:
         self.task = task
         self.codec = codec
         self._inside = codec or best_codec(task, INSIDE)
-        self._layouts: dict[tuple[GpuKind, int], tuple[Layout, ...]] = {}
-        self._prefill: dict[tuple[Layout, float, float, Codec], float] = {}
-        self._decode: dict[Layout, float] = {}
-        self._mixed: dict[Layout, float] = {}
+        self._quickest = codec or quickest_codec(task, INSIDE)
+        self._layouts: dict[tuple[GroupShape, Between], tuple[Layout, ...]] = {}
+        self._best: dict[tuple[GroupShape, Phase, Between], Best | None] = {}
+        self._prefill: dict[tuple[Layout, float, float, float, Codec], float] = {}
+        self._rps: dict[tuple[Layout, Phase], float] = {}
 
-    def layouts(self, kind: GpuKind, gpus: int) -> tuple[Layout, ...]:
-        if (kind, gpus) not in self._layouts:
-            self._layouts[kind, gpus] = tuple(layouts(self.task, kind, gpus))
-        return self._layouts[kind, gpus]
+    def layouts(self, shape: GroupShape, between: Between = None) -> tuple[Layout, ...]:
+        """Candidates worth rating."""
+        key = shape, between if len(shape) > 1 else None
+        if key not in self._layouts:
+            self._layouts[key] = layouts(self.task, *key)
+        return self._layouts[key]
+
+    def best(self, shape: GroupShape, phase: Phase, between: Between = None) -> Best | None:
+        """What serves the most in a phase; None where nothing fits, or what fits serves nothing."""
+        key = shape, phase, between if len(shape) > 1 else None
+        if key not in self._best:
+            self._best[key] = self._found(*key)
+        return self._best[key]
+
+    def rps(self, layout: Layout, phase: Phase) -> float:
+        """Requests/s in a phase, KV staying on the instance."""
+        if phase is Phase.PREFILL:
+            return self.prefill_rps(layout)
+        if (layout, phase) not in self._rps:
+            self._rps[layout, phase] = self._worked_out(phase, layout.pace, layout.kv_tokens)
+        return self._rps[layout, phase]
 
     def prefill_rps(self, layout: Layout, link: Link = INSIDE, codec: Codec | None = None) -> float:
-        """Prompts/s whose KV then crosses `link`; by default to a replica on the same instance. None where KV can't."""
-        if not self.task.llm.kv_movable:
-            return 0.0
+        """Prompts/s whose KV then crosses `link`; by default to a replica on the same instance. None where KV can't.
+
+        Strands beside each other may be quicker than an instance is inside, but count as no more than its quickest
+        codec: so `Relaxed` knows what a replica can do before it is paired.
+        """
         sent = codec or self._inside
-        key = (layout, link.bandwidth_gbit_per_s, link.latency_ms, sent)
+        key = (layout, link.bandwidth_gbit_per_s, link.latency_ms, link.codec_gb_per_s, sent)
         if key not in self._prefill:
-            hop = kv_transfer_s(link, self.task.sample.prompt, self.task.llm, sent)
-            self._prefill[key] = prefill_rps(layout.pace, self.task.sample, self.task.slo, np.asarray(hop))
+            rps = self._prefilled(layout.pace, layout.kv_tokens, link, sent)
+            self._prefill[key] = rps if link is INSIDE else min(rps, self.prefill_rps(layout, INSIDE, self._quickest))
         return self._prefill[key]
 
     def decode_rps(self, layout: Layout) -> float:
         """Requests/s that arrive prefilled, which they only can where KV can be moved."""
-        if not self.task.llm.kv_movable:
-            return 0.0
-        if layout not in self._decode:
-            self._decode[layout] = decode_rps(layout.pace, self.task.sample, self.task.slo, layout.kv_tokens)
-        return self._decode[layout]
+        return self.rps(layout, Phase.DECODE)
 
     def mixed_rps(self, layout: Layout) -> float:
         """Requests/s of which it does both phases."""
-        if layout not in self._mixed:
-            self._mixed[layout] = mixed_rps(layout.pace, self.task.sample, self.task.slo, layout.kv_tokens)
-        return self._mixed[layout]
+        return self.rps(layout, Phase.MIXED)
 
+    def _worked_out(self, phase: Phase, pace: Pace, kv_tokens: int, sample: Demand | None = None) -> float:
+        demand, slo = sample or self.task.sample, self.task.slo
+        match phase:
+            case Phase.PREFILL:
+                return self._prefilled(pace, kv_tokens, INSIDE, self._inside)
+            case Phase.DECODE:
+                return decode_rps(pace, demand, slo, kv_tokens) if self.task.llm.kv_movable else 0.0
+            case Phase.MIXED:
+                return mixed_rps(pace, demand, slo, kv_tokens)
+            case _:
+                assert_never(phase)
 
-def _tensor_degrees(llm: LlmSpec, gpus: int) -> Iterator[int]:
-    """Powers of two that split the heads evenly, and the KV heads evenly or copy them evenly (vLLM's rules)."""
-    tp = 1
-    while tp <= gpus:
-        if llm.heads % tp == 0 and (llm.kv_heads % tp == 0 or tp % llm.kv_heads == 0):
-            yield tp
-        tp *= 2
+    def _prefilled(self, pace: Pace, kv_tokens: int, link: Link, codec: Codec) -> float:
+        if not self.task.llm.kv_movable:
+            return 0.0
+        hop = kv_transfer_s(link, self.task.sample.prompt, self.task.llm, codec)
+        return prefill_rps(pace, self.task.sample, self.task.slo, np.asarray(hop), kv_tokens)
+
+    def _found(self, shape: GroupShape, phase: Phase, between: Between) -> Best | None:
+        """The best split of the best frame, any kind of GPU last, whose layers are moved one by one while that helps.
+
+        Mixed rates take many times as long as others, so layouts are told apart by those of a sketch of the demand.
+        """
+        llm = self.task.llm
+
+        rated = cache(partial(self._split_rps, phase))
+
+        def rate(one: tuple[Frame, Split]) -> float:
+            return rated(*one)
+
+        def topped(one: tuple[Frame, Split]) -> tuple[Frame, Split]:
+            frame, start = one
+            return frame, climbed(start, partial(rated, frame), frame.alike)[0]
+
+        tried = ((frame, s) for frame in frames(self.task, shape, between) for s in splits(self.task, frame, phase))
+        best = max(tried, key=rate, default=None)
+        if best is None or rate(best) <= 0:
+            return None
+        starts = [best, *(best[0].reordered(llm, best[1], order) for order in orders(self.task, shape, between)[1:])]
+        near = [one for one in starts if rate(one) >= NEAR * rate(best)]
+        frame, split = max(map(topped, near), key=rate)
+        layout = layout_of(llm, frame.tp, frame.slots(split), between)
+        rps = self.rps(layout, phase)
+        return (layout, rps) if rps > 0 else None
+
+    def _split_rps(self, phase: Phase, frame: Frame, split: Split) -> float:
+        """As good a rate as is needed to tell layouts apart."""
+        room = frame.kv_tokens(split)
+        if room < self.task.max_model_len:
+            return 0.0
+        sample = self.task.sketch if phase is Phase.MIXED else self.task.sample
+        return self._worked_out(phase, frame.cost.pace(split), room, sample)

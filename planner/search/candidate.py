@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from planner.deployment import Instance, Replica, Stage
-from planner.evaluate import Measures, Part
+from planner.deployment import Instance
+from planner.evaluate import Measures, Part, measured_at
 from planner.lanes import Path, lanes_of, server_of
 from planner.links import Links
 from planner.members import Member
@@ -53,34 +53,25 @@ def candidate(
     if pairing is None:
         return None
     used = [member for member in members if member.replica.id in pairing.in_use]
-    busy = {member.instance.id for member in used}
+    busy = {instance.id for member in used for instance in member.instances}
     if keep_all or (len(used) == len(members) and len(busy) == len(instances)):
         return Candidate(tuple(instances), tuple(members), pairing)
     fewer = _renumbered(used)
-    remaining = tuple({member.instance.id: member.instance for member in fewer}.values())
+    remaining = tuple({one.id: one for member in fewer for one in member.instances}.values())
     return candidate(capacities, remaining, fewer, budget_usd_per_hour=budget_usd_per_hour, links=links)
 
 
 def _renumbered(members: Sequence[Member]) -> list[Member]:
     """The same replicas as i0, i1, … and r0, r1, …, each instance's GPUs counted from 0."""
-    names = {name: f"i{n}" for n, name in enumerate(dict.fromkeys(member.instance.id for member in members))}
-    taken = dict.fromkeys(names, 0)
+    used = {instance.id: instance for member in members for instance in member.instances}
+    named = {old: replace(instance, id=f"i{n}") for n, (old, instance) in enumerate(used.items())}
+    taken = dict.fromkeys(used, 0)
     fresh = []
     for number, member in enumerate(members):
-        old = member.instance.id
-        replica = _moved(member.replica, f"r{number}", names[old], taken[old])
-        taken[old] += member.layout.gpus
-        fresh.append(replace(member, replica=replica, instance=replace(member.instance, id=names[old])))
+        fresh.append(member.moved(f"r{number}", named, taken))
+        for stage in member.replica.stages:
+            taken[stage.instance] += len(stage.gpus)
     return fresh
-
-
-def _moved(replica: Replica, name: str, instance: str, first_gpu: int) -> Replica:
-    starts = range(first_gpu, first_gpu + replica.tp * replica.pp, replica.tp)
-    stages = tuple(
-        Stage(instance, tuple(range(start, start + replica.tp)), stage.layers)
-        for start, stage in zip(starts, replica.stages, strict=True)
-    )
-    return replace(replica, id=name, stages=stages)
 
 
 def simulated_goodput(
@@ -95,6 +86,14 @@ def simulated_goodput(
     return goodput(task.demand, task.slo, fleet, chosen.pairing.served_rps, most, beyond_rps=beyond_rps, seed=seed)
 
 
+def attains(task: Task, chosen: Candidate, budget_usd_per_hour: float, rate_rps: float, *, seed: int) -> bool:
+    """Does one short run meet the SLO at a rate, which wires and the budget allow?"""
+    if rate_rps > chosen.most_rps(budget_usd_per_hour):
+        return False
+    found = measured_at(rate_rps, task.demand, task.slo, parts(task, chosen), seed=seed)
+    return found.slo_attainment >= task.slo.attainment
+
+
 def simulated(task: Task, chosen: Candidate, rate_rps: float, *, seed: int) -> Measures:
     """What clients see at a rate once the fleet is full."""
     return sustained_at(rate_rps, task.demand, task.slo, parts(task, chosen), seed=seed).measures
@@ -107,10 +106,7 @@ def parts(task: Task, chosen: Candidate) -> list[Part]:
     members = {member.replica.id: member for member in chosen.members}
     servers = [server_of(member) for member in chosen.members]
     places = {name: i for i, name in enumerate(members)}
-    paths = [
-        Path(route, members[route.prefill].instance, members[route.decode].instance, hop.link if hop else None)
-        for route, hop in zip(pairing.routes, pairing.hops, strict=True)
-    ]
+    paths = [Path(route, hop) for route, hop in zip(pairing.routes, pairing.hops, strict=True)]
     alike: dict[tuple[tuple[Server, ...], tuple[Lane, ...]], list[float]] = {}
     for lanes in _connected(lanes_of(task.llm, paths, places), servers):
         share = sum(lane.share for lane in lanes)

@@ -1,33 +1,28 @@
 """A finding written out as a `Plan`: what it costs, what simulation expects of it, and what the reader should know."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from planner.catalog import GpuCalibration, GpuType
+from planner.catalog import GpuCalibration
 from planner.costmodel.coverage import unmeasured
-from planner.demand import clipped_share
-from planner.deployment import Bound, DemandSummary, Instance, Plan, Predicted, SearchReport
+from planner.deployment import Bound, DemandSummary, Plan, Predicted, SearchReport
 from planner.document import plan_to_json
 from planner.evaluate import Measures
-from planner.gpus import gpu_named
 from planner.llm import LlmSpec
 from planner.parallel.layouts import Task
-from planner.search.candidate import Candidate, simulated
+from planner.search.candidate import simulated
 from planner.search.choosing import Finding
+from planner.search.notes import gpus_of, notes
+from planner.startup import slowest_startup
 from planner.validate import validate
 from planner.workload import Workload
-
-BOOT_S, LOAD_GB_PER_S, ENGINE_START_S = 180.0, 1.0, 90.0
-"""An instance until it answers, weights from disk to GPU, and an engine's own start: estimates until measured."""
-DOWNLOAD_EFFICIENCY = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """When, from which market, and to which end a plan was made."""
+    """When, from which market, and to which end a plan was made. `remarks` are notes of whoever knows the offers."""
 
     created_at: datetime
     market_as_of: str
@@ -37,6 +32,7 @@ class Occasion:
     seconds: float
     evaluations: int
     seed: int
+    remarks: tuple[str, ...] = ()
 
 
 def drafted(task: Task, workload: Workload, finding: Finding, occasion: Occasion) -> Plan:
@@ -46,7 +42,7 @@ def drafted(task: Task, workload: Workload, finding: Finding, occasion: Occasion
     measures = simulated(task, chosen, rate, seed=occasion.seed)
     carried = min(rate, chosen.most_rps(occasion.budget_usd_per_hour))
     transfer = carried * pairing.transfer_usd_per_hour_per_rps
-    startup = startup_s(task.llm, chosen.instances)
+    seconds = slowest_startup(task.llm, chosen.instances).seconds
     bound = max(finding.bound_rps, pairing.served_rps)
     plan = Plan(
         plan_id="",
@@ -69,10 +65,10 @@ def drafted(task: Task, workload: Workload, finding: Finding, occasion: Occasion
         search=SearchReport(pairing.served_rps, occasion.seconds, occasion.evaluations, occasion.seed),
         alternatives=finding.alternatives,
         transfer_usd_per_hour=transfer,
-        startup_s=startup,
-        startup_usd=startup / 3600 * chosen.usd_per_hour,
-        calibrations=tuple(filter(None, map(GpuCalibration.of, _gpus(chosen)))),
-        notes=tuple(_notes(task, workload, finding, occasion)),
+        startup_s=seconds,
+        startup_usd=seconds / 3600 * chosen.usd_per_hour,
+        calibrations=tuple(filter(None, map(GpuCalibration.of, gpus_of(chosen)))),
+        notes=(*_notes(task, workload, finding, occasion), *occasion.remarks),
     )
     named = replace(plan, plan_id=plan_id(plan))
     validate(named)
@@ -85,23 +81,9 @@ def plan_id(plan: Plan) -> str:
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def startup_s(llm: LlmSpec, instances: Sequence[Instance]) -> float:
-    """Until the slowest instance serves: boot, download, load, engine start."""
-    gigabytes = llm.weight_bytes / 1e9
-    slowest = min(instance.inet_down_gbit_per_s for instance in instances)
-    return BOOT_S + gigabytes * 8 / (slowest * DOWNLOAD_EFFICIENCY) + gigabytes / LOAD_GB_PER_S + ENGINE_START_S
-
-
 def _summary(task: Task, workload: Workload, rate: float) -> DemandSummary:
     means = task.demand.prompt_mean, task.demand.output_mean
     return DemandSummary(workload.name, rate, *means, workload.burstiness, workload.prefix_hit_share)
-
-
-def _gpus(chosen: Candidate) -> list[GpuType]:
-    """The GPU types of the instances, each once, by name; as they were measured where they were."""
-    known = {instance.gpu: gpu_named(instance.gpu) for instance in chosen.instances}
-    known |= {member.instance.gpu: member.layout.kind.gpu for member in chosen.members}
-    return [known[name] for name in sorted(known)]
 
 
 def _predicted(llm: LlmSpec, finding: Finding, measures: Measures, rate: float, usd_per_hour: float) -> Predicted:
@@ -116,32 +98,17 @@ def _predicted(llm: LlmSpec, finding: Finding, measures: Measures, rate: float, 
         tpot_p99_s=measures.tpot_p99_s,
         usd_per_million_tokens=usd_per_hour / tokens_per_hour * 1e6 if tokens_per_hour else 0.0,
         kv_gb_per_hour=finding.chosen.pairing.kv_gb_per_request * rate * 3600,
-        calibrated=not unmeasured(llm, _gpus(finding.chosen)),
+        calibrated=not unmeasured(llm, gpus_of(finding.chosen)),
     )
 
 
-def _notes(task: Task, workload: Workload, finding: Finding, occasion: Occasion) -> list[str]:
-    """What was assumed, estimated or cut, each in a sentence."""
-    notes = ["Latencies, attainment and goodput are simulated, not measured."]
-    if not task.llm.kv_movable:
-        notes.append(
-            f"{task.llm.name} attends within windows of {task.llm.window} tokens: its KV cannot be moved between "
-            "replicas yet, so each of them both prefills and decodes."
-        )
-    instances = finding.chosen.instances
-    clipped = clipped_share(workload, task.max_model_len)
-    if clipped:
-        notes.append(f"{clipped:.1%} of the requests are longer than {task.max_model_len} tokens and were cut to that.")
-    notes += [f"Not calibrated: {reason}." for reason in unmeasured(task.llm, _gpus(finding.chosen))]
-    if any(hop and hop.link.estimated for hop in finding.chosen.pairing.hops):
-        notes.append("Links between instances are estimated from their offers.")
-    if occasion.market_source == "snapshot":
-        notes.append(f"Prices are of the snapshot in the package, as of {occasion.market_as_of[:10]}.")
-    bought = sorted({instance.provider for instance in instances if not instance.leasable})
-    if bought:
-        notes.append(f"thunderctl cannot rent from {', '.join(bought)}: this plan is for reading only.")
-    if workload.rate_rps and workload.rate_rps > finding.goodput_rps:
-        notes.append(
-            f"The asked {workload.rate_rps:g} requests/s are more than the {finding.goodput_rps:.1f} it serves."
-        )
-    return [*notes, "Start-up time is an estimate."]
+def _notes(task: Task, workload: Workload, finding: Finding, occasion: Occasion) -> tuple[str, ...]:
+    return notes(
+        task,
+        workload,
+        finding.chosen,
+        goodput_rps=finding.goodput_rps,
+        market_as_of=occasion.market_as_of,
+        market_source=occasion.market_source,
+        now=occasion.created_at,
+    )

@@ -1,150 +1,117 @@
 """Phases and routes of replicas that already run: which of them should prefill, without reloading any weights.
 
-Up to MOST_EXACT replicas every designation is considered, in order of a bound on what it serves, until no bound left
-beats the best pairing found. Beyond that, flips of one and of two climb the bound from the designation in force.
+`turned` decides, by the analytic score alone; `confirmed` simulates what was decided and what it replaces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 
 from planner.demand import Floats, Ints
 from planner.deployment import Alternative, Phase, Plan
+from planner.errors import SpecError
 from planner.members import Member, members_of
-from planner.search.candidate import Candidate, candidate
+from planner.orchestration.pairing import packed_codec, transport_of
+from planner.parallel.layouts import best_codec
+from planner.search.alike import designations_of, phases_of
+from planner.search.candidate import Candidate
 from planner.search.choosing import Finding, Search
+from planner.search.designating import SAME, Decision, Served, decided
+from planner.search.roles import PHASES, Roles
 
-MOST_EXACT = 12
-"""3 phases each: 531,441 designations, whose bounds take a fifth of a second."""
-PAIRED = 16
-"""Designations that are paired at most."""
-JUDGED = 3
-"""The best of them that are simulated."""
-SAME = 1e-3
-"""Relative difference of two scores that does not matter: the designation with fewer flips wins."""
 BEFORE = "phases as they were"
-PHASES = (Phase.PREFILL, Phase.DECODE, Phase.MIXED)
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """Requests/s of each replica (a column) in each of PHASES (a row)."""
+class Turned:
+    """What is to be in force, and how it was chosen."""
 
-    rps: Floats
-
-    @property
-    def replicas(self) -> int:
-        return int(self.rps.shape[1])
+    after: Candidate
+    decision: Decision
+    flips: bool
 
 
-def rebalanced(search: Search, current: Plan) -> Finding | None:
-    """The best designation of the plan's replicas; None if none serves. The one in force is listed if it is beaten."""
-    members = members_of(current)
-    rates = _rates(search, members)
-    in_force = np.array([PHASES.index(member.phase) for member in members], dtype=np.int64)
-    ranked, bounds = _ranked(rates, in_force)
-    before = _formed(search, current, members, in_force)
-    found = [*([before] if before else []), *_paired(search, current, members, ranked, bounds)]
-    judged: list[tuple[float, Candidate]] = []
-    best_rps = 0.0
-    for one in found:
-        judged.append((search.goodput_rps(one, beyond_rps=best_rps), one))
-        best_rps = max(best_rps, judged[-1][0])
-    if not judged:
-        return None
-    goodput, chosen = next((rps, one) for rps, one in judged if rps >= best_rps * (1 - SAME))
-    beaten = (Alternative(BEFORE, judged[0][0], before.usd_per_hour),) if before and chosen is not before else ()
-    bound = float(bounds.max()) if len(members) <= MOST_EXACT else fractional_bound(rates)
-    return Finding(chosen, goodput, bound, beaten)
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What was found, and what was in force as it would do under the same workload: None where that serves nothing."""
+
+    found: Finding
+    before: Finding | None
 
 
-def served_bound(rates: Rates, designations: Ints) -> Floats:
-    """What each designation (a row of indices into PHASES) serves at most: what both phases take, and the mixed."""
-    prefill, decode, mixed = (
-        sum(np.where(designations[:, i] == phase, rates.rps[phase, i], 0.0) for i in range(rates.replicas))
-        for phase in range(len(PHASES))
+def without(current: Plan, lost: Sequence[str]) -> Plan:
+    """The plan without these replicas and instances, and without the replicas that these instances held."""
+    known = {replica.id for replica in current.replicas} | {instance.id for instance in current.instances}
+    if unknown := sorted(set(lost) - known):
+        raise SpecError(
+            f"{', '.join(unknown)} is lost, but not of this plan; expected ids of its replicas or instances.",
+            hint="`thunderctl status` lists them.",
+        )
+    left = tuple(r for r in current.replicas if not {r.id, *r.instances} & set(lost))
+    if not left:
+        raise SpecError("Every replica is lost; expected one that still runs.", hint="Bring it up anew: thunderctl up")
+    names = {replica.id for replica in left}
+    return replace(
+        current,
+        replicas=left,
+        instances=tuple(instance for instance in current.instances if instance.id not in lost),
+        routes=tuple(route for route in current.routes if {route.prefill, route.decode} <= names),
     )
-    return np.asarray(np.minimum(prefill, decode) + mixed)
 
 
-def fractional_bound(rates: Rates) -> float:
-    """What the replicas serve at most however their time is divided: the least of a family of Lagrangian bounds."""
-    price = np.linspace(0, 1, 201)[:, None]
-    prefill, decode, mixed = rates.rps
-    best = np.maximum(np.maximum(price * prefill, (1 - price) * decode), mixed)
-    return float(best.sum(axis=1).min())
+def turned(search: Search, current: Plan) -> Turned | None:
+    """The designation of the plan's replicas that serves the most, paired; None if none serves anything."""
+    members = members_of(current)
+    decision = decided(served(search, current, members), designations_of(members, search.links, _load(current)))
+    search.evaluations += decision.solved
+    after = formed(search, current, members, decision.phases)
+    return Turned(after, decision, bool((decision.phases != phases_of(members)).any())) if after else None
 
 
-def _rates(search: Search, members: Sequence[Member]) -> Rates:
+def confirmed(search: Search, current: Plan, turn: Turned) -> Confirmed:
+    """What was decided, unless simulation finds that what is in force serves more."""
+    bound = turn.decision.bound_rps
+    members = members_of(current)
+    before = formed(search, current, members, phases_of(members)) if turn.flips else turn.after
+    goodput = search.goodput_rps(turn.after)
+    found = Finding(turn.after, goodput, bound)
+    if before is None or before is turn.after:
+        return Confirmed(found, None if before is None else found)
+    before_goodput = search.goodput_rps(before)
+    now = Finding(before, before_goodput, bound)
+    if before_goodput > goodput * (1 + SAME):
+        return Confirmed(now, now)
+    return Confirmed(replace(found, alternatives=(Alternative(BEFORE, before_goodput, before.usd_per_hour),)), now)
+
+
+def served(search: Search, current: Plan, members: Sequence[Member]) -> Served:
+    """What the members serve in any phases: each hop with the codec that suits it or, where wires are full, packed."""
     of = search.capacities
-    uses = (of.prefill_rps, of.decode_rps, of.mixed_rps)
-    return Rates(np.array([[use(member.layout) for member in members] for use in uses]))
+    spare = max(0.0, search.budget_usd_per_hour - sum(instance.usd_per_hour for instance in current.instances))
+    mixed = np.array([of.mixed_rps(member.layout) for member in members])
+    prefilling, decoding = (_all_in(members, phase) for phase in (Phase.PREFILL, Phase.DECODE))
+    ways = (best_codec,) if of.codec else (best_codec, packed_codec)
+    transports = [transport_of(of, prefilling, decoding, search.links, spare, way)[1] for way in ways]
+    return Served([Roles(transport, mixed) for transport in transports])
 
 
-def _paired(search: Search, current: Plan, members: Sequence[Member], ranked: Ints, bounds: Floats) -> list[Candidate]:
-    """The best few by what orchestration finds them to serve; stops once no bound beats the best."""
-    found: list[Candidate] = []
-    for designation, bound in zip(ranked[:PAIRED], bounds[:PAIRED], strict=True):
-        if found and bound <= max(one.pairing.served_rps for one in found) * (1 + SAME):
-            break
-        formed = _formed(search, current, members, designation)
-        if formed:
-            found.append(formed)
-    found.sort(key=lambda one: -one.pairing.served_rps)
-    return found[:JUDGED]
+def _all_in(members: Sequence[Member], phase: Phase) -> list[Member]:
+    return [replace(member, replica=member.replica.flipped(phase)) for member in members]
 
 
-def _ranked(rates: Rates, in_force: Ints) -> tuple[Ints, Floats]:
-    """Designations worth pairing, and their bounds: the best first and, among equals, the fewest flips."""
-    exact = rates.replicas <= MOST_EXACT
-    every = _every(rates.replicas) if exact else _climbed(rates, in_force)
-    bounds = served_bound(rates, every)
-    best = np.flatnonzero(bounds >= np.partition(bounds, -min(len(bounds), 10 * PAIRED))[-10 * PAIRED :].min())
-    coarse = np.round(bounds[best] / (bounds.max() * SAME + 1e-12))
-    flips = (every[best] != in_force).sum(axis=1)
-    order = best[np.lexsort((flips, -coarse))]
-    return every[order], bounds[order]
+def _load(current: Plan) -> Floats:
+    """The part of the requests that each replica prefills, plus the part that it decodes."""
+    load: Mapping[str, list[float]] = {replica.id: [0.0] for replica in current.replicas}
+    for route in current.routes:
+        load[route.prefill].append(route.share)
+        load[route.decode].append(route.share)
+    return np.array([sum(load[replica.id]) for replica in current.replicas])
 
 
-def _every(replicas: int) -> Ints:
-    """All designations: the digits of all numbers in base 3."""
-    numbers = np.arange(len(PHASES) ** replicas)[:, None]
-    return np.asarray(numbers // len(PHASES) ** np.arange(replicas) % len(PHASES))
-
-
-def _climbed(rates: Rates, in_force: Ints) -> Ints:
-    """The designations met on the way up from the one in force, by flips of one replica and of two."""
-    current, met = in_force, [in_force]
-    best = float(served_bound(rates, current[None])[0])
-    while True:
-        around = _neighbours(current)
-        bounds = served_bound(rates, around)
-        if bounds.max() <= best * (1 + SAME):
-            return np.array(met[::-1])
-        current, best = around[int(bounds.argmax())], float(bounds.max())
-        met.append(current)
-
-
-def _neighbours(designation: Ints) -> Ints:
-    count = len(designation)
-    single = np.array([turn * np.eye(count, dtype=np.int64)[i] for i in range(count) for turn in (1, 2)])
-    double = [single[a] + single[b] for a, b in combinations(range(len(single)), 2) if a // 2 != b // 2]
-    return np.asarray((designation + np.array([*single, *double])) % len(PHASES))
-
-
-def _formed(search: Search, current: Plan, members: Sequence[Member], designation: Ints) -> Candidate | None:
-    search.evaluations += 1
+def formed(search: Search, current: Plan, members: Sequence[Member], phases: Ints) -> Candidate | None:
     flipped = [
         replace(member, replica=member.replica.flipped(PHASES[phase]))
-        for member, phase in zip(members, designation.tolist(), strict=True)
+        for member, phase in zip(members, phases.tolist(), strict=True)
     ]
-    return candidate(
-        search.capacities,
-        current.instances,
-        flipped,
-        budget_usd_per_hour=search.budget_usd_per_hour,
-        links=search.links,
-        keep_all=True,
-    )
+    return search.paired(current.instances, flipped)

@@ -1,10 +1,11 @@
 """The groups worth forming on each offer: how many GPUs, in which layout, for which phase."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.catalog import Offer
-from planner.parallel.layouts import Capacities, GpuKind, Layout
+from planner.deployment import Phase
+from planner.parallel.layouts import Capacities, GpuKind, Layout, Share
 
 SIZES = (1, 2, 3, 4, 6, 8)
 """GPUs of a group; larger ones gain little inside one instance."""
@@ -28,28 +29,32 @@ class Options:
     mixed: tuple[Group, ...]
 
 
+def kind_of(offer: Offer) -> GpuKind:
+    return GpuKind(offer.gpu, offer.memory_gib, offer.nvlink)
+
+
 def options(capacities: Capacities, offers: Sequence[Offer]) -> Options:
     """For every offer, phase and size the best layout."""
     return Options(
-        prefill=_best(capacities, offers, capacities.prefill_rps),
-        decode=_best(capacities, offers, capacities.decode_rps),
-        mixed=_best(capacities, offers, capacities.mixed_rps),
+        prefill=_best(capacities, offers, Phase.PREFILL),
+        decode=_best(capacities, offers, Phase.DECODE),
+        mixed=_best(capacities, offers, Phase.MIXED),
     )
 
 
-def _best(capacities: Capacities, offers: Sequence[Offer], rps: Callable[[Layout], float]) -> tuple[Group, ...]:
+def _best(capacities: Capacities, offers: Sequence[Offer], phase: Phase) -> tuple[Group, ...]:
     """Leaves out groups that several of one smaller kind do as well."""
     found: list[Group] = []
     for i, offer in enumerate(offers):
-        kind = GpuKind(offer.gpu, offer.memory_gib, offer.nvlink)
+        kind = kind_of(offer)
         kept: list[Group] = []
         for size in SIZES:
             if size > offer.gpu_count:
                 break
-            groups = [Group(i, layout, rps(layout)) for layout in capacities.layouts(kind, size)]
-            best = max(groups, key=lambda group: group.rps, default=None)
-            if best and best.rps > 0 and not _made_of_smaller(best, kept):
-                kept.append(best)
+            best = capacities.best((Share(kind, size),), phase)
+            group = Group(i, *best) if best else None
+            if group and not _made_of_smaller(group, kept):
+                kept.append(group)
         found += kept
     return tuple(found)
 

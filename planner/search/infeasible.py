@@ -7,18 +7,23 @@ from planner.catalog import Offer
 from planner.errors import Infeasible
 from planner.llm import LlmSpec
 from planner.memory import GIB, UTILISATION
-from planner.parallel.layouts import Capacities, GpuKind, Layout, Task
+from planner.parallel.layouts import Capacities, GpuKind, Layout, Share, Task
+from planner.requirements import Fitness, fitness, refusals_in_words
 from planner.search.groups import SIZES
 
 
 def nothing_serves(capacities: Capacities, offers: Sequence[Offer]) -> Infeasible:
     """No group of any offer serves a request within the SLO: too little memory, or too slow."""
     task = capacities.task
-    fitting = [layout for offer in offers for layout in _layouts(capacities, offer)]
     if not offers:
         return Infeasible(
             "There are no offers to plan with; expected 1 or more.", hint="Allow more providers or regions."
         )
+    sorted_out = fitness(task.llm, offers)
+    if not sorted_out.fit:
+        return _unfit(task.llm, sorted_out)
+    offers = sorted_out.fit
+    fitting = [layout for offer in offers for layout in _layouts(capacities, offer)]
     return _too_slow(task, fitting) if fitting else _too_small(task.llm, task.max_model_len, offers)
 
 
@@ -51,9 +56,17 @@ def unconfirmed(task: Task, rate_rps: float | None) -> Infeasible:
     )
 
 
+def _unfit(llm: LlmSpec, found: Fitness) -> Infeasible:
+    return Infeasible(
+        f"The engine runs on none of the {len(found.refused)} offers with {llm.dtype} weights of {llm.name}: "
+        f"{found.refused_in_words}. {refusals_in_words(found.refused)}",
+        hint="Allow other providers or GPUs, or another dtype (--dtypes).",
+    )
+
+
 def _layouts(capacities: Capacities, offer: Offer) -> list[Layout]:
     kind = GpuKind(offer.gpu, offer.memory_gib, offer.nvlink)
-    return [layout for size in SIZES if size <= offer.gpu_count for layout in capacities.layouts(kind, size)]
+    return [layout for size in SIZES if size <= offer.gpu_count for layout in capacities.layouts((Share(kind, size),))]
 
 
 def _too_slow(task: Task, fitting: Sequence[Layout]) -> Infeasible:

@@ -8,10 +8,9 @@ from planner.catalog import Offer
 from planner.deployment import Instance, Phase, Replica, Stage
 from planner.llm import LlmSpec
 from planner.members import Member
-from planner.memory import even_layers
 from planner.parallel.layouts import Layout
 from planner.search.groups import Group, Options
-from planner.search.procurement import Ints, Purchase
+from planner.search.purchase import Ints, Purchase
 
 DISK_GB_BESIDE_WEIGHTS = 50
 """Operating system, engine environment and logs."""
@@ -43,7 +42,7 @@ def placed(
         instances.append(instance)
         first = 0
         for group, phase in copy.dealt:
-            replica = replica_of(f"r{len(members)}", phase, instance.id, first, group.layout, llm)
+            replica = replica_of(f"r{len(members)}", phase, [instance.id], [first], group.layout)
             members.append(Member(replica, instance, group.layout))
             first += group.layout.gpus
     return instances, members
@@ -74,14 +73,14 @@ def instance_of(offer: Offer, name: str, llm: LlmSpec) -> Instance:
     )
 
 
-def replica_of(name: str, phase: Phase, instance: str, first_gpu: int, layout: Layout, llm: LlmSpec) -> Replica:
-    """A replica on consecutive GPUs."""
-    starts = range(first_gpu, first_gpu + layout.gpus, layout.tp)
-    stages = tuple(
-        Stage(instance, tuple(range(start, start + layout.tp)), layers)
-        for start, layers in zip(starts, even_layers(llm.layers, layout.pp), strict=True)
-    )
-    return Replica(name, phase, stages)
+def replica_of(name: str, phase: Phase, instances: Sequence[str], first_gpus: Sequence[int], layout: Layout) -> Replica:
+    """A replica on consecutive GPUs of its instances, which are in the order of its group's shape."""
+    free = list(first_gpus)
+    stages = []
+    for slot in layout.slots:
+        first, free[slot.place] = free[slot.place], free[slot.place] + layout.tp
+        stages.append(Stage(instances[slot.place], tuple(range(first, first + layout.tp)), slot.layers))
+    return Replica(name, phase, tuple(stages))
 
 
 def needed_disk_gb(llm: LlmSpec) -> float:

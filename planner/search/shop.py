@@ -1,21 +1,22 @@
 """Offers and groups as the arrays that procurement takes. Where the pair is still open, the best one is assumed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from planner.catalog import Link, Offer
 from planner.costmodel.transfer import kv_transfer_s, kv_wire_bytes
 from planner.deployment import Codec, Phase
-from planner.links import AWS_BETWEEN_ZONES_USD_PER_GB, INSIDE, SAME_NETWORK_MS, SAME_REGION_MS, USABLE, Links
-from planner.llm import LlmSpec
-from planner.parallel.layouts import Capacities
+from planner.links import AWS_BETWEEN_ZONES_USD_PER_GB, SAME_NETWORK_MS, SAME_REGION_MS, USABLE, Links
+from planner.parallel.layouts import Capacities, Task
+from planner.requirements import refusal_of
 from planner.search.groups import Group, Options, options
-from planner.search.procurement import Groups, Ints, Shop
+from planner.search.purchase import Groups, Ints, Shop
 
-DISK_MARGIN = 1.1
 PACKED_OR_NOT = (Codec.RAW, Codec.INT8, Codec.INT4)
 
 
@@ -35,6 +36,10 @@ class Choice:
         """Can any of the groups serve, alone or together?"""
         return bool(len(self.mixed.gpus) or (len(self.prefill.gpus) and len(self.decode.gpus)))
 
+    def of_offers(self, wanted: npt.NDArray[np.bool_]) -> "Choice":
+        """The same offers, of which only these can be rented."""
+        return replace(self, shop=replace(self.shop, available=np.where(wanted, self.shop.available, 0)))
+
     def without(self, *phases: Phase) -> "Choice":
         """The same offers without any group for these phases."""
         groups: dict[str, Any] = {phase.value: _groups(()) for phase in phases}
@@ -43,11 +48,14 @@ class Choice:
 
 
 def choice_of(capacities: Capacities, offers: Sequence[Offer], *, links: Links, keep_all: bool = False) -> Choice:
-    """The offers on which some group can be formed, or all of them, with their groups."""
-    offers = [offer for offer in offers if keep_all or _has_disk(offer, capacities.task.llm)]
+    """The offers on which a group can be formed, alone or with others of their network, or all; with their groups."""
+    offers = [offer for offer in offers if keep_all or not refusal_of(capacities.task.llm, offer)]
     every = options(capacities, offers)
-    useful = sorted({group.offer for group in (*every.prefill, *every.decode, *every.mixed)})
-    useful = list(range(len(offers))) if keep_all else useful
+    alone = {group.offer for group in (*every.prefill, *every.decode, *every.mixed)}
+    copies: Counter[str] = Counter()
+    for offer in offers:
+        copies[offer.network] += offer.available if offer.network else 0
+    useful = [i for i, offer in enumerate(offers) if keep_all or i in alone or copies[offer.network] > 1]
     kept = tuple(offers[i] for i in useful)
     places = {old: new for new, old in enumerate(useful)}
     chosen = Options(*(_moved(groups, places) for groups in (every.prefill, every.decode, every.mixed)))
@@ -68,23 +76,47 @@ def _groups(groups: Sequence[Group]) -> Groups:
 
 
 def _shop(capacities: Capacities, offers: Sequence[Offer], groups: Options, links: Links) -> Shop:
-    task = capacities.task
-    smallest = float(kv_wire_bytes(task.llm, task.demand.prompt_mean, capacities.codec or Codec.INT4))
+    slower = [_slower(capacities, groups, i, *ways_out(offer, links)) for i, offer in enumerate(offers)]
+    holds_both = [_holds_both(groups, i, offer) for i, offer in enumerate(offers)]
+    return shop_of(capacities.task, capacities.codec, offers, links, holds_both=holds_both, slower=slower)
+
+
+def shop_of(
+    task: Task,
+    codec: Codec | None,
+    offers: Sequence[Offer],
+    links: Links,
+    *,
+    holds_both: Sequence[bool],
+    slower: Sequence[tuple[float, float]],
+) -> Shop:
+    """The offers as arrays; KV travels as small as it can."""
+    smallest = float(kv_wire_bytes(task.llm, task.demand.prompt_mean, codec or Codec.INT4))
     wires = np.array([_bandwidths(offer, links) for offer in offers]).reshape(-1, 2)
     usd_per_hour_per_rps = smallest / 1e9 * 3600
-    slower = [_slower(capacities, groups, i, wires[i, 0]) for i in range(len(offers))]
     return Shop(
         usd_per_hour=np.array([offer.usd_per_hour for offer in offers]),
         gpus=np.array([offer.gpu_count for offer in offers], dtype=np.int64),
         available=np.array([offer.available for offer in offers], dtype=np.int64),
         network=_numbered([offer.network for offer in offers]),
         machine=_numbered([f"{offer.provider} {offer.machine}" if offer.machine else "" for offer in offers]),
-        holds_both=np.array([_holds_both(groups, i, offer) for i, offer in enumerate(offers)], dtype=np.bool_),
+        holds_both=np.array(holds_both, dtype=np.bool_),
         slower=np.array(slower).reshape(-1, 2),
         wire_rps=wires * USABLE * 1e9 / 8 / smallest,
         out_usd_per_hour=usd_per_hour_per_rps * np.array([_out_usd_per_gb(offer) for offer in offers]),
         in_usd_per_hour=usd_per_hour_per_rps * np.array([_in_usd_per_gb(offer) for offer in offers]),
     )
+
+
+def ways_out(offer: Offer, links: Links) -> tuple[Link, Link]:
+    """The best link that KV can leave an instance by: in its network, and into the world.
+
+    It may go to many instances at once, of which each is at no end of a faster link than this way, and unpacks little.
+    """
+    flow, codec = _bandwidths(offer, links)[0], 2 * offer.codec_gb_per_s
+    stated = [link.latency_ms for (source, _), link in links.items() if source == offer.offer_id]
+    network_ms, world_ms = (min([latency_ms, *stated]) for latency_ms in (SAME_NETWORK_MS, SAME_REGION_MS))
+    return Link(flow, network_ms, codec_gb_per_s=codec), Link(flow, world_ms, codec_gb_per_s=codec)
 
 
 def _holds_both(groups: Options, index: int, offer: Offer) -> bool:
@@ -102,11 +134,9 @@ def _bandwidths(offer: Offer, links: Links) -> tuple[float, float]:
     return max([offer.inet_up_gbit_per_s, *out]), max([offer.inet_down_gbit_per_s, *into])
 
 
-def _slower(capacities: Capacities, groups: Options, offer: int, gbit_per_s: float) -> tuple[float, float]:
+def _slower(capacities: Capacities, groups: Options, offer: int, network: Link, world: Link) -> tuple[float, float]:
     """How much a prefill group of the offer loses, at least, when its KV leaves over the network or the world."""
     own = [group for group in groups.prefill if group.offer == offer]
-    flow = min(gbit_per_s, INSIDE.bandwidth_gbit_per_s)
-    network, world = (Link(flow, latency_ms) for latency_ms in (SAME_NETWORK_MS, SAME_REGION_MS))
     return _least_loss(capacities, own, network), _least_loss(capacities, own, world)
 
 
@@ -118,11 +148,6 @@ def _least_loss(capacities: Capacities, groups: Sequence[Group], link: Link) -> 
 
 def _hop_s(capacities: Capacities, link: Link, codec: Codec) -> float:
     return float(kv_transfer_s(link, capacities.task.demand.prompt_mean, capacities.task.llm, codec))
-
-
-def _has_disk(offer: Offer, llm: LlmSpec) -> bool:
-    """Room for the weights; an offer that states no disk is leased with what is needed."""
-    return not offer.disk_gb or offer.disk_gb >= llm.weight_bytes / 1e9 * DISK_MARGIN
 
 
 def _out_usd_per_gb(offer: Offer) -> float:

@@ -1,7 +1,7 @@
 """What happens next: calls with their times, of which those at one time go in order of creation."""
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -12,19 +12,18 @@ Call: TypeAlias = Callable[[float, Any], None]
 class Agenda:
     """A heap of events."""
 
-    __slots__ = ("events", "heap", "now")
+    __slots__ = ("events", "heap")
 
     def __init__(self) -> None:
         self.heap: list[tuple[float, int, Call, Any]] = []
         self.events = count()
-        self.now = 0.0
 
     def at(self, time: float, call: Call, subject: Any) -> None:
-        heapq.heappush(self.heap, (time, next(self.events), call, subject))
+        heappush(self.heap, (time, next(self.events), call, subject))
 
     def play(self) -> None:
         """The loop: the next event, until there are none."""
         heap = self.heap
         while heap:
-            self.now, _, call, subject = heapq.heappop(heap)
-            call(self.now, subject)
+            now, _, call, subject = heappop(heap)
+            call(now, subject)

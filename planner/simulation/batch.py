@@ -135,9 +135,10 @@ class Batch:
             heapq.heappop(self.due)
         passes = self.due[0][0] - self.passes
         if self.decoding:
-            room = (self.capacity - self.reserved - self.context) * self.pp / self.decoding
-            passes = min(passes, floor(room + ROUNDING) + 1)
-        return max(1, passes)
+            room = (self.capacity - self.reserved - self.context) * self.pp / self.decoding + ROUNDING
+            if room < passes - 1:
+                passes = floor(room) + 1
+        return passes if passes > 1 else 1
 
     @property
     def is_too_big(self) -> bool:

@@ -36,7 +36,8 @@ class Engine:
     ) -> None:
         self.pace, self.pp = server.pace, server.pace.pp
         self.agenda, self.usage, self.reports = agenda, usage, reports
-        self.host, self.host_share = host, server.pace.host_share
+        self.host, self.host_share = host, 0.0
+        self.process = id(self)
         self.batch = Batch(server, reports)
         self.pipeline = Pipeline(self.pp)
         self.planned = self.version = 0
@@ -74,10 +75,13 @@ class Engine:
         if self.host:
             self.host.end(self, now)
 
-    def replan(self, now: float) -> None:
-        """Its machine has become faster or slower for it."""
+    def slow(self, now: float, times: float) -> None:
+        """What is left of the pass under way takes so many times as long; of several, those behind it."""
         if self.planned > 1:
             self._hurry(now)
+        elif self.pp == 1 and (left_s := self.at + self.pass_s - now) > 0:
+            self.pass_s += left_s * (times - 1)
+            self._wake_after(1)
 
     # Between passes.
 
@@ -148,8 +152,8 @@ class Engine:
             batch.free_left()
             tokens, pairs = batch.compose(now, admit=True)
         if tokens:
-            load = float(batch.decoding), batch.context, tokens * pp, pairs * pp
-            self._spend(now, 1, float(self.pace.turn_s(*load)) / pp)
+            turn_s = self.pace.turn_s(batch.decoding, batch.context, tokens * pp, pairs * pp)
+            self._spend(now, 1, float(turn_s) / pp)
         elif batch.running:
             passes = 1 if preempted or batch.leaving else batch.undisturbed()
             self._spend(now, passes, self._decode_s(passes) if batch.decoding else 0.0)  # 0: prompts in later stages
@@ -163,12 +167,15 @@ class Engine:
         """The mean of so many passes without prompts."""
         batch = self.batch
         context = batch.context + batch.decoding / self.pp * (passes - 1) / 2
-        return float(self.pace.decode_step_s(float(batch.decoding), context)) / self.pp
+        return float(self.pace.turn_s(batch.decoding, context)) / self.pp
 
     def _spend(self, now: float, passes: int, own_s: float) -> None:
         """Let passes go that take `own_s` each in every stage, or longer beside others that are busy on the machine."""
-        if self.host:
-            self.host.begin(self, now)
-            own_s *= self.host.stretch
+        if self.host and own_s:
+            own_s *= self.host.begin(self, now, self._share(own_s))
         passes, self.pass_s = self.pipeline.plan(passes, own_s)
         self._wake_after(passes)
+
+    def _share(self, own_s: float) -> float:
+        """What it takes of its machine: its own cores, and those that send out what its passes bring."""
+        return self.pace.host_share + self.pace.stream_s * self.batch.decoding / self.pp / own_s

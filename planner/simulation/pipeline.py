@@ -8,9 +8,12 @@ from collections import deque
 
 
 class Pipeline:
-    """`before` are the passes under way but the newest, and `own_s` the planned ones, as seconds needed in a stage."""
+    """`before` are the passes under way but the newest, and `own_s` the planned ones, as seconds needed in a stage.
 
-    __slots__ = ("before", "own_s", "pp")
+    `longest_s` is the longest of those before.
+    """
+
+    __slots__ = ("before", "longest_s", "own_s", "pp")
 
     def __init__(self, pp: int) -> None:
         self.pp = pp
@@ -23,23 +26,24 @@ class Pipeline:
         if self.pp == 1:
             return passes, own_s
         self.own_s = own_s
-        longest_s = max(self.before)
-        if longest_s > own_s:
-            passes = min(passes, self._passes_behind(longest_s))
-        return passes, max(own_s, longest_s)
+        if own_s >= self.longest_s:
+            return passes, own_s
+        return min(passes, self._passes_behind()), self.longest_s
 
     def go(self, passes: int) -> None:
         """So many of the planned passes went, which may be fewer."""
         if self.pp > 1:
             self.before.extend([self.own_s] * min(passes, self.pp - 1))
+            self.longest_s = max(self.before)
 
     def drain(self) -> None:
         """The last pass has come out: those under way take no time."""
         self.before.extend([0.0] * (self.pp - 1))
+        self.longest_s = 0.0
 
-    def _passes_behind(self, longest_s: float) -> int:
+    def _passes_behind(self) -> int:
         """How many go on at the pace of the longest, until the newest that is as long comes out."""
         behind = self.pp - 1
-        while self.before[behind - 1] != longest_s:
+        while self.before[behind - 1] != self.longest_s:
             behind -= 1
         return behind

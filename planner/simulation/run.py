@@ -14,14 +14,17 @@ from planner.demand import Floats
 from planner.rotation import Rotation
 from planner.simulation.agenda import Agenda
 from planner.simulation.engine import Engine
-from planner.simulation.host import Host, Work
+from planner.simulation.handover import Handovers
+from planner.simulation.host import Host
 from planner.simulation.job import HAND_ON, LOAD, Job, Reports
 from planner.simulation.scenario import Epoch, Failure, Lane, Requests, Server, Timings
-from planner.simulation.transfers import Transfers
 from planner.simulation.usage import Usage
 
 BUCKETS = 100
 """Buckets of use over the arrivals; a run that goes on for much longer has wider ones."""
+WAKES = 12
+"""Processes and threads that a request and its first token wake one after the other: of router, agent, front end and
+engine, there and back."""
 REPORTS = 200
 """Times that progress is told, spread over the arrivals."""
 
@@ -65,12 +68,12 @@ class _Run:
         self.agenda = Agenda()
         self.servers = servers
         bucket_s = max(self.arrival_s, default=0.0) / BUCKETS or 1.0
-        self.transfers = Transfers(
-            (lane for epoch in epochs for lane in epoch.lanes), self.agenda, self._arrived_on_wire
-        )
-        reports = Reports(self._first, self._finished, self._preempted, self._prefilled, self._load)
+        self.engines: list[Engine] = []
+        lanes = (lane for epoch in epochs for lane in epoch.lanes)
+        self.handovers = Handovers(lanes, self.engines, self.agenda, self._hand_on, self._loaded)
+        reports = Reports(self._first, self._finished, self._preempted, self.handovers.begin, self.handovers.load)
         hosts = {server.host: Host() for server in servers if server.pace.host_share > 0}
-        self.engines = [
+        self.engines += [
             Engine(server, self.agenda, Usage(bucket_s), reports, hosts.get(server.host)) for server in servers
         ]
         self.alive = [True] * len(servers)
@@ -134,7 +137,14 @@ class _Run:
             self._lose(now, request)
             return
         self.under_way[request] = job
-        self.engines[lane.prefill].take(job, now)
+        if host := self.engines[lane.prefill].host:
+            self.agenda.at(now + WAKES * host.waking_s, self._take, job)
+        else:
+            self.engines[lane.prefill].take(job, now)
+
+    def _take(self, now: float, job: Job) -> None:
+        if not job.over:
+            self.engines[job.lane.prefill].take(job, now)
 
     def _next_lane(self) -> Lane | None:
         return self.choices[self.rotation.pick(self.allowed)] if self.allowed else None
@@ -155,24 +165,6 @@ class _Run:
     def _preempted(self, job: Job) -> None:
         self.preemptions[job.request] += 1
 
-    def _prefilled(self, job: Job, now: float, copied_s: float) -> None:
-        """The prompt is through: the request goes on to decode while its KV is packed."""
-        job.stage = LOAD
-        latency_s = self._handed_over_in(job.lane, now)
-        job.ready_s = copied_s + job.lane.packing_s_per_token * job.prompt + latency_s
-        self.agenda.at(now + latency_s, self._hand_on, job)
-
-    def _handed_over_in(self, lane: Lane, now: float) -> float:
-        """Its latency; on a shared machine that is work of processes there, which slow others down, and are slowed."""
-        host = self.engines[lane.decode].host
-        if host is None:
-            return lane.latency_s
-        work = Work(self.engines[lane.decode].host_share)
-        host.begin(work, now)
-        seconds = lane.latency_s * host.stretch
-        self.agenda.at(now + seconds, host.over, work)
-        return seconds
-
     def _hand_on(self, now: float, job: Job) -> None:
         if job.over:
             return
@@ -180,16 +172,6 @@ class _Run:
             self.engines[job.lane.decode].take(job, now)
         else:
             self._restart(now, job)
-
-    def _load(self, job: Job, when: float) -> None:
-        self.agenda.at(max(when, job.ready_s), self.transfers.start, job)
-
-    def _arrived_on_wire(self, now: float, job: Job) -> None:
-        unpacking = job.lane.packing_s_per_token * job.prompt
-        if unpacking > 0:
-            self.agenda.at(now + unpacking, self._loaded, job)
-        else:
-            self._loaded(now, job)
 
     def _loaded(self, now: float, job: Job) -> None:
         if not job.over:
@@ -231,7 +213,7 @@ class _Run:
         del self.under_way[job.request]
         self.first_s[job.request] = np.inf
         if job.stage == LOAD:
-            self.transfers.cancel(now, job)
+            self.handovers.cancel(now, job)
             if self.alive[job.lane.decode]:
                 self.engines[job.lane.decode].forget(job, now)
         self._route(now, job.request)

@@ -49,7 +49,8 @@ class Wire:
 class Lane:
     """A route: its share, the servers at its ends (the same one: local), and how KV gets from one to the other.
 
-    A transfer is packed, takes `latency_s`, sends its bytes over all `wires` at once, and is unpacked.
+    A transfer is packed, takes `latency_s`, sends its bytes over all `wires` at once, and is unpacked. `parts` say how
+    much of its bytes each wire carries; all of them, unless given.
     """
 
     prefill: int
@@ -59,6 +60,13 @@ class Lane:
     packing_s_per_token: float = 0.0
     wire_bytes_per_token: float = 0.0
     wires: tuple[Wire, ...] = ()
+    parts: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.parts) not in (0, len(self.wires)) or not all(part > 0 for part in self.parts):
+            raise ValueError(
+                f"A lane over {len(self.wires)} wires has parts {self.parts}; expected one above 0 for each."
+            )
 
     @property
     def is_local(self) -> bool:

@@ -1,13 +1,14 @@
 """KV transfers under way at once: every wire is shared equally by the transfers that cross it.
 
-A transfer goes as fast as the wire that gives it the least. That is exact where transfers meet on one wire; where they
+A transfer that puts only a part of its bytes on a wire weighs on it by that part, so that all that share a wire advance
+alike. It goes as fast as the wire that gives it the least. That is exact where transfers meet on one wire; where they
 meet on several, what one cannot use is not handed to the others (max-min fairness would), so it errs on the slow side.
 Transfers over the same wires go equally fast, so one count of bytes serves them all: each ends when the count of its
 flow reaches a mark, and an event costs a step per flow, not per transfer.
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 from planner.simulation.agenda import Agenda
@@ -19,30 +20,32 @@ TOLERANCE_S = 1e-9
 
 
 class _Shared:
-    """A wire, and how many transfers cross it."""
+    """A wire, and its load: how many transfers cross it, each counted as the part of its bytes that does."""
 
-    __slots__ = ("bytes_per_s", "transfers")
+    __slots__ = ("bytes_per_s", "load")
 
     def __init__(self, bytes_per_s: float) -> None:
         self.bytes_per_s = bytes_per_s
-        self.transfers = 0
+        self.load = 0.0
 
 
 class _Flow:
-    """Transfers over the same wires: `sent` bytes each since the flow began, in order of the marks they end at."""
+    """Transfers over the same wires, in the same parts: `sent` bytes each since the flow began, over all of its wires
+    together; in order of the marks they end at."""
 
-    __slots__ = ("marks", "rate", "sent", "wires")
+    __slots__ = ("loads", "marks", "rate", "sent", "wires")
 
-    def __init__(self, wires: list[_Shared]) -> None:
+    def __init__(self, wires: list[_Shared], parts: Sequence[float]) -> None:
         self.wires = wires
+        self.loads = list(zip(wires, parts or [1.0] * len(wires), strict=True))
         self.sent = self.rate = 0.0
         self.marks: list[tuple[float, int, Job]] = []
 
     def pop(self) -> Job:
         """The transfer that ends first leaves."""
         job = heapq.heappop(self.marks)[2]
-        for wire in self.wires:
-            wire.transfers -= 1
+        for wire, part in self.loads:
+            wire.load -= part
         return job
 
 
@@ -52,12 +55,13 @@ class Transfers:
     def __init__(self, lanes: Iterable[Lane], agenda: Agenda, arrived: Callable[[float, Job], None]) -> None:
         self._agenda, self._arrived, self._lanes = agenda, arrived, tuple(lanes)
         shared: dict[Wire, _Shared] = {}
-        flows: dict[tuple[Wire, ...], _Flow] = {}
+        flows: dict[tuple[tuple[Wire, ...], tuple[float, ...]], _Flow] = {}
         self._flows: dict[int, _Flow] = {}
         for lane in self._lanes:
             for wire in lane.wires:
                 shared.setdefault(wire, _Shared(wire.bytes_per_s))
-            self._flows[id(lane)] = flows.setdefault(lane.wires, _Flow([shared[wire] for wire in lane.wires]))
+            flow = _Flow([shared[wire] for wire in lane.wires], lane.parts)
+            self._flows[id(lane)] = flows.setdefault((lane.wires, lane.parts), flow)
         self._active: list[_Flow] = []
         self._at = 0.0
         self._version = 0
@@ -75,8 +79,8 @@ class Transfers:
             flow.sent = 0.0
             self._active.append(flow)
         heapq.heappush(flow.marks, (flow.sent + size, job.request, job))
-        for wire in flow.wires:
-            wire.transfers += 1
+        for wire, part in flow.loads:
+            wire.load += part
         self._go_on(now)
 
     def cancel(self, now: float, job: Job) -> None:
@@ -88,8 +92,8 @@ class Transfers:
         self._advance(now)
         heapq.heapify(left)
         flow.marks = left
-        for wire in flow.wires:
-            wire.transfers -= 1
+        for wire, part in flow.loads:
+            wire.load -= part
         self._go_on(now)
 
     def _advance(self, now: float) -> None:
@@ -105,7 +109,7 @@ class Transfers:
         for flow in self._active:
             rate = inf
             for wire in flow.wires:
-                share = wire.bytes_per_s / wire.transfers
+                share = wire.bytes_per_s / wire.load
                 if share < rate:
                     rate = share
             flow.rate = rate

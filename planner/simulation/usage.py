@@ -18,16 +18,20 @@ class Usage:
         while end >= self.bucket_s * MOST_BUCKETS:
             self.widen()
         bucket_s = self.bucket_s
-        first, last = int(start / bucket_s), int(end / bucket_s)
+        bucket, last = int(start / bucket_s), int(end / bucket_s)
         if last >= len(self.busy_s):
             for row in (self.busy_s, self.kv_token_s):
                 row.extend([0.0] * (last + 1 - len(row)))
-        for bucket in range(first, last + 1):
-            edge = end if bucket == last else (bucket + 1) * bucket_s
-            if busy:
-                self.busy_s[bucket] += edge - start
-            self.kv_token_s[bucket] += (edge - start) * kv_tokens
-            start = edge
+        while bucket < last:
+            edge = (bucket + 1) * bucket_s
+            self._fill(bucket, edge - start, kv_tokens, busy)
+            bucket, start = bucket + 1, edge
+        self._fill(last, end - start, kv_tokens, busy)
+
+    def _fill(self, bucket: int, seconds: float, kv_tokens: float, busy: bool) -> None:
+        if busy:
+            self.busy_s[bucket] += seconds
+        self.kv_token_s[bucket] += seconds * kv_tokens
 
     def widen(self) -> None:
         """Two buckets become one."""

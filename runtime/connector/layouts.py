@@ -8,7 +8,7 @@ view that FlashAttention, Triton, FlashInfer and FlexAttention share. Whatever t
 `self_test` has read back what the backend's own operation wrote.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,17 +47,22 @@ def page_layout(backend: str, isa: str = "") -> PageLayout:
     )
 
 
-def read(layout: PageLayout, cache: Tensor, block_ids: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """K and V of the first `tokens` tokens of some blocks, each `[heads, tokens, channels]`, copied."""
-    keys, values = layout.unpack(cache.index_select(0, block_ids))
-    return _by_token(keys)[:, :tokens], _by_token(values)[:, :tokens]
+def read(layout: PageLayout, caches: Sequence[Tensor], block_ids: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    """K and V of the first `tokens` tokens of some blocks, each `[layers, heads, tokens, channels]`, copied.
+
+    `caches` are those of some layers; what they hold of a prompt lies in the same blocks.
+    """
+    pages = torch.cat([cache.index_select(0, block_ids) for cache in caches])
+    keys, values = (_by_token(part, len(caches)) for part in layout.unpack(pages))
+    return keys[:, :, :tokens], values[:, :, :tokens]
 
 
-def write(layout: PageLayout, cache: Tensor, block_ids: Tensor, keys: Tensor, values: Tensor) -> None:
+def write(layout: PageLayout, caches: Sequence[Tensor], block_ids: Tensor, keys: Tensor, values: Tensor) -> None:
     """The inverse; slots of the last block behind the last token become 0 (nothing has computed them yet)."""
-    slots = cache.shape[2]
+    slots = caches[0].shape[2]
     pages = layout.pack(_by_block(keys, slots), _by_block(values, slots))
-    cache.index_copy_(0, block_ids, pages)
+    for cache, page in zip(caches, pages.chunk(len(caches)), strict=True):
+        cache.index_copy_(0, block_ids, page)
 
 
 def self_test(layout: PageLayout, attention: Any, cache: Tensor) -> None:
@@ -74,10 +79,10 @@ def self_test(layout: PageLayout, attention: Any, cache: Tensor) -> None:
     mapping = torch.arange(tokens, dtype=torch.int64, device=cache.device)
     attention.impl.do_kv_cache_update(attention, keys.contiguous(), values.contiguous(), scratch, mapping)
     blocks = torch.tensor([0, 1], device=cache.device)
-    seen_keys, seen_values = read(layout, scratch, blocks, tokens)
+    seen_keys, seen_values = read(layout, [scratch], blocks, tokens)
     rewritten = torch.zeros_like(scratch)
-    write(layout, rewritten, blocks, seen_keys, seen_values)
-    same = torch.equal(seen_keys.transpose(0, 1), keys) and torch.equal(seen_values.transpose(0, 1), values)
+    write(layout, [rewritten], blocks, seen_keys, seen_values)
+    same = torch.equal(seen_keys[0].transpose(0, 1), keys) and torch.equal(seen_values[0].transpose(0, 1), values)
     if not (same and torch.equal(rewritten, scratch)):
         raise LayoutUnknown(
             f"KV written by {layout.name} is not what its layout reads: pages {tuple(cache.shape)}, "
@@ -86,17 +91,17 @@ def self_test(layout: PageLayout, attention: Any, cache: Tensor) -> None:
         )
 
 
-def _by_token(part: Tensor) -> Tensor:
-    """`[blocks, heads, slots, channels]` to `[heads, tokens, channels]`."""
-    return part.transpose(0, 1).flatten(1, 2)
+def _by_token(part: Tensor, layers: int) -> Tensor:
+    """`[layers x blocks, heads, slots, channels]` to `[layers, heads, tokens, channels]`."""
+    return part.unflatten(0, (layers, -1)).transpose(1, 2).flatten(2, 3)
 
 
 def _by_block(part: Tensor, slots: int) -> Tensor:
-    heads, tokens, dim = part.shape
+    layers, heads, tokens, dim = part.shape
     blocks = -(-tokens // slots)
-    padded = part.new_zeros(heads, blocks * slots, dim)
-    padded[:, :tokens] = part
-    return padded.view(heads, blocks, slots, dim).transpose(0, 1)
+    padded = part.new_zeros(layers, heads, blocks * slots, dim)
+    padded[:, :, :tokens] = part
+    return padded.view(layers, heads, blocks, slots, dim).transpose(1, 2).flatten(0, 1)
 
 
 def _unpack_side_by_side(pages: Tensor) -> tuple[Tensor, Tensor]:

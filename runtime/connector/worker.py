@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from planner.errors import KvTransferError
-from runtime.codec import Rows, decode, encode
+from runtime.codec import Rows, decode, encode, rows_of
 from runtime.connector.jobs import Load, Save, Step
 from runtime.connector.layouts import PageLayout, read, write
 from runtime.relay.door import AgentDoor
-from runtime.tiles import GROUP_TOKENS, Layout, Tile
+from runtime.tiles import GROUP_TOKENS, Box, KvFormat, Layout
 
 FETCH_THREADS = 4
 ANSWER_S = 5.0
@@ -30,7 +30,7 @@ LIMIT_STAGED_BYTES = 2 << 30
 
 logger = logging.getLogger("vllm.thunder")
 
-Staged = dict[int, tuple[Tensor, Tensor]]
+Staged = list[tuple[Rows, Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +127,14 @@ class WorkerSide:
                 raise KvTransferError(f"{self._staged_bytes} bytes wait to be encoded; expected {LIMIT_STAGED_BYTES}.")
 
     def _stage(self, save: Save) -> Staged:
-        """Copies of this rank's K and V of a prompt, by layer."""
+        """Copies of this rank's K and V of a prompt, as they are encoded together."""
         if not self._share.writes:
-            return {}
+            return []
         blocks = self._cache_blocks(save.block_ids)
-        staged = {}
-        for layer, cache in self._caches.items():
-            keys, values = read(self._layout, cache, blocks, save.format.tokens)
-            staged[layer] = keys.cpu(), values.cpu()
+        layout, staged = Layout(save.format, save.format.whole), []
+        for rows in rows_of(layout, self._box(save.format)):
+            keys, values = read(self._layout, self._caches_of(rows), blocks, save.format.tokens)
+            staged.append((rows, keys.cpu(), values.cpu()))
         with self._lock:
             self._staged_bytes += _size(staged)
         return staged
@@ -146,12 +146,8 @@ class WorkerSide:
             session = self._door.session()
             if session.boot != save.boot:
                 raise KvTransferError("The agent has restarted, and the ticket's bytes are gone.")
-            layout = Layout(save.format, save.format.whole)
-            first, stop = self._share.heads
-            for layer, (keys, values) in staged.items():
-                rows = Rows(save.format, layer, first, stop - first, (0, save.format.groups))
-                at = save.offset + layout.offset(Tile(layer, first, 0))
-                into = session.memory.view(at, rows.heads * rows.row_bytes)
+            for rows, keys, values in staged:
+                into = session.memory.view(save.offset + rows.offset, rows.size)
                 encode(rows, keys, values, into, bytes.fromhex(save.ticket))
             session.tell("encoded", {"ticket": save.ticket, "seconds": time.monotonic() - started})
         except KvTransferError as error:
@@ -191,10 +187,9 @@ class WorkerSide:
         if load.first_token % self._block_size:
             raise KvTransferError(f"A load starts at token {load.first_token}, within a block.")
         session = self._door.session()
-        groups = (load.first_token // GROUP_TOKENS, load.format.groups)
         fields = {
             "ticket": load.ticket,
-            "box": [*self._share.layers, *self._share.heads, *groups],
+            "box": self._box(load.format, load.first_token).row,
             "timeout_s": self._fetch_timeout_s,
         }
         answer = session.call("fetch", fields, timeout_s=self._fetch_timeout_s + ANSWER_S)
@@ -204,22 +199,24 @@ class WorkerSide:
 
     def _fill(self, load: Load, tiles: bytearray) -> None:
         """Decode and scatter; blocks before `first_token` are of a local prefix hit, and others may read them."""
-        first_head, stop_head = self._share.heads
-        first_group = load.first_token // GROUP_TOKENS
-        skipped = load.first_token - first_group * GROUP_TOKENS
+        box = self._box(load.format, load.first_token)
+        skipped = load.first_token - box.groups[0] * GROUP_TOKENS
         blocks = self._cache_blocks(load.block_ids[load.first_token // self._block_size :])
-        view, at = memoryview(tiles), 0
+        view, tag = memoryview(tiles), bytes.fromhex(load.ticket["ticket"])
         with torch.cuda.stream(self._stream) if self._stream else nullcontext():
-            for layer in range(*self._share.layers):
-                groups = (first_group, load.format.groups)
-                rows = Rows(load.format, layer, first_head, stop_head - first_head, groups)
-                length = rows.heads * rows.row_bytes
-                parts = decode(rows, view[at : at + length], bytes.fromhex(load.ticket["ticket"]))
-                keys, values = (part[:, skipped:].to(self._device) for part in parts)
-                write(self._layout, self._caches[layer], blocks, keys, values)
-                at += length
+            for rows in rows_of(Layout(load.format, box), box):
+                parts = decode(rows, view[rows.offset : rows.offset + rows.size], tag)
+                keys, values = (part[:, :, skipped:].to(self._device) for part in parts)
+                write(self._layout, self._caches_of(rows), blocks, keys, values)
         if self._stream:
             self._stream.synchronize()
+
+    def _box(self, kv_format: KvFormat, first_token: int = 0) -> Box:
+        """This rank's tiles of a ticket, from the group of a token on."""
+        return Box(self._share.layers, self._share.heads, (first_token // GROUP_TOKENS, kv_format.groups))
+
+    def _caches_of(self, rows: Rows) -> list[Tensor]:
+        return [self._caches[layer] for layer in range(*rows.box.layers)]
 
     def _cache_blocks(self, block_ids: tuple[int, ...]) -> Tensor:
         """The scheduler's blocks in the tensors' own, which may be several to one."""
@@ -229,4 +226,4 @@ class WorkerSide:
 
 
 def _size(staged: Staged) -> int:
-    return sum(part.nbytes for parts in staged.values() for part in parts)
+    return sum(keys.nbytes + values.nbytes for _, keys, values in staged)

@@ -5,6 +5,7 @@ Teacher-forced: the next tokens are given, and the model says how likely each wa
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from transformers import DynamicCache, LlamaForCausalLM
 
 from planner.deployment import Codec
 from runtime.codec import Rows, decode, encode
-from runtime.tiles import Geometry, KvFormat
+from runtime.tiles import Geometry, KvFormat, Layout
 from tests.engine.held_out import prompts
 from tests.engine.kv_world import MODEL
 
@@ -39,11 +40,11 @@ def crossed(kv: list[tuple[torch.Tensor, torch.Tensor]], codec: Codec, boundary_
     """The cache as the other side would have it."""
     kv_format, cache = KvFormat(GEOMETRY, PREFIX, codec, boundary_layers), DynamicCache()
     for layer, (keys, values) in enumerate(kv):
-        rows = Rows(kv_format, layer, 0, GEOMETRY.kv_heads, (0, kv_format.groups))
-        frames = memoryview(bytearray(rows.heads * rows.row_bytes))
-        encode(rows, keys[0].half(), values[0].half(), frames, TAG)
-        restored = (part.float().unsqueeze(0) for part in decode(rows, frames, TAG))
-        cache.update(*restored, layer)
+        box = replace(kv_format.whole, layers=(layer, layer + 1))
+        rows = Rows.of(Layout(kv_format, box), box)
+        frames = memoryview(bytearray(rows.size))
+        encode(rows, keys.half(), values.half(), frames, TAG)
+        cache.update(*(part.float() for part in decode(rows, frames, TAG)), layer)
     return cache
 
 

@@ -11,7 +11,7 @@ PLANNER = Path(planner.__file__).parent
 
 def test_only_two_modules_import_cvxpy():
     found = {path.stem for path in PLANNER.glob("**/*.py") if "import cvxpy" in path.read_text()}
-    assert found == {"transport", "procurement"}
+    assert found == {"transport", "program"}
 
 
 def test_words_documents_and_checks_come_without_the_solver():

@@ -10,6 +10,7 @@ from planner.deployment import Codec, Instance, Route
 from planner.lanes import Path, lanes_of
 from planner.links import INSIDE
 from planner.models import llm_named
+from planner.orchestration.strands import Hop, Strand
 from tests.planner.simulation.worlds import AT_ONCE, played, requests
 
 LLM = llm_named("llama-3.1-8b")
@@ -19,7 +20,8 @@ PLACES = {"p": 0, "d": 1, "q": 2}
 
 
 def path(source: Instance, target: Instance, link: Link | None, codec: Codec = Codec.RAW, prefill: str = "p") -> Path:
-    return Path(Route(prefill, "d", 0.5, codec), source, target, link)
+    hop = Hop(link, codec, (Strand(source, target, 1.0, link),)) if link else None
+    return Path(Route(prefill, "d", 0.5, codec), hop)
 
 
 def lane(*paths: Path):

@@ -101,3 +101,17 @@ def test_missing_columns_and_repeated_ids_are_errors():
         offers_from_csv("provider,gpu\nvast,A40\n", "o.csv")
     with pytest.raises(SpecError, match="offer_id 'q' twice"):
         offers_from_csv(HEADER + "vast,A40,1,1,q,,,,,\n" * 2, "o.csv")
+
+
+def test_what_a_machine_has_beside_its_gpus_is_read_where_it_is_stated():
+    header = "provider,gpu,gpu_count,usd_per_hour,disk_gb,ram_gb,cuda_version,driver_version\n"
+    full, silent = offers_from_csv(header + "vast,A40,1,0.4,100,64,12.8,575.51.03\nvast,A40,1,0.4,,,,\n", "mine")
+    assert (full.disk_gb, full.ram_gb, full.cuda_version, full.driver_version) == (100.0, 64.0, 12.8, 575.51)
+    assert (silent.disk_gb, silent.ram_gb, silent.cuda_version, silent.driver_version) == (0.0, 0.0, 0.0, 0.0)
+    with pytest.raises(SpecError, match="line 2: driver_version is 'new'"):
+        offers_from_csv(header + "vast,A40,1,0.4,,,,new\n", "mine")
+
+
+def test_memory_of_the_host_is_read_from_the_other_style_too():
+    style = "provider,gpu,gpu_count,price_usd_hr,mem_gb\naws,A10G,1,1.0,16.0\n"
+    assert offers_from_csv(style, "elsewhere")[0].ram_gb == 16.0

@@ -220,3 +220,15 @@ def test_a_plan_is_made_for_how_requests_arrive_and_what_of_them_is_cached(marke
     assert (bursty.workload.burstiness, cached.workload.prefix_hit_share) == (0.1, 0.6)
     assert bursty.predicted.goodput_rps < 0.95 * usual.predicted.goodput_rps
     assert cached.predicted.goodput_rps > 1.2 * usual.predicted.goodput_rps
+
+
+def test_instances_too_small_alone_serve_together_over_their_network(market_of, offer):
+    """Two A6000 hold LLaMA-30B, one does not."""
+    wires = {"inet_up_gbit_per_s": 10.0, "inet_down_gbit_per_s": 10.0}
+    llama, slo = llm_named("llama-30b"), Slo(4.0, 0.15)
+    joined = market_of(offer("a", available=4, network="lan", **wires))
+    made = plan(joined, llama, CONVERSATION, slo, budget_usd_per_hour=4.0, fixed=True)
+    check(made)
+    assert [len(replica.instances) for replica in made.replicas] == [2, 2]
+    with pytest.raises(Infeasible, match="llama-30b needs 64 GiB"):
+        plan(market_of(offer("a", available=4, **wires)), llama, CONVERSATION, slo, budget_usd_per_hour=4.0, fixed=True)

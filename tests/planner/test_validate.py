@@ -52,6 +52,9 @@ def test_a_legal_plan_breaks_no_rule(split_plan):
         (replica(2, stages=(Stage("i1", (0,), 16), Stage("i2", (0,), 15))), "has 31 layers; expected 32"),
         (replica(2, stages=(Stage("i1", (0,), 32), Stage("i2", (0,), 0))), "a stage without layers"),
         (replica(2, stages=()), "has no stages"),
+        (replica(2, stages=(Stage("i0", (0, 1, 2), 32),)), "stages of 3 GPUs; expected a power of two that splits 32"),
+        (replica(2, stages=tuple(Stage("i1", (i,), 4 - (i == 8) * 4) for i in range(9))), "has 9 stages; expected at"),
+        (instance(0, gpu="V100-SXM2-32GB"), "i0 has V100-SXM2-32GB, which has no bfloat16"),
         (replica(2, id="r1"), "replica id r1 is used 2 times"),
         (replica(2, stages=(Stage("i9", (0,), 32),)), "uses instance i9, which the plan does not rent"),
         (instance(2, id="i1"), "instance id i1 is used 2 times"),
@@ -170,5 +173,5 @@ def test_a_decode_replica_may_prefill_for_itself(split_plan):
 
 def test_a_broken_plan_is_an_error_that_names_every_rule(split_plan):
     broken = replace(split_plan, cost_usd_per_hour=9.0)
-    with pytest.raises(SpecError, match=r"Plan abc is not legal: .*9\.0000.*at most 5\.0000"):
+    with pytest.raises(SpecError, match=r"Plan abc123 is not legal: .*9\.0000.*at most 5\.0000"):
         validate(broken)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.deployment import Codec
-from runtime.codec import TORCH_DTYPE, CannotEncode, Rows, decode, encode
-from runtime.tiles import HEADER, BadFrame, Geometry, KvFormat, Tile
+from runtime import codec as codec_module
+from runtime.codec import TORCH_DTYPE, CannotEncode, Rows, decode, encode, rows_of
+from runtime.tiles import HEADER, BadFrame, Box, Geometry, KvFormat, Layout, Tile
 
 pytestmark = pytest.mark.engine_env
 
@@ -29,19 +30,24 @@ def kv_of(kv_format, *, heads=1, seed=0, spread=3.0):
 
 def there(kv_format, keys, values, layer=0):
     """The frames of all groups of one layer."""
-    rows = Rows(kv_format, layer, 0, keys.shape[0], (0, kv_format.groups))
-    frames = bytearray(rows.heads * rows.row_bytes)
-    encode(rows, keys, values, memoryview(frames), TAG)
+    rows = rows_alone(kv_format, Box((layer, layer + 1), (0, keys.shape[0]), (0, kv_format.groups)))
+    frames = bytearray(rows.size)
+    encode(rows, keys.unsqueeze(0), values.unsqueeze(0), memoryview(frames), TAG)
     return rows, frames
+
+
+def rows_alone(kv_format, box):
+    return Rows.of(Layout(kv_format, box), box)
 
 
 def and_back(kv_format, keys, values, layer=0):
     rows, frames = there(kv_format, keys, values, layer)
-    return decode(rows, memoryview(frames), TAG)
+    keys, values = decode(rows, memoryview(frames), TAG)
+    return keys[0], values[0]
 
 
-def kv_format(codec, tokens=200, head_dim=64, dtype="float16", boundary_layers=0, layers=1):
-    return KvFormat(Geometry(layers, 1, head_dim, dtype), tokens, codec, boundary_layers)
+def kv_format(codec, tokens=200, head_dim=64, dtype="float16", boundary_layers=0, layers=1, kv_heads=2):
+    return KvFormat(Geometry(layers, kv_heads, head_dim, dtype), tokens, codec, boundary_layers)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
@@ -191,8 +197,8 @@ def test_some_groups_alone_are_the_same_as_among_all(codec):
     rows, frames = there(shape, keys, values)
     whole = decode(rows, memoryview(frames), TAG)
     start = shape.span_bytes(0, (0, 2))
-    some = decode(Rows(shape, 0, 0, 1, (2, 5)), memoryview(frames)[start:], TAG)
-    assert all(torch.equal(a, b[:, 128:]) for a, b in zip(some, whole, strict=True))
+    some = decode(rows_alone(shape, Box((0, 1), (0, 1), (2, 5))), memoryview(frames)[start:], TAG)
+    assert all(torch.equal(a, b[:, :, 128:]) for a, b in zip(some, whole, strict=True))
 
 
 def test_damaged_frames_are_not_decoded():
@@ -204,11 +210,49 @@ def test_damaged_frames_are_not_decoded():
 
 
 def test_frames_of_another_head_are_not_decoded():
-    shape = KvFormat(Geometry(1, 2, 64, "float16"), 64, Codec.RAW, boundary_layers=0)
-    keys, values = kv_of(shape)
-    rows = Rows(shape, 0, 1, 1, (0, 1))
-    frames = bytearray(rows.row_bytes)
-    encode(rows, keys, values, memoryview(frames), TAG)
+    shape = kv_format(Codec.RAW, tokens=64)
+    rows = rows_alone(shape, Box((0, 1), (1, 2), (0, 1)))
+    frames = bytearray(rows.size)
+    encode(rows, *(part.unsqueeze(0) for part in kv_of(shape)), memoryview(frames), TAG)
     assert frames[: HEADER.size - 4] == shape.prefix(Tile(0, 1, 0), TAG)
     with pytest.raises(BadFrame):
-        decode(Rows(shape, 0, 0, 1, (0, 1)), memoryview(frames), TAG)
+        decode(rows_alone(shape, Box((0, 1), (0, 1), (0, 1))), memoryview(frames), TAG)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    codec=st.sampled_from([Codec.RAW, Codec.INT8, Codec.INT4]),
+    tokens=st.integers(1, 300),
+    boundary_layers=st.integers(0, 3),
+    layers=st.tuples(st.integers(0, 3), st.integers(4, 6)),
+    heads=st.sampled_from([(0, 1), (1, 3), (0, 3)]),
+    batch_bytes=st.sampled_from([1, 100_000, 1 << 30]),
+)
+def test_layers_together_give_the_bytes_and_values_of_each_alone(
+    codec, tokens, boundary_layers, layers, heads, batch_bytes
+):
+    shape = kv_format(codec, tokens, boundary_layers=boundary_layers, layers=6, kv_heads=3)
+    whole, box = Layout(shape, shape.whole), Box(layers, heads, (0, shape.groups))
+    kv = [torch.stack(kv_of(shape, heads=heads[1] - heads[0], seed=layer)) for layer in range(6)]
+    region, expected = bytearray(whole.size), bytearray(whole.size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec_module, "BATCH_BYTES", batch_bytes)
+        batches = list(rows_of(whole, box))
+    assert [layer for rows in batches for layer in range(*rows.box.layers)] == list(range(*layers))
+    for rows in batches:
+        keys, values = torch.stack(kv[slice(*rows.box.layers)], dim=1)
+        place = memoryview(region)[rows.offset : rows.offset + rows.size]
+        encode(rows, keys, values, place, TAG)
+        for i, layer in enumerate(range(*rows.box.layers)):
+            alone, frames = there_at(whole, Box((layer, layer + 1), heads, box.groups), kv[layer])
+            expected[alone.offset : alone.offset + alone.size] = frames
+            restored = zip(decode(rows, place, TAG), decode(alone, memoryview(frames), TAG), strict=True)
+            assert all(torch.equal(together[i], one[0]) for together, one in restored)
+    assert region == expected
+
+
+def there_at(layout, box, kv):
+    rows = Rows.of(layout, box)
+    frames = bytearray(rows.size)
+    encode(rows, *kv.unsqueeze(1), memoryview(frames), TAG)
+    return rows, frames

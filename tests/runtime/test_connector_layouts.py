@@ -10,7 +10,7 @@ from runtime.connector.layouts import LayoutUnknown, page_layout, read, self_tes
 
 pytestmark = pytest.mark.engine_env
 
-BLOCKS, HEADS, SLOTS, DIM = 6, 2, 128, 64
+LAYERS, BLOCKS, HEADS, SLOTS, DIM = 3, 6, 2, 128, 64
 KINDS = [("CPU_ATTN", "vec"), ("CPU_ATTN", "vec16"), ("CPU_ATTN", "amx"), ("FLASH_ATTN", ""), ("TRITON_ATTN", "")]
 
 
@@ -77,12 +77,21 @@ def test_other_backends_are_refused_by_name(backend, isa):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tokens", [1, 127, 128, 129, 300])
 def test_tokens_written_are_read_back_and_other_blocks_stay(kind, tokens):
-    layout, cache = page_layout(*kind), cache_of().fill_(7)
-    keys, values = torch.randn(2, HEADS, tokens, DIM).half()
+    layout, caches = page_layout(*kind), [cache_of().fill_(7) for _ in range(LAYERS)]
+    keys, values = torch.randn(2, LAYERS, HEADS, tokens, DIM).half()
     blocks = torch.tensor([4, 0, 2])[: -(-tokens // SLOTS)]
-    write(layout, cache, blocks, keys, values)
-    read_keys, read_values = read(layout, cache, blocks, tokens)
+    write(layout, caches, blocks, keys, values)
+    read_keys, read_values = read(layout, caches, blocks, tokens)
     assert torch.equal(read_keys, keys)
     assert torch.equal(read_values, values)
     others = [block for block in range(BLOCKS) if block not in blocks.tolist()]
-    assert (cache[others] == 7).all()
+    assert all((cache[others] == 7).all() for cache in caches)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_are_read_together_as_each_is_alone(kind):
+    layout, caches = page_layout(*kind), list(torch.randn(LAYERS, BLOCKS, HEADS, SLOTS, 2 * DIM).half())
+    blocks = torch.tensor([5, 1])
+    together = read(layout, caches, blocks, 200)
+    alone = zip(*(read(layout, [cache], blocks, 200) for cache in caches), strict=True)
+    assert all(torch.equal(part, torch.cat(parts)) for part, parts in zip(together, alone, strict=True))

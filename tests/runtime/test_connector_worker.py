@@ -90,7 +90,7 @@ class Engine:
             heads = slice(*worker._share.heads)
             for layer, cache in worker._caches.items():
                 ids = worker._cache_blocks(self.blocks())[: -(-TOKENS // cache.shape[2])]
-                write(LAYOUT, cache, ids, kv[layer, 0, heads], kv[layer, 1, heads])
+                write(LAYOUT, [cache], ids, *kv[layer : layer + 1, :, heads].transpose(0, 1))
 
     def hand_on(self, codec=Codec.RAW, boundary_layers=1):
         """Reserve a ticket and let every rank encode its share."""
@@ -115,7 +115,7 @@ class Engine:
             first, stop = worker._share.heads
             if layer in worker._caches and first <= head < stop:
                 ids = worker._cache_blocks(self.blocks())
-                return torch.stack(read(LAYOUT, worker._caches[layer], ids, TOKENS))[:, head - first]
+                return torch.cat(read(LAYOUT, [worker._caches[layer]], ids, TOKENS))[:, head - first]
         raise AssertionError(f"nobody owns layer {layer}, head {head}")
 
     def close(self):

@@ -5,11 +5,14 @@ and taken down by the next one.
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+import psutil
 
 from planner.deployment import (
     Bound,
@@ -35,6 +38,7 @@ from thunderctl.agents import Agents
 from thunderctl.apply import StepResult
 from thunderctl.compose import provisioner
 from thunderctl.deploy import Narrate
+from thunderctl.home import thunder_home
 from thunderctl.lifecycle import bring_up, check_host, flip, steps_to, take_down
 from thunderctl.load import Answer, ask
 from thunderctl.observe import observe
@@ -72,6 +76,16 @@ class Fleet:
     async def ask(self, prompt: Sequence[int], tokens: int) -> Answer:
         return await ask(self.world.router.endpoint, self.model, prompt, tokens)
 
+    def sending_cpu_s(self) -> float:
+        """CPU seconds so far of all that sends tokens out: router, agents and engines' front ends.
+
+        These are the processes that leave a record; an engine's core is a process below its front end, with none.
+        """
+        records = (thunder_home() / "local").glob("*/run/*.pid.json")
+        pids = [json.loads(record.read_text())["pid"] for record in records]
+        pids += [state["pid"]] if (state := self.world.router.running()) else []
+        return sum(_cpu_s(pid) for pid in pids)
+
     async def kv_tokens(self, replica: str) -> int:
         """Tokens that an engine says its KV cache holds. Raises HostError."""
         async with Agents(client_context(self.world.operator_tls)) as agents:
@@ -84,6 +98,15 @@ class Fleet:
             return int(said["num_gpu_blocks"]) * int(said["block_size"])
         except (KeyError, ValueError) as error:
             raise HostError(f"The engine of {replica} does not say how large its KV cache is.") from error
+
+
+def _cpu_s(pid: int) -> float:
+    """Of a process without those below it; 0 where it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def routed(whole: Plan, pairs: Sequence[Pair]) -> Plan:

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import mean, median
+from statistics import median
 
 from planner.costmodel.calibrate import Row
 from planner.deployment import Codec
@@ -62,9 +62,10 @@ class Measurer:
         self.say("decode steps")
         await self._route_to(self.fleet.replicas[:1])
         rows += [await self._step(*step) for step in self.sweep.steps]
-        for engines in range(2, len(self.fleet.replicas) + 1):
-            self.say(f"{engines} engines at once")
-            rows += await self._shared(self.fleet.replicas[:engines])
+        if len(self.fleet.replicas) > 1:
+            for engines in range(1, len(self.fleet.replicas) + 1):
+                self.say(f"{engines} engine{'s' * (engines > 1)} at once")
+                rows += await self._shared(self.fleet.replicas[:engines])
         return rows
 
     async def _prompt(self, tokens: int) -> Row:
@@ -101,14 +102,26 @@ class Measurer:
         return Row(median(seconds), batch=batch, context_tokens=context + self.sweep.answer_tokens // 2)
 
     async def _shared(self, replicas: Sequence[str]) -> list[Row]:
+        """All engines at once. Of prompts the last one counts: by then all the work is done, however it was shared.
+
+        Beside the steps it is counted what sends their tokens out.
+        """
         await self._route_to(replicas)
         batch, tokens, prompt = self.sweep.shared_batch, self.sweep.shared_tokens, self.sweep.shared_prompt
-        steps = await self._answers(len(replicas) * batch, SHORT, tokens)
+        sent_s = -self.fleet.sending_cpu_s()
+        steps = [await self._answers(len(replicas) * batch, SHORT, tokens) for _ in range(self.sweep.repeats)]
+        sent_s += self.fleet.sending_cpu_s()
         first = [await self._answers(len(replicas), prompt, 1) for _ in range(self.sweep.repeats)]
         shared = len(replicas)
         return [
-            Row(median(one.tpot_s for one in steps), batch=batch, context_tokens=SHORT + tokens // 2, engines=shared),
-            Row(median(mean(one.ttft_s for one in some) for some in first), prompt_tokens=prompt, engines=shared),
+            Row(
+                median(one.tpot_s for some in steps for one in some),
+                batch=batch,
+                context_tokens=SHORT + tokens // 2,
+                engines=shared,
+                sending_cpu_s=max(0.0, sent_s) / (self.sweep.repeats * shared * batch * tokens),
+            ),
+            Row(median(max(one.ttft_s for one in some) for some in first), prompt_tokens=prompt, engines=shared),
         ]
 
     async def _step_s(self, batch: int, context: int, tokens: int) -> float:

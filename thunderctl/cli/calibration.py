@@ -45,6 +45,7 @@ def _show(record: "CalibrationRecord") -> None:
         ("sequence_s", f"{gpu.sequence_s:.3g}", "more for each sequence in it"),
         ("prompt_s", f"{gpu.prompt_s:.3g}", "more where it carries a prompt"),
         ("host_share", f"{gpu.host_share:.3g}", "of this host's cores, by one busy engine"),
+        ("stream_s", f"{gpu.stream_s:.3g}", "of all of this host, to send a token"),
     ]
     if handover:
         found += [

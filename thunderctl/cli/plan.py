@@ -8,9 +8,14 @@ import typer
 
 from planner.errors import SpecError
 from thunderctl.cli import output
+from thunderctl.cli.budgets import budgets_of
 from thunderctl.cli.options import JsonOption, SpecOption
+from thunderctl.cli.planning_progress import planning_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thunderctl.planning import Inputs
     from thunderctl.spec import Spec
 
 
@@ -20,8 +25,11 @@ class GoalWord(StrEnum):
 
 
 def plan(
-    budget: Annotated[float | None, typer.Option(help="$/h to stay within.")] = None,
+    budget: Annotated[str | None, typer.Option(help="$/h to stay within, or a range to sweep: 5..40, 5..40:5.")] = None,
     model: Annotated[str | None, typer.Option(help="An embedded name, a folder, or a config.json.")] = None,
+    dtypes: Annotated[
+        str | None, typer.Option(help="Weight dtypes to choose among, such as bfloat16,fp8,awq; the best one is taken.")
+    ] = None,
     workload: Annotated[str | None, typer.Option(help="coding, conversation, or a trace's CSV.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests/s to serve.")] = None,
     slo_ttft: Annotated[float | None, typer.Option(help="Target time to first token, seconds.")] = None,
@@ -33,41 +41,105 @@ def plan(
     offers: Annotated[Path | None, typer.Option(help="Offers to choose from, as CSV.")] = None,
     links: Annotated[Path | None, typer.Option(help="Measured links between offers, as CSV.")] = None,
     fixed: Annotated[bool, typer.Option("--fixed", help="Rent exactly the given offers, all of them.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also say why these offers, what binds, and how it degrades (seconds).")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also say what baselines get for the same budget (half a minute).")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the plan here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a sweep's goodput against $/h into this PNG.")] = None,
     seed: Annotated[int, typer.Option(help="Of the simulation.", min=0)] = 0,
     spec: SpecOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the offers worth renting and plan how they serve. Nothing is rented.
 
-    Example: thunderctl plan --budget 14
-    """
-    import json
+    Example: thunderctl plan --budget 14 --explain
 
-    from planner.document import plan_to_json
-    from thunderctl.cli.plan_tables import plan_tables
-    from thunderctl.compose import make_plan
+    What more money buys: thunderctl plan --budget 5..40 --plot goodput.png
+
+    Quantised weights allowed: thunderctl plan --budget 14 --dtypes bfloat16,fp8,awq
+    """
+    from thunderctl.planning import plan_inputs
     from thunderctl.spec import load_spec
 
+    budgets = budgets_of(budget) if budget is not None else ()
     wanted = with_flags(
         load_spec(spec),
-        budget=budget,
+        budget=max(budgets, default=None),
         model=model,
+        dtypes=dtypes.split(",") if dtypes else None,
         workload=workload,
         rate=rate,
         slo_ttft=slo_ttft,
         slo_tpot=slo_tpot,
         provider=provider,
     )
-    made = make_plan(wanted, goal=goal.value, offers=offers, links=links, fixed=fixed, seed=seed)
-    document = plan_to_json(made)
+    _check_flags(is_sweep=len(budgets) > 1, plot=plot, of_one_plan=bool(out or explain or compare))
+    inputs = plan_inputs(wanted, goal=goal.value, offers=offers, links=links, fixed=fixed, seed=seed)
+    if len(budgets) > 1:
+        _sweep(inputs, budgets, plot, as_json=as_json)
+    else:
+        _one(inputs, explain=explain, compare=compare, out=out, as_json=as_json)
+
+
+def _one(inputs: "Inputs", *, explain: bool, compare: bool, out: Path | None, as_json: bool) -> None:
+    """Plan once, and show or write it."""
+    import json
+
+    from planner.document import plan_to_json
+    from planner.explain import explanation_to_json
+    from thunderctl.cli.compare import compare_table, compared_with
+    from thunderctl.cli.explain_tables import explain_tables
+    from thunderctl.cli.plan_tables import plan_tables
+    from thunderctl.planning import explanation_of, plan_of
+
+    with planning_line() as (say, report):
+        made = plan_of(inputs, say=say, report=report)
+        why = explanation_of(inputs, made) if explain else None
+        made, others = compared_with(inputs, made, say) if compare else (made, ())
+    document = plan_to_json(made) | ({"explanation": explanation_to_json(why)} if why else {})
     if out:
         output.write_file(out, json.dumps(document, indent=2) + "\n")
         output.narrate(f"Wrote {out}. Next: thunderctl up {out}")
     if as_json:
         output.print_json(document)
     else:
-        output.show(*plan_tables(made))
+        output.show(*plan_tables(made), *(explain_tables(made, why) if why else ()))
+        if others:
+            output.show(compare_table(made, others))
+
+
+def _sweep(inputs: "Inputs", budgets: "Sequence[float]", plot: Path | None, *, as_json: bool) -> None:
+    """Plan for each budget, and show what more money buys."""
+    from planner.frontier import frontier_to_json
+    from thunderctl.cli.frontier_tables import frontier_table
+    from thunderctl.planning import frontier_of
+    from thunderctl.plots import frontier_figure
+
+    with planning_line() as (say, report):
+        points = frontier_of(inputs, budgets, say=say, report=report)
+    if plot:
+        try:
+            frontier_figure(plot, points, model=inputs.llms[0].name, slo=inputs.slo)
+        except OSError as error:
+            raise SpecError(f"{plot} can't be written: {error.strerror}.") from error
+    if as_json:
+        output.print_json(frontier_to_json(points))
+    else:
+        output.show(frontier_table(points))
+
+
+def _check_flags(*, is_sweep: bool, plot: Path | None, of_one_plan: bool) -> None:
+    if plot and not is_sweep:
+        raise SpecError("--plot draws a sweep; expected a range of budgets such as --budget 5..40.")
+    if is_sweep and of_one_plan:
+        raise SpecError("--out, --explain and --compare are of one plan; expected a single --budget with them.")
+    if plot:
+        from thunderctl.plots import check_picture
+
+        check_picture(plot)
 
 
 def with_flags(
@@ -75,6 +147,7 @@ def with_flags(
     *,
     budget: float | None = None,
     model: str | None = None,
+    dtypes: list[str] | None = None,
     workload: str | None = None,
     rate: float | None = None,
     slo_ttft: float | None = None,
@@ -87,6 +160,7 @@ def with_flags(
     flags: dict[str, dict[str, dict[str, object]]] = {
         "--budget": {"budget": {"usd_per_hour": budget}},
         "--model": {"model": {"name": model}},
+        "--dtypes": {"model": {"dtypes": dtypes}},
         "--workload": {"workload": _workload_keys(workload)},
         "--rate": {"workload": {"rate_rps": rate}},
         "--slo-ttft": {"slo": {"ttft_s": slo_ttft}},

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,9 @@ from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption, YesOption, confirm
 
 if TYPE_CHECKING:
-    from planner.deployment import Plan
+    from planner.deployment import Phase, Plan
+    from planner.links import Links
+    from planner.rebalance import Rebalanced
     from planner.workload import Workload
     from thunderctl.world import World
 
@@ -23,6 +26,10 @@ def rebalance(
     context: typer.Context,
     workload: Annotated[str, typer.Option(help="observed, coding, conversation, or a trace's CSV.")] = "observed",
     rate: Annotated[float | None, typer.Option(help="Requests/s to plan for.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A replica or instance that is lost; may be repeated.")
+    ] = None,
+    links: Annotated[Path | None, typer.Option(help="Measured links as CSV, between instance or offer ids.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and change nothing.")] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -31,7 +38,8 @@ def rebalance(
 
     Example: thunderctl rebalance --workload coding
     """
-    from planner.plan import rebalance as decide
+    from planner.rebalance import rebalance as decide
+    from planner.search.flips import without as left_of
     from thunderctl.compose import forced_codec
     from thunderctl.lifecycle import flip, flips_between, plan_in_force, refuse_unready
     from thunderctl.observe import observe_once
@@ -41,15 +49,15 @@ def rebalance(
         current = plan_in_force(world)
         if current is None or world.router.running() is None:
             raise Refused(f"Deployment {world.name} is not serving.", hint="Bring it up first: thunderctl up")
-        refuse_unready(current, asyncio.run(observe_once(world)))
+        lost = tuple(without or ())
+        left = left_of(current, lost)
+        refuse_unready(left, asyncio.run(observe_once(world)))
         demand = _demand(world, current, workload, rate)
-        started = time.monotonic()
-        wanted = decide(current, demand, codec=forced_codec(world.spec()))
-        decided_s = time.monotonic() - started
-        flips = flips_between(current, wanted)
-        changed = bool(flips) or set(wanted.routes) != set(current.routes)
+        found = decide(current, demand, codec=forced_codec(world.spec()), links=_links(links), lost=lost)
+        wanted = found.plan
+        changed = bool(flips_between(left, wanted)) or bool(lost) or set(wanted.routes) != set(current.routes)
         if not as_json:
-            _show(current, wanted)
+            _show(current, found)
         epoch = world.store.deployment(world.name).epoch
         applied_s = 0.0
         if changed and not dry_run:
@@ -65,11 +73,21 @@ def rebalance(
             )
         if as_json:
             in_force = wanted if changed and not dry_run else current
-            output.print_json(_document(current, wanted, decided_s, applied_s, epoch) | {"plan_id": in_force.plan_id})
+            output.print_json(_document(current, found, applied_s, epoch) | {"plan_id": in_force.plan_id})
         elif not changed:
             output.narrate("Nothing to change: phases and routes are the best for this workload.")
         elif not dry_run:
-            output.narrate(f"Epoch {epoch} in force: decided in {decided_s:.2f} s, applied in {applied_s:.2f} s.")
+            output.narrate(
+                f"Epoch {epoch} in force: decided in {found.decide_s:.2f} s, confirmed by simulation in "
+                f"{found.confirm_s:.2f} s, applied in {applied_s:.2f} s."
+            )
+
+
+def _links(file: Path | None) -> "Links":
+    from planner.links import links_from_csv
+    from thunderctl.compose import read_text
+
+    return links_from_csv(read_text(file), str(file)) if file else {}
 
 
 def _demand(world: "World", current: "Plan", workload: str, rate: float | None) -> "Workload":
@@ -92,34 +110,40 @@ def _demand(world: "World", current: "Plan", workload: str, rate: float | None) 
     return Workload("observed", lengths, rate or seen.get("rate_rps"), *stream)
 
 
-def _document(current: "Plan", wanted: "Plan", decided_s: float, applied_s: float, epoch: int) -> dict[str, Any]:
+def _document(current: "Plan", found: "Rebalanced", applied_s: float, epoch: int) -> dict[str, Any]:
+    """`predicted_before` is of the phases in force under the new workload; of the plan as it was made if they can't
+    serve that."""
     from planner.document import plan_to_json
     from thunderctl.lifecycle import flips_between
 
-    after = plan_to_json(wanted)
+    after = plan_to_json(found.plan)
     return {
         "schema": "thunder.rebalance/v1",
-        "decide_s": round(decided_s, 4),
+        "decide_s": round(found.decide_s, 4),
+        "confirm_s": round(found.confirm_s, 4),
         "apply_s": round(applied_s, 4),
         "epoch": epoch,
-        "flips": [{"replica": f.replica, "from": f.before, "to": f.after} for f in flips_between(current, wanted)],
+        "flips": [{"replica": f.replica, "from": f.before, "to": f.after} for f in flips_between(current, found.plan)],
         "routes": after["routes"],
-        "predicted_before": plan_to_json(current)["predicted"],
+        "predicted_before": plan_to_json(found.before or current)["predicted"],
         "predicted_after": after["predicted"],
+        "why": list(found.why),
     }
 
 
-def _show(current: "Plan", wanted: "Plan") -> None:
+def _show(current: "Plan", found: "Rebalanced") -> None:
     from thunderctl.cli.plan_tables import routes_table
 
-    before = {replica.id: replica.phase for replica in current.replicas}
-    rows = [
-        (
-            replica.id,
-            before[replica.id],
-            replica.phase if replica.phase is not before[replica.id] else "stays",
-        )
-        for replica in wanted.replicas
-    ]
+    wanted = found.plan
+    after = {replica.id: replica.phase for replica in wanted.replicas}
+    rows = [(r.id, r.phase, _becomes(r.phase, after.get(r.id))) for r in current.replicas]
     title = f"Phases for {wanted.workload.name}"
     output.show(output.table(title, ("replica", "phase now", "becomes"), rows), routes_table(wanted))
+    for sentence in found.why:
+        output.narrate(sentence)
+
+
+def _becomes(before: "Phase", after: "Phase | None") -> str:
+    if after is None:
+        return "left out"
+    return "stays" if after is before else after

@@ -1,46 +1,39 @@
 """`thunderctl simulate`: replay requests against a plan, in simulated time."""
 
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from planner.errors import SpecError
-from planner.workload import LEAST_BURSTINESS, MOST_BURSTINESS
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption
+from thunderctl.cli.stream import Stream, asked_requests
 
-MOST_REQUESTS = 1_000_000
-DURATION_S = 120.0
 STDOUT = Path("-")
 TO_A_FILE = "Give --requests-out a file's name."
 SHOWN = 20_000
 """Requests from which on a run lasts long enough to show how far it is."""
 
-_SHARE = "at least 0 and below 1"
-
 if TYPE_CHECKING:
     from planner.deployment import Plan
+    from planner.replay import Replay
     from planner.simulation.scenario import Requests
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """What a command's flags ask to be played; None where the plan, or a default, decides."""
+class Played:
+    """A plan's run: the requests, what became of them, and how long that took to simulate."""
 
-    workload: str | None
-    rate: float | None
-    duration: float | None
-    burstiness: float | None
-    prefix_hits: float | None
-    trace: Path | None
-    seed: int
+    plan: "Plan"
+    requests: "Requests"
+    found: "Replay"
+    wall_s: float
 
 
 def simulate(
@@ -72,100 +65,67 @@ def simulate(
 
     Example: thunderctl simulate plan.json --rate 4
     """
-    from planner.replay import replay
-    from thunderctl.cli.simulation_tables import requests_csv, simulation_json, simulation_table
+    from thunderctl.cli.simulation_tables import simulation_json, simulation_table
     from thunderctl.compose import read_plan
-    from thunderctl.plots import check_picture, simulation_figure
 
     chosen = read_plan(plan)
+    _check_outputs(plot, requests_out, as_json=as_json)
+    stream = Stream(workload, rate, duration, burstiness, prefix_hits, trace, seed)
+    later = [(at_s, read_plan(Path(path))) for path, at_s in map(_moment("--then", "PLAN"), then or ())]
+    failures = [(at_s, name) for name, at_s in map(_moment("--fail", "REPLICA"), fail or ())]
+    run = _play(chosen, stream, later, failures)
+    if requests_out:
+        _write_requests(requests_out, run)
+    if plot:
+        _draw(plot, run, stream)
+    if as_json:
+        output.print_json(simulation_json(run.found, chosen, seed=seed, wall_s=run.wall_s))
+    elif requests_out != STDOUT:
+        output.show(simulation_table(run.found, chosen, wall_s=run.wall_s))
+
+
+def _check_outputs(plot: Path | None, requests_out: Path | None, *, as_json: bool) -> None:
+    """What can be known to fail before the run."""
+    from thunderctl.plots import check_picture
+
     if plot:
         check_picture(plot)
     if as_json and requests_out == STDOUT:
         raise SpecError("--requests-out - and --json both write to stdout; expected one of them.", hint=TO_A_FILE)
-    stream = Stream(workload, rate, duration, burstiness, prefix_hits, trace, seed)
-    later = [(at_s, read_plan(Path(path))) for path, at_s in map(_moment("--then", "PLAN"), then or ())]
-    failures = [(at_s, name) for name, at_s in map(_moment("--fail", "REPLICA"), fail or ())]
-    requests = _requests(chosen, stream)
+
+
+def _play(
+    plan: "Plan", stream: Stream, later: Sequence[tuple[float, "Plan"]], failures: Sequence[tuple[float, str]]
+) -> Played:
+    """The flags' requests through the plan, and through the `later` ones from their times on."""
+    from planner.replay import replay
+
+    requests = asked_requests(plan, stream)
     started = time.monotonic()
     with _told(len(requests.arrival_s)) as progress:
-        found = replay(chosen, requests, later=later, failures=failures, seed=seed, progress=progress)
-    wall_s = time.monotonic() - started
-    if requests_out == STDOUT:
-        output.print_text(requests_csv(requests, found))
-    elif requests_out:
-        output.write_file(requests_out, requests_csv(requests, found))
-    if plot:
-        name = trace.name if trace else workload or chosen.workload.name
-        try:
-            simulation_figure(
-                plot, found, chosen.slo, plan=chosen, workload=name, rate_rps=found.arrival_rate_rps, seed=seed
-            )
-        except OSError as error:
-            raise SpecError(f"{plot} can't be written: {error.strerror}.") from error
-    if as_json:
-        output.print_json(simulation_json(found, chosen, seed=seed, wall_s=wall_s))
-    elif requests_out != STDOUT:
-        output.show(simulation_table(found, chosen, wall_s=wall_s))
+        found = replay(plan, requests, later=later, failures=failures, seed=stream.seed, progress=progress)
+    return Played(plan, requests, found, time.monotonic() - started)
 
 
-def _requests(plan: "Plan", stream: Stream) -> "Requests":
-    """What the flags ask for, else what the plan was made for."""
-    from planner.replay import requests_of, with_prefix_hits
-    from planner.traces import trace_from_csv
-    from thunderctl.compose import read_text
+def _write_requests(path: Path, run: Played) -> None:
+    from thunderctl.cli.simulation_tables import requests_csv
 
-    hits = _within("--prefix-hits", stream.prefix_hits, plan.workload.prefix_hit_share, lambda x: 0 <= x < 1, _SHARE)
-    if stream.trace is None:
-        return _made_up(plan, stream, hits)
-    own = {
-        "--workload": stream.workload,
-        "--rate": stream.rate,
-        "--duration": stream.duration,
-        "--burstiness": stream.burstiness,
-    }
-    for flag, value in own.items():
-        if value is not None:
-            raise SpecError(
-                f"{flag} was given beside --trace, which brings its own arrivals and lengths.",
-                hint=f"Leave out one of the two; `--workload {stream.trace}` takes only the lengths.",
-            )
-    return with_prefix_hits(requests_of(trace_from_csv(read_text(stream.trace), str(stream.trace))), hits)
+    text = requests_csv(run.requests, run.found)
+    if path == STDOUT:
+        output.print_text(text)
+    else:
+        output.write_file(path, text)
 
 
-def _made_up(plan: "Plan", stream: Stream, hits: float) -> "Requests":
-    """Arrivals at a rate, with the lengths of a workload."""
-    from planner.demand import demand_of
-    from planner.evaluate import requests_at
-    from thunderctl.cli.plan import with_flags
-    from thunderctl.compose import read_workload
-    from thunderctl.spec import Spec
+def _draw(path: Path, run: Played, stream: Stream) -> None:
+    from thunderctl.plots import simulation_figure
 
-    if stream.workload is None and plan.workload.name not in ("coding", "conversation"):
-        raise SpecError(
-            f"The plan was made for {plan.workload.name}, whose lengths it does not hold.",
-            hint="Name the workload: --workload coding, conversation or the trace's CSV.",
-        )
-    shape = _within(
-        "--burstiness",
-        stream.burstiness,
-        plan.workload.burstiness,
-        lambda x: LEAST_BURSTINESS <= x <= MOST_BURSTINESS,
-        f"{LEAST_BURSTINESS} to {MOST_BURSTINESS:g}",
-    )
-    rps = _within("--rate", stream.rate, plan.workload.rate_rps, lambda x: 0 < x < math.inf, "requests/s above 0")
-    duration = _within("--duration", stream.duration, DURATION_S, math.isfinite, "seconds, 1 or more")
-    if not rps * duration <= MOST_REQUESTS:
-        raise SpecError(f"{rps:g} requests/s for {duration:g} s are too many; expected {MOST_REQUESTS:,} or fewer.")
-    lengths = read_workload(with_flags(Spec(), workload=stream.workload or plan.workload.name, rate=stream.rate))
-    demand = demand_of(replace(lengths, burstiness=shape, prefix_hit_share=hits), plan.max_model_len)
-    return requests_at(rps, demand, duration, seed=stream.seed)
-
-
-def _within(flag: str, given: float | None, otherwise: float, allows: Callable[[float], bool], expected: str) -> float:
-    value = otherwise if given is None else given
-    if not allows(value):
-        raise SpecError(f"{flag} is {value:g}; expected {expected}.")
-    return value
+    name = stream.trace.name if stream.trace else stream.workload or run.plan.workload.name
+    rps = run.found.arrival_rate_rps
+    try:
+        simulation_figure(path, run.found, run.plan.slo, plan=run.plan, workload=name, rate_rps=rps, seed=stream.seed)
+    except OSError as error:
+        raise SpecError(f"{path} can't be written: {error.strerror}.") from error
 
 
 def _moment(flag: str, what: str) -> Callable[[str], tuple[str, float]]:

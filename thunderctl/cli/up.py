@@ -71,8 +71,9 @@ def up(
 def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["Plan", "Spec"]:
     """The plan to bring up and the spec it is brought up with."""
     from planner.document import plan_from_json
-    from thunderctl.compose import make_plan, read_plan
+    from thunderctl.compose import read_plan
     from thunderctl.lifecycle import plan_in_force
+    from thunderctl.planning import make_plan
     from thunderctl.spec import DEFAULT_PATH, load_spec, planning_changes
 
     current = plan_in_force(world)

@@ -1,4 +1,4 @@
-"""Pictures of simulated runs. matplotlib (500 ms) is imported below this package only, and only when one is drawn."""
+"""Pictures of simulated runs and sweeps. matplotlib (500 ms) is imported below this package only, when one is drawn."""
 
 import os
 import warnings
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from planner.errors import SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from planner.deployment import Plan
+    from planner.frontier import Point
     from planner.replay import Replay
     from planner.workload import Slo
 
@@ -26,6 +29,17 @@ def simulation_figure(
 
     with warnings.catch_warnings(action="ignore"):  # of glyphs or layout: nothing that its reader can mend
         save(figure_of(run, slo, Caption(plan, workload, rate_rps, seed)), path)
+
+
+def frontier_figure(path: Path, points: "Sequence[Point]", *, model: str, slo: "Slo") -> None:
+    """Draw a sweep over budgets into a PNG. Raises SpecError and OSError as above."""
+    check_picture(path)
+    _keep_caches_at_home()
+    from thunderctl.plots.figure import save
+    from thunderctl.plots.sweep import sweep_of
+
+    with warnings.catch_warnings(action="ignore"):  # of glyphs or layout: nothing that its reader can mend
+        save(sweep_of(points, model, slo), path)
 
 
 def check_picture(path: Path) -> None:

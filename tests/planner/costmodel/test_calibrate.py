@@ -18,11 +18,14 @@ from planner.models import llm_named
 
 CPU = gpu_named("CPU")
 LLM = replace(llm_named("llama-3.2-1b"), layers=8, hidden=256, intermediate=512, heads=4, kv_heads=2, head_dim=64)
-MACHINE = GpuCalibration("CPU", 0.5, 7.0, 1.2, step_s=3e-3, sequence_s=2e-4, prompt_s=6e-3, host_share=0.6)
+MACHINE = GpuCalibration(
+    "CPU", 0.5, 7.0, 1.2, step_s=3e-3, sequence_s=2e-4, prompt_s=6e-3, host_share=0.6, stream_s=2e-4
+)
 BETWEEN = Handover(handover_ms=25.0, bandwidth_gbit_per_s=0.9, codec_gb_per_s=0.3)
 PROMPTS = (32, 128, 512, 1024, 2048, 3800)
 STEPS = ((1, 64), (4, 64), (16, 64), (1, 1024), (8, 1024), (2, 3000))
 MOVED = (129, 513, 2049)
+CORES = 2
 
 
 def rows_of(machine: GpuCalibration, between: Handover | None = None, *, engines: int = 1) -> list[Row]:
@@ -31,9 +34,12 @@ def rows_of(machine: GpuCalibration, between: Handover | None = None, *, engines
     rows = [Row(prompt_s(own, tokens), prompt_tokens=tokens) for tokens in PROMPTS]
     rows += [Row(float(own.decode_step_s(b, b * c)), batch=b, context_tokens=c) for b, c in STEPS]
     for n in range(2, engines + 1):
-        stretch = max(1.0, n * machine.host_share)
-        rows.append(Row(stretch * prompt_s(own, 1024), prompt_tokens=1024, engines=n))
-        rows.append(Row(stretch * float(own.decode_step_s(4, 256)), batch=4, context_tokens=64, engines=n))
+        first_s, step_s = prompt_s(own, 1024), float(own.decode_step_s(4, 256))
+        sent_s = 4 * machine.stream_s
+        rows.append(Row(max(first_s, n * machine.host_share * first_s), prompt_tokens=1024, engines=n))
+        slowed_s = max(step_s, n * (machine.host_share * step_s + sent_s))
+        cpu_s = CORES * machine.stream_s
+        rows.append(Row(slowed_s, batch=4, context_tokens=64, engines=n, sending_cpu_s=cpu_s))
     for codec in (Codec.RAW, Codec.INT4) if between else ():
         for tokens in MOVED:
             added = float(own.decode_step_s(1, tokens)) + float(kv_transfer_s(between.link, tokens, LLM, codec))
@@ -42,7 +48,7 @@ def rows_of(machine: GpuCalibration, between: Handover | None = None, *, engines
 
 
 def fit(rows: list[Row]) -> Fit:
-    return fitted_to(rows, LLM, CPU, cores=2)
+    return fitted_to(rows, LLM, CPU, cores=CORES)
 
 
 def test_rows_of_a_known_machine_give_its_coefficients_back():
@@ -79,6 +85,17 @@ def test_without_engines_at_once_a_busy_one_takes_a_core_and_without_transfers_n
     assert found.handover is None
 
 
+def test_a_machine_that_sends_for_nothing_is_found_to_do_so():
+    rows = rows_of(replace(MACHINE, stream_s=0.0), engines=3)
+    assert fit(rows).gpu.stream_s == 0.0
+
+
+def test_what_sending_takes_counts_as_it_is_where_most_engines_are_busy():
+    """Beside busy neighbours a process that sends wakes up less often, and finds more to send."""
+    counted = [replace(row, sending_cpu_s=row.batch and 3e-3 / row.engines) for row in rows_of(MACHINE, engines=3)]
+    assert fit(counted).gpu.stream_s == pytest.approx(1e-3 / CORES)
+
+
 def test_engines_that_do_not_slow_each_other_down_take_at_most_their_part():
     rows = rows_of(replace(MACHINE, host_share=0.2), engines=3)
     assert fitted_to(rows, LLM, CPU, cores=8).gpu.host_share <= 1 / 3
@@ -105,6 +122,7 @@ def test_too_few_rows_are_refused(left_out, what):
         {"seconds": 1.0},
         {"seconds": 1.0, "batch": 1, "engines": 0},
         {"seconds": 1.0, "prompt_tokens": -5},
+        {"seconds": 1.0, "batch": 1, "sending_cpu_s": -1e-3},
     ],
 )
 def test_a_row_that_says_nothing_is_refused(wrong):

@@ -1,10 +1,13 @@
 """One layer against what Helix and Vidur measured, restated here; and the shape of its parts."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from planner.costmodel.coefficients import GRAPHS, fitted
 from planner.costmodel.collectives import inside
-from planner.costmodel.layer import LayerCost, layer_cost, whole_tiles, with_overlap
+from planner.costmodel.layer import LayerCost, layer_cost, longer, shorter, whole_tiles, with_overlap
 from planner.gpus import gpu_named
 from planner.models import llm_named
 
@@ -78,13 +81,21 @@ def test_overlap_lies_between_one_after_the_other_and_the_longer_one():
     assert with_overlap(3.0, 4.0, 60.0) == pytest.approx(4.0)
 
 
-def test_the_parts_of_a_layer_make_the_whole():
-    found = layer("L4", 2)
-    whole = found.total_s(100.0, 5e4, 1e4)
-    parts = (
-        found.matrices_s(100.0) + found.attention_s(5e4, 1e4) + found.elementwise_s(100.0) + found.collectives_s(100.0)
-    )
-    assert whole == pytest.approx(parts)
+@pytest.mark.parametrize("model", ["llama-30b", "qwen3-30b-a3b", "gemma-2-9b"])
+@given(tokens=st.floats(0, 1e5), pairs=st.floats(0, 1e10), context=st.floats(0, 1e7))
+def test_the_parts_of_a_layer_make_the_whole(model, tokens, pairs, context):
+    found = layer("L4", 2, model)
+    parts = (found.matrices_s(tokens), found.attention_s(pairs, context), found.elementwise_s(tokens))
+    assert found.total_s(tokens, pairs, context) == pytest.approx(sum(parts) + found.collectives_s(tokens), rel=1e-9)
+
+
+@given(a=st.floats(0, 1e9), b=st.floats(0, 1e9))
+def test_the_longer_and_the_shorter_of_two_are_what_they_are_but_for_rounding(a, b):
+    rounding = 1e-15 * max(a, b)
+    assert longer(a, b) == pytest.approx(max(a, b), abs=rounding)
+    assert shorter(a, b) == pytest.approx(min(a, b), abs=rounding)
+    for of in (longer, shorter):
+        assert of(np.array([a]), b).tolist() == [of(a, b)]
 
 
 def test_an_old_engine_reads_shared_kv_heads_more_than_once():

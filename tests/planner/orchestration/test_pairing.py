@@ -1,16 +1,21 @@
 from dataclasses import replace
+from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from planner.catalog import Link
 from planner.demand import demand_of
-from planner.deployment import Codec, Phase
+from planner.deployment import Codec, Instance, Phase, Replica, Route, Stage
 from planner.gpus import gpu_named
-from planner.links import INSIDE
+from planner.lanes import Path, lanes_of
+from planner.links import INSIDE, USABLE
 from planner.members import Member
 from planner.models import llm_named
-from planner.orchestration.pairing import pair
-from planner.parallel.layouts import Capacities, GpuKind, Task, best_codec
+from planner.orchestration.pairing import pair, transport_of
+from planner.parallel.layouts import Capacities, GpuKind, Share, Slot, Task, best_codec
+from planner.parallel.shapes import layout_of
 from planner.search.placing import instance_of, replica_of
 from planner.traces import workload_named
 from planner.workload import Slo
@@ -24,9 +29,9 @@ def member(offer):
     """A replica on one card of its own instance, or of a given one."""
 
     def make(name: str, phase: Phase, instance: str = "", **fields: object) -> Member:
-        (layout,) = capacities().layouts(KIND, 1)
+        (layout,) = capacities().layouts((Share(KIND, 1),))
         machine = instance_of(offer(f"o-{instance or name}", "A100-SXM4-40GB", **fields), instance or name, TASK.llm)
-        return Member(replica_of(name, phase, machine.id, 0, layout, TASK.llm), machine, layout)
+        return Member(replica_of(name, phase, [machine.id], [0], layout), machine, layout)
 
     return make
 
@@ -111,3 +116,88 @@ def test_a_forced_codec_is_used_on_every_route(member):
     found = pair(Capacities(TASK, Codec.INT8), members, transfer_usd_per_hour=0.0, links={})
     assert found is not None
     assert {route.codec for route in found.routes} == {Codec.INT8}
+
+
+def spread(member, *instances: Instance) -> Member:
+    """The same replica with its layers in equal parts on these instances."""
+    layers = TASK.llm.layers // len(instances)
+    slots = tuple(Slot(KIND, place, layers) for place in range(len(instances)))
+    stages = tuple(Stage(one.id, (0,), layers) for one in instances)
+    return replace(
+        member,
+        replica=replace(member.replica, stages=stages),
+        instance=instances[0],
+        layout=layout_of(TASK.llm, 1, slots, Link(10.0, 0.5)),
+        others=instances[1:],
+    )
+
+
+LAN = {"network": "lan", "inet_up_gbit_per_s": 10.0, "inet_down_gbit_per_s": 10.0}
+
+
+def test_layers_that_both_ends_hold_on_an_instance_do_not_leave_it(member):
+    prefill, decode = member("p", Phase.PREFILL, **LAN), member("d", Phase.DECODE, **LAN)
+    spanning = spread(prefill, prefill.instance, decode.instance)
+    half = pair(capacities(), [spanning, decode], transfer_usd_per_hour=0.0, links={})
+    whole = pair(capacities(), [prefill, decode], transfer_usd_per_hour=0.0, links={})
+    assert half is not None
+    assert whole is not None
+    assert [one.routes[0].bandwidth_gbit_per_s for one in (half, whole)] == [20.0, 10.0]
+    assert half.kv_gb_per_request == pytest.approx(whole.kv_gb_per_request / 2)
+
+
+def test_a_pair_split_alike_over_two_instances_puts_nothing_on_the_network(member):
+    prefill, decode = member("p", Phase.PREFILL, **LAN), member("d", Phase.DECODE, **LAN)
+    both = prefill.instance, decode.instance
+    found = pair(capacities(), [spread(prefill, *both), spread(decode, *both)], transfer_usd_per_hour=0.0, links={})
+    assert found is not None
+    assert (found.kv_gb_per_request, found.transfer_usd_per_hour_per_rps) == (0.0, 0.0)
+    assert found.hops[0] is not None
+    assert found.hops[0].crossing == 0.0
+
+
+def test_two_narrow_ways_carry_twice_as_much_as_one(member):
+    """Their KV fills what leaves the prefill replica; the decode replicas have room to spare."""
+    thin = LAN | {"inet_up_gbit_per_s": 0.2}
+    one, other = member("p", Phase.PREFILL, **thin), member("q", Phase.PREFILL, **thin)
+    decode = [member(f"d{i}", Phase.DECODE, **LAN) for i in range(2)]
+    packed = Capacities(replace(TASK, slo=replace(TASK.slo, ttft_s=20.0)), Codec.INT4)
+    narrow = pair(packed, [one, *decode], transfer_usd_per_hour=0.0, links={})
+    wide = pair(packed, [spread(one, one.instance, other.instance), *decode], transfer_usd_per_hour=0.0, links={})
+    assert narrow is not None
+    assert wide is not None
+    assert narrow.served_rps == pytest.approx(narrow.wire_rps, rel=1e-6)
+    assert wide.served_rps == pytest.approx(2 * narrow.served_rps, rel=1e-6)
+
+
+@given(st.data())
+def test_a_request_weighs_on_wires_as_much_in_the_program_as_in_the_simulation(data):
+    """Replicas over one to three of four instances each; every wire of the program is one of the simulation."""
+    instances = [
+        Instance(f"i{n}", f"o{n}", "vast", "Earth", "A40", 8, 39.4, 1.0, inet_up_gbit_per_s=2.0 + n, network="lan")
+        for n in range(4)
+    ]
+    cuts = {1: (36,), 2: (11, 25), 3: (6, 12, 18)}
+    members = []
+    for number, phase in enumerate((Phase.PREFILL, Phase.PREFILL, Phase.DECODE, Phase.DECODE)):
+        own = data.draw(st.permutations(instances))[: data.draw(st.integers(1, 3))]
+        stages = tuple(Stage(one.id, (0,), layers) for one, layers in zip(own, cuts[len(own)], strict=True))
+        slots = tuple(Slot(KIND, place, stage.layers) for place, stage in enumerate(stages))
+        layout = layout_of(TASK.llm, 1, slots, Link(10.0, 0.5))
+        members.append(Member(Replica(f"r{number}", phase, stages), own[0], layout, tuple(own[1:])))
+    links = {("i0", "i1"): Link(0.5, 1.0)} if data.draw(st.booleans()) else {}
+    hops, transport = transport_of(capacities(), members[:2], members[2:], links, 0.0, best_codec)
+    paths = [
+        Path(Route(f"r{i}", f"r{2 + j}", 0.25, hops[i][j].codec), hops[i][j]) for i, j in product(range(2), range(2))
+    ]
+    lanes = lanes_of(TASK.llm, paths, {f"r{n}": n for n in range(4)})
+    prompt = TASK.demand.prompt_mean
+    for (i, j), lane in zip(product(range(2), range(2)), lanes, strict=True):
+        weighs = {
+            wire: part * lane.wire_bytes_per_token * prompt * 8e-9
+            for wire, part in zip(lane.wires, lane.parts, strict=True)
+        }
+        known = transport.wire_gbit[:, i, j]
+        assert sorted(weighs.values()) == pytest.approx(sorted(known[known > 0]))
+        widths = [wire.bytes_per_s * 8e-9 * USABLE for wire in weighs]
+        assert sorted(widths) == pytest.approx(sorted(transport.wire_gbit_per_s[known > 0]))

@@ -10,7 +10,7 @@ from planner.evaluate import Part, measured_at
 from planner.gpus import gpu_named
 from planner.models import llm_named
 from planner.parallel.capacity import decode_rps, mixed_rps, prefill_rps, targets
-from planner.parallel.layouts import GpuKind, Layout, Task, layouts
+from planner.parallel.layouts import GpuKind, Layout, Share, Task, layouts
 from planner.search.goodput import highest_rate, sustained_at
 from planner.simulation.scenario import Lane, Server
 from planner.traces import workload_named
@@ -48,7 +48,7 @@ def parts_of(layout: Layout) -> tuple[Part, Part, Part]:
 
 def layout_of(task: Task, gpu: str, gpus: int = 1) -> Layout:
     kind = GpuKind(gpu_named(gpu), gpu_named(gpu).memory_gib, nvlink=True)
-    return next(layout for layout in layouts(task, kind, gpus) if layout.tp == gpus)
+    return next(layout for layout in layouts(task, (Share(kind, gpus),)) if layout.tp == gpus)
 
 
 def simulated_rps(task: Task, part: Part, start: float) -> float:
@@ -81,7 +81,7 @@ def test_a_pipeline_of_any_depth_keeps_up_what_it_is_rated_at(gpu, gpus):
     """A prompt in one of its passes holds up the others, so it decodes a larger batch than its work alone would."""
     task = Task(llm_named("qwen3-32b"), task_of("conversation", Slo()).demand, Slo(), 8192)
     kind = GpuKind(gpu_named(gpu), gpu_named(gpu).memory_gib, nvlink=True)
-    layout = next(layout for layout in layouts(task, kind, gpus) if layout.pp == gpus)
+    layout = next(layout for layout in layouts(task, (Share(kind, gpus),)) if layout.pp == gpus)
     promised = rates_of(task, layout)[2]
     kept = sustained_at(promised * 0.97, task.demand, task.slo, [parts_of(layout)[2]], seed=4)
     lost = sustained_at(promised * 1.7, task.demand, task.slo, [parts_of(layout)[2]], seed=4)
@@ -175,3 +175,13 @@ def test_the_phases_targets_multiply_to_the_whole():
         found = targets(Slo(attainment=attainment))
         assert found.prefill * found.decode == pytest.approx(attainment)
         assert found.decode > found.prefill
+
+
+def test_prompts_that_hold_all_the_room_for_kv_limit_the_rate():
+    task = task_of("conversation", Slo(ttft_s=10.0, tpot_s=0.2))
+    pace, hop = layout_of(task, "L4").pace, np.zeros_like(task.sample.prompt)
+    free = prefill_rps(pace, task.sample, task.slo, hop)
+    assert prefill_rps(pace, task.sample, task.slo, hop, 10**6) == free
+    tight = prefill_rps(pace, task.sample, task.slo, hop, 1000)
+    assert 0 < tight < free
+    assert prefill_rps(pace, task.sample, task.slo, hop, 500) == pytest.approx(tight / 2)

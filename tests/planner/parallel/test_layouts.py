@@ -6,7 +6,7 @@ from planner.deployment import Codec
 from planner.gpus import gpu_named
 from planner.links import INSIDE
 from planner.models import llm_named
-from planner.parallel.layouts import Capacities, GpuKind, Task, layouts
+from planner.parallel.layouts import Capacities, GpuKind, Share, Task, layouts
 from planner.search.groups import options
 from planner.traces import workload_named
 from planner.workload import Slo
@@ -18,7 +18,7 @@ def task_of(model: str, slo: Slo | None = None, longest: int = 2048) -> Task:
 
 def degrees(model: str, gpu: str, gpus: int) -> set[tuple[int, int]]:
     kind = GpuKind(gpu_named(gpu), gpu_named(gpu).memory_gib, nvlink=False)
-    return {(layout.tp, layout.pp) for layout in layouts(task_of(model), kind, gpus)}
+    return {(layout.tp, layout.pp) for layout in layouts(task_of(model), (Share(kind, gpus),))}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_bfloat16_model_needs_cards_that_have_it():
 def test_a_model_with_windows_is_not_split_over_replicas():
     """Its KV cannot be moved: no replica hands prompts on, and none lives on prompts handed to it."""
     capacities = Capacities(task_of("gpt-oss-20b"))
-    (layout,) = capacities.layouts(GpuKind(gpu_named("A40"), gpu_named("A40").memory_gib, nvlink=False), 1)
+    (layout,) = capacities.layouts((Share(GpuKind(gpu_named("A40"), gpu_named("A40").memory_gib, nvlink=False), 1),))
     assert capacities.prefill_rps(layout) == capacities.decode_rps(layout) == 0
     assert capacities.mixed_rps(layout) > 0
     assert degrees("llama-2-7b", "V100-SXM2-32GB", 2) != set()
@@ -55,8 +55,8 @@ def test_prefill_avoids_tensor_parallelism_over_pcie_and_decode_seeks_it():
     task = task_of("llama-30b", Slo(ttft_s=4.0, tpot_s=0.1))
     capacities = Capacities(task)
     kind = GpuKind(gpu_named("A6000"), 47.4, nvlink=False)
-    prefill = max(capacities.layouts(kind, 4), key=capacities.prefill_rps)
-    decode = max(capacities.layouts(kind, 4), key=capacities.decode_rps)
+    prefill = max(capacities.layouts((Share(kind, 4),)), key=capacities.prefill_rps)
+    decode = max(capacities.layouts((Share(kind, 4),)), key=capacities.decode_rps)
     assert (prefill.tp, prefill.pp) == (1, 4)
     assert decode.tp > 1
 
@@ -72,7 +72,7 @@ def test_groups_that_smaller_ones_make_up_for_are_left_out(offer):
 def test_rates_are_worked_out_once():
     capacities = Capacities(task_of("qwen3-8b"))
     kind = GpuKind(gpu_named("A40"), 44.9, nvlink=False)
-    (layout,) = capacities.layouts(kind, 1)
+    (layout,) = capacities.layouts((Share(kind, 1),))
     assert capacities.prefill_rps(layout) == capacities.prefill_rps(layout, INSIDE, Codec.RAW)
-    assert capacities.layouts(kind, 1) is capacities.layouts(kind, 1)
+    assert capacities.layouts((Share(kind, 1),)) is capacities.layouts((Share(kind, 1),))
     assert wire_ratio(llm_named("qwen3-8b"), Codec.RAW) == 1.0

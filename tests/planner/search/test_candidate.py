@@ -9,12 +9,13 @@ from planner.catalog import GpuCalibration, Link
 from planner.demand import Demand
 from planner.deployment import Codec, Phase, Replica, Route, Stage
 from planner.members import members_of
-from planner.orchestration.pairing import Hop, Pairing
-from planner.parallel.layouts import Task
-from planner.search.candidate import Candidate, parts
+from planner.orchestration.pairing import Pairing
+from planner.orchestration.strands import Hop, Strand
+from planner.parallel.layouts import Capacities, Task
+from planner.search.candidate import Candidate, candidate, parts
 from planner.workload import Slo
 
-NET = Hop(Link(1.0, 2.0), Codec.RAW)
+NET = Link(1.0, 2.0)
 
 
 @pytest.fixture
@@ -40,7 +41,9 @@ def fleet(split_plan):
             calibrations=(measured,) if measured else (),
         )
         routes = tuple(Route(f"p{i}", f"d{i}", share, Codec.RAW) for i, share in enumerate(shares))
-        pairing = Pairing(tuple(replicas), routes, (NET, NET), 1.0, 9.0, 0.0, 0.0)
+        strands = (Strand(plan.instance(a), plan.instance(b), 1.0, NET) for a, b in ends)
+        hops = tuple(Hop(NET, Codec.RAW, (strand,)) for strand in strands)
+        pairing = Pairing(tuple(replicas), routes, hops, 1.0, 9.0, 0.0, 0.0)
         task = Task(split_plan.llm, Demand(np.array([100.0]), np.array([10.0])), Slo(), 8192)
         return parts(task, Candidate(plan.instances, tuple(members_of(plan)), pairing))
 
@@ -74,3 +77,23 @@ def test_replicas_whose_engines_share_a_machine_are_one_part(fleet):
     assert [(part.copies, len(part.servers)) for part in apart] == [(2, 2)]
     assert [(part.copies, len(part.servers)) for part in shared] == [(1, 4)]
     assert len({server.host for server in shared[0].servers}) == 1
+
+
+def test_what_carries_nothing_is_given_back_and_a_replica_over_two_instances_keeps_both(split_plan, monkeypatch):
+    """Of three instances the first has only a replica without traffic; the spanning one moves to i0 and i1 as r0."""
+    idle = Replica("r0", Phase.MIXED, (Stage("i0", (0,), 32),))
+    busy = Replica("r1", Phase.MIXED, (Stage("i2", (0,), 12), Stage("i1", (0,), 20)))
+    members = members_of(replace(split_plan, replicas=(idle, busy)))
+
+    def only_spanning(_, given, **__) -> Pairing:
+        (name,) = (member.replica.id for member in given if len(member.instances) == 2)
+        return Pairing((), (Route(name, name, 1.0, Codec.LOCAL),), (None,), 1.0, 9.0, 0.0, 0.0)
+
+    monkeypatch.setattr("planner.search.candidate.pair", only_spanning)
+    task = Task(split_plan.llm, Demand(np.array([100.0]), np.array([10.0])), Slo(), 8192)
+    found = candidate(Capacities(task), split_plan.instances, members, budget_usd_per_hour=9.0, links={})
+    assert found is not None
+    assert [(one.id, one.offer_id) for one in found.instances] == [("i0", "o2"), ("i1", "o1")]
+    (member,) = found.members
+    assert member.replica == replace(busy, id="r0", stages=(Stage("i0", (0,), 12), Stage("i1", (0,), 20)))
+    assert found.usd_per_hour == 1.0

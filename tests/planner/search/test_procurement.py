@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.search.procurement import GAP, Groups, Shop, procure
+from planner.search.procurement import GAP, procure
+from planner.search.purchase import Groups, Shop
 
 
 def shop(prices, gpus, available=None, **fields) -> Shop:

@@ -14,7 +14,7 @@ from planner.simulation.scenario import Requests
 from tests.thunderctl.calibration.test_record import RECORD
 from thunderctl.calibration.record import Machine, calibration_path, save
 from thunderctl.cli.main import main
-from thunderctl.compose import make_plan
+from thunderctl.planning import make_plan
 from thunderctl.spec import load_spec
 
 ROOT = Path(__file__).parents[3]

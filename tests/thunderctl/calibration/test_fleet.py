@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 
 from planner.deployment import Codec, Phase
@@ -12,10 +14,11 @@ from planner.validate import validate
 from provisioners.base import Label, LeaseRequest
 from provisioners.local.offers import OFFER_ID
 from tests.thunderctl.calibration.test_record import RECORD
-from thunderctl.calibration.fleet import CACHE_INFO, fleet_plan, routed
+from thunderctl.calibration.fleet import CACHE_INFO, Fleet, fleet_plan, routed
 from thunderctl.calibration.record import calibration_path, save
 from thunderctl.cli.main import main
 from thunderctl.compose import provisioner, read_llm
+from thunderctl.world import open_world
 
 MODEL = Path(__file__).parents[3] / "examples" / "tiny-llama"
 OWNER = str(uuid.uuid4())
@@ -69,6 +72,18 @@ def test_routes_give_replicas_the_phases_they_need():
     moved = routed(whole, [(names[0], names[-1], Codec.RAW)])
     assert moved.replica(names[-1]).phase is Phase.DECODE
     assert moved.plan_id != alone.plan_id
+
+
+def test_what_sends_tokens_is_every_process_that_left_a_record_and_still_runs(home):
+    (home / "local" / "m" / "run").mkdir(parents=True)
+    with open_world("calibration") as world:
+        up = Fleet(world, fleet_plan(read_llm(str(MODEL)), 1), "m")
+        assert up.sending_cpu_s() == 0.0
+        (home / "local" / "m" / "run" / "r0.pid.json").write_text(json.dumps({"pid": 2**22 + 1}))
+        assert up.sending_cpu_s() == 0.0
+        (home / "local" / "m" / "run" / "agent.pid.json").write_text(json.dumps({"pid": os.getpid()}))
+        own = psutil.Process().cpu_times()
+        assert up.sending_cpu_s() >= own.user + own.system > 0
 
 
 def test_the_size_of_a_cache_is_read_from_vllms_own_words():

@@ -16,8 +16,11 @@ from thunderctl.calibration.sweep import Measurer, Sweep
 from thunderctl.load import Answer
 
 LLM = replace(llm_named("llama-3.2-1b"), layers=8, hidden=256, intermediate=512, heads=4, kv_heads=2, head_dim=64)
-MACHINE = GpuCalibration("CPU", 0.5, 7.0, 1.2, step_s=3e-3, sequence_s=2e-4, prompt_s=6e-3, host_share=0.6)
+MACHINE = GpuCalibration(
+    "CPU", 0.5, 7.0, 1.2, step_s=3e-3, sequence_s=2e-4, prompt_s=6e-3, host_share=0.6, stream_s=2e-4
+)
 BETWEEN = Handover(handover_ms=25.0, bandwidth_gbit_per_s=0.9, codec_gb_per_s=0.3)
+CORES = 2
 OWN = pipeline_pace(LLM, MACHINE.applied(gpu_named("CPU")), 1, (LLM.layers,), nvlink=False)
 
 
@@ -29,6 +32,10 @@ class MadeFleet:
     routes: tuple[tuple[str, str, Codec], ...] = ()
     known: set[tuple[int, ...]] = field(default_factory=set)
     together: int = 0
+    sent: int = 0
+
+    def sending_cpu_s(self) -> float:
+        return self.sent * CORES * MACHINE.stream_s
 
     async def route(self, *pairs: tuple[str, str, Codec]) -> None:
         self.routes = pairs
@@ -37,6 +44,7 @@ class MadeFleet:
         import asyncio
 
         self.together += 1
+        self.sent += tokens
         await asyncio.sleep(0)  # the others ask
         count = self.together
         await asyncio.sleep(0)
@@ -51,7 +59,8 @@ class MadeFleet:
         if prefill != decode:
             first_s += float(OWN.decode_step_s(1, len(prompt)) + kv_transfer_s(BETWEEN.link, len(prompt), LLM, codec))
         held = len(prompt) + tokens // 2
-        step_s = stretch * float(OWN.decode_step_s(batch, batch * held))
+        alone_s = float(OWN.decode_step_s(batch, batch * held))
+        step_s = max(alone_s, engines * (MACHINE.host_share * alone_s + MACHINE.stream_s * batch))
         return Answer(first_s, first_s + step_s * (tokens - 1), tokens)
 
 
@@ -64,15 +73,16 @@ async def measured(engines: int):
 
 async def test_a_sweep_finds_the_machine_that_made_its_rows():
     rows, said = await measured(3)
-    found = fitted_to(rows, LLM, gpu_named("CPU"), cores=2)
+    found = fitted_to(rows, LLM, gpu_named("CPU"), cores=CORES)
     assert found.gpu.gemm_share == pytest.approx(MACHINE.gemm_share, rel=0.03)
     assert found.gpu.step_s == pytest.approx(MACHINE.step_s, rel=0.1)
     assert found.gpu.host_share == pytest.approx(0.6, rel=0.03)
+    assert found.gpu.stream_s == pytest.approx(2e-4)
     assert found.handover.handover_ms == pytest.approx(25.0, rel=0.05)
     assert found.predicted_s == pytest.approx([row.seconds for row in rows], rel=0.05)
     assert said == [
         *("warming up", "prompts alone", "KV transfers", "decode steps"),
-        *("2 engines at once", "3 engines at once"),
+        *("1 engine at once", "2 engines at once", "3 engines at once"),
     ]
 
 

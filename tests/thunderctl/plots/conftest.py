@@ -1,4 +1,4 @@
-"""A split plan written by hand, and runs of it: played, and made up to show one thing."""
+"""A split plan, and runs of it: played, and made up to show one thing."""
 
 from collections.abc import Callable
 
@@ -6,25 +6,13 @@ import numpy as np
 import pytest
 
 from planner.demand import demand_of
-from planner.deployment import (
-    Bound,
-    Codec,
-    DemandSummary,
-    Instance,
-    Phase,
-    Plan,
-    Predicted,
-    Replica,
-    Route,
-    SearchReport,
-    Stage,
-)
+from planner.deployment import Phase, Plan
 from planner.evaluate import measure, outcomes, requests_at
-from planner.models import llm_named
 from planner.replay import Mark, Replay, replay
 from planner.simulation.scenario import Requests, Timings
 from planner.traces import workload_named
 from planner.workload import Slo
+from tests.planner.plans import split_plan
 
 
 @pytest.fixture(autouse=True)
@@ -34,32 +22,7 @@ def _home(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
-    """One prefill and one decode replica of llama-3.1-8b on two cards, and a mixed one on a third."""
-    llm = llm_named("llama-3.1-8b")
-    return Plan(
-        plan_id="abc123",
-        created_at="2026-09-01T12:00:00Z",
-        market_as_of="2026-09-01T00:00:00Z",
-        market_source="file",
-        goal="goodput",
-        budget_usd_per_hour=5.0,
-        cost_usd_per_hour=3.0,
-        llm=llm,
-        max_model_len=8192,
-        dtype=llm.dtype,
-        workload=DemandSummary("conversation", 3.0, 1150.0, 211.0),
-        slo=Slo(),
-        instances=(Instance("i0", "o0", "vast", "Earth", "A6000", 3, 47.4, 3.0),),
-        replicas=(
-            Replica("r0", Phase.PREFILL, (Stage("i0", (0,), 32),), 4.0, 150_000),
-            Replica("r1", Phase.DECODE, (Stage("i0", (1,), 32),), 7.0, 150_000),
-            Replica("r2", Phase.MIXED, (Stage("i0", (2,), 32),), 1.0, 150_000),
-        ),
-        routes=(Route("r0", "r1", 0.75, Codec.RAW, 64.0), Route("r2", "r2", 0.25, Codec.LOCAL)),
-        predicted=Predicted(3.0, 0.93, 630.0, 0.5, 1.9, 0.05, 0.1, 1.4, 0.0, calibrated=False),
-        bound=Bound(3.3, 0.09),
-        search=SearchReport(3.0, 0.5, 2, 0),
-    )
+    return split_plan()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,28 @@
+"""What people do by hand: the GPU type with the least $ for each request/s, as many of it as the budget buys.
+
+Every replica has the layout of the first command line that works: no pipeline, and the smallest TP that serves at all.
+A type counts by what the whole budget buys of it, as a cheap one of which there is a single GPU helps nobody.
+"""
+
+from planner.baselines.pools import homogeneous
+from planner.baselines.rules import Inside, Ruled
+from planner.baselines.setting import Setting
+from planner.deployment import Phase
+from planner.parallel.layouts import Best, Between, GroupShape
+from planner.search.candidate import Candidate
+
+
+class Standard(Ruled):
+    """Every group in TP alone."""
+
+    def best(self, shape: GroupShape, phase: Phase, between: Between = None) -> Best | None:
+        if not self.rule(shape, phase):
+            return None
+        flat = (layout for layout in self.whole.layouts(shape) if layout.pp == 1)
+        rated = ((layout, self.whole.rps(layout, phase)) for layout in flat)
+        return next(((layout, rps) for layout, rps in rated if rps > 0), None)
+
+
+def cheapest_type(setting: Setting) -> list[Candidate]:
+    """That type, as much as the budget buys; where the whole fleet is given, each type in its own layout."""
+    return homogeneous(setting, Standard(setting.capacities, Inside()), (Phase.MIXED,), smallest=True)[:1]

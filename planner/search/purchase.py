@@ -1,0 +1,108 @@
+"""What can be rented and formed, as arrays, and what is chosen of it: the words of procurement."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+NEAR, LENT, JOINT_OUT, JOINT_INTO = range(4)
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Possible groups for one phase, one a row: the offer its GPUs are from, how many they are, and its requests/s."""
+
+    offer: Ints
+    gpus: Ints
+    rps: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """The offers, one a row, and how KV leaves and enters them.
+
+    `network` and `machine` number the private networks and physical machines, -1 for none. `holds_both` says whether a
+    prefill and a decode group fit one copy, so that KV can stay inside. `slower` is how many times
+    fewer prompts/s a prefill group does when its KV leaves the instance (network, world); infinite: it cannot.
+    `wire_rps` is how many requests/s of KV an instance's bandwidth carries (out, in). `out_usd_per_hour` and
+    `in_usd_per_hour` are what one request/s costs to send to the world and to receive from it.
+    """
+
+    usd_per_hour: Floats
+    gpus: Ints
+    available: Ints
+    network: Ints
+    machine: Ints
+    holds_both: npt.NDArray[np.bool_]
+    slower: Floats
+    wire_rps: Floats
+    out_usd_per_hour: Floats
+    in_usd_per_hour: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Possible groups over several instances of a network, one a row: its network, the GPUs it takes of each pool, and
+    its requests/s in each phase (of `Phase`, in order). `pool` says for each offer which pool its GPUs are in, or -1.
+
+    `slower` is, as in `Shop`, what sending costs, and `wire_rps` what all of its instances can send and receive.
+    `stays[r, p]` is how much of its KV, in requests/s, can at most stay on its instances of a pool: prefilled by it for
+    single groups there, decoded by it for them, and either for other groups that span instances (`NEAR`, `LENT`,
+    `JOINT_OUT`, `JOINT_INTO`). Beside what stays of a request's KV, at most `most_beside` times as much leaves.
+    """
+
+    pool: Ints
+    network: Ints
+    gpus: Floats
+    rps: Floats
+    slower: Floats
+    wire_rps: Floats
+    stays: Floats
+    most_beside: float = 0.0
+
+    @classmethod
+    def none(cls, offers: int) -> "Spans":
+        pairs = np.zeros((0, 2))
+        return cls(
+            pool=np.full(offers, -1),
+            network=np.zeros(0, np.int64),
+            gpus=np.zeros((0, 0)),
+            rps=np.zeros((0, 3)),
+            slower=pairs,
+            wire_rps=pairs,
+            stays=np.zeros((0, 0, 4)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """Copies of each offer, and how many of each group; what they serve, and a bound on what any purchase serves.
+
+    Where the least cost was sought, the bound is on the cost, from below.
+    """
+
+    copies: Ints
+    prefill: Ints
+    decode: Ints
+    mixed: Ints
+    served_rps: float
+    usd_per_hour: float
+    bound: float
+
+    @property
+    def key(self) -> bytes:
+        """The same for the same copies and groups."""
+        return b"".join(counts.tobytes() for counts in (self.copies, self.prefill, self.decode, self.mixed))
+
+
+@dataclass(frozen=True, slots=True)
+class Formation:
+    """Copies of each offer, how many of each group, and of each one that spans instances (by row and phase)."""
+
+    copies: Ints
+    prefill: Ints
+    decode: Ints
+    mixed: Ints
+    spanning: Ints

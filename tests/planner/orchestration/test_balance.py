@@ -1,0 +1,52 @@
+"""The quick program of an even spread against the one stated in words."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.orchestration import balance, transport
+from planner.orchestration.transport import HOP_WEIGHT, Flow, Transport
+
+rates = st.floats(0.2, 9.0)
+
+
+@st.composite
+def worlds(draw) -> Transport:
+    """Up to three replicas a side, some of which serve alone; one wire that all pairs share, and a budget."""
+    shape = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+
+    def table(*size: int) -> np.ndarray:
+        count = int(np.prod(size))
+        return np.array(draw(st.lists(rates, min_size=count, max_size=count))).reshape(size)
+
+    alone = np.array(draw(st.lists(st.booleans(), min_size=shape[1], max_size=shape[1])))
+    return Transport(
+        prefill_use=1 / table(*shape),
+        decode_use=np.where(alone, np.inf, 1 / table(shape[1])),
+        local_use=np.where(alone, 1 / table(shape[1]), np.inf),
+        hop_s=table(*shape),
+        wire_gbit=table(1, *shape),
+        wire_gbit_per_s=np.array([draw(st.floats(1.0, 100.0))]),
+        usd_per_hour=table(*shape),
+        budget_usd_per_hour=draw(st.floats(1.0, 100.0)),
+    )
+
+
+def goal(world: Transport, flow: Flow, demand_rps: float) -> float:
+    """What both minimise: how busy the busiest of either side are, and a little of the hops."""
+    decode, local = (np.where(np.isfinite(use), use, 0.0) for use in (world.decode_use, world.local_use))
+    prefilling = (world.prefill_use * flow.pairs).sum(axis=1).max()
+    serving = (decode * flow.pairs.sum(axis=0) + local * flow.local).max()
+    return float(prefilling + serving + HOP_WEIGHT * (world.hop_s * flow.pairs).sum() / demand_rps)
+
+
+@settings(max_examples=40, deadline=None)
+@given(worlds(), st.floats(0.1, 0.999))
+def test_it_spreads_as_evenly_as_the_stated_program(world, part):
+    demand_rps = transport.most_flow(world).served_rps * part
+    quick, stated = balance.balanced_flow(world, demand_rps), transport.balanced_flow(world, demand_rps)
+    assert quick.served_rps == pytest.approx(demand_rps, rel=1e-6)
+    assert goal(world, quick, demand_rps) == pytest.approx(goal(world, stated, demand_rps), rel=1e-5, abs=1e-6)
+    assert (world.wire_gbit * quick.pairs).sum() <= world.wire_gbit_per_s[0] * (1 + 1e-6)
+    assert (world.usd_per_hour * quick.pairs).sum() <= world.budget_usd_per_hour * (1 + 1e-6)
