@@ -15,8 +15,10 @@ from benchmarks.distserve_curves import distserve_scores
 from benchmarks.fit_cost_model import fit
 from benchmarks.measured_rows import MEASURED, PROJECT, Floats, Group, Rows, read_rows
 from benchmarks.naive_roofline import naive_s
+from benchmarks.priors import priors
 from benchmarks.scoring import Score, score
 from planner.costmodel.coefficients import fitted
+from planner.gpus import gpu_types
 
 TARGET = PROJECT / "benchmarks" / "results" / "cost_model.md"
 COMMAND = ".venv/bin/python -m benchmarks.cost_model"
@@ -45,12 +47,16 @@ def held_out(names: Sequence[str], split: Callable[[str], tuple[Rows, Rows]]) ->
 
 def main() -> None:
     if not MEASURED.is_dir():
-        sys.exit("The measured tables are not beside the project (../shared/data/measured): nothing was written.")
-    TARGET.write_text("\n".join(report(read_rows())) + "\n", encoding="utf-8")
+        print("Skipped: the measured tables are not beside the project (../shared/data/measured).", file=sys.stderr)
+        return
+    text = "\n".join(report(read_rows())) + "\n"
+    TARGET.write_text(text, encoding="utf-8")
+    print(text)
     print(f"wrote {TARGET.relative_to(PROJECT)}", file=sys.stderr)
 
 
 def report(rows: Rows) -> Iterator[str]:
+    coefficients = len(priors({gpu_types()[batch.group.gpu].architecture for batch in rows.batches}))
     yield from (
         "# The cost model against published measurements",
         "",
@@ -58,8 +64,8 @@ def report(rows: Rows) -> Iterator[str]:
         f"scipy {scipy.__version__}; nothing is random. Rows with a flag are left out, as their own README asks.",
         "An error is predicted over measured minus 1. The coefficients are the package's, fitted to these rows by",
         "`benchmarks/fit_cost_model.py`; held-out groups are predicted by a fit without the group's GPU or source.",
-        "There are 45 coefficients, each pulled a little to a prior (`benchmarks/priors.py`): for prefill attention,",
-        "and for element-wise work on Turing, Volta and Hopper, the prior says more than the data.",
+        f"There are {coefficients} coefficients, each pulled a little to a prior (`benchmarks/priors.py`): for prefill",
+        "attention, and for element-wise work on Turing, Volta and Hopper, the prior says more than the data.",
         "",
     )
     whole = Rows(tuple(batch for batch in rows.measured_only().batches if not batch.group.elementwise))
