@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from math import inf
 
+from planner.choosing.candidate import Candidate
 from planner.deployment import Codec, Phase, Route
 from planner.orchestration.pairing import Hop, Pairing, transport_of
 from planner.parallel.layouts import Capacities, GroupShape, best_codec
-from planner.search.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)

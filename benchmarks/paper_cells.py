@@ -15,9 +15,12 @@ import numpy as np
 from benchmarks.paper_ablations import OneType, evenly_routed
 from benchmarks.paper_fleet import A100S, CARDS, FEWER_A100S, UNLIKE, Basis, fleet, rated, usd_per_hour
 from benchmarks.paper_plans import published
+from planner.advice.robustness import as_candidate
 from planner.baselines.compare import BASELINES, compared
 from planner.baselines.rules import Ruled
 from planner.baselines.setting import Setting
+from planner.choosing.candidate import Candidate, parts, simulated_goodput
+from planner.choosing.goodput import STEADY
 from planner.costmodel.pace import pace
 from planner.demand import Floats
 from planner.deployment import Codec, Plan
@@ -27,9 +30,6 @@ from planner.market import Market
 from planner.models import llm_named
 from planner.parallel.layouts import Capacities, Task
 from planner.plan import plan, task_of
-from planner.robustness import as_candidate
-from planner.search.candidate import Candidate, parts, simulated_goodput
-from planner.search.goodput import STEADY
 from planner.traces import workload_named
 from planner.workload import Slo, Workload
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from benchmarks.paper_fleet import AS_OF, usd_per_hour
+from planner.choosing.candidate import Candidate, candidate, simulated_goodput
+from planner.choosing.contest import Finding
+from planner.choosing.drafting import Occasion, drafted
 from planner.deployment import Instance, Phase, Plan
 from planner.errors import Infeasible
 from planner.links import Links
@@ -17,11 +20,8 @@ from planner.market import Market
 from planner.members import Member, between_instances
 from planner.parallel.layouts import Capacities, Layout, Share, Task
 from planner.plan import Goal
-from planner.search.candidate import Candidate, candidate, simulated_goodput
-from planner.search.choosing import Finding
-from planner.search.drafting import Occasion, drafted
-from planner.search.groups import kind_of
-from planner.search.placing import instance_of, replica_of
+from planner.procurement.groups import kind_of
+from planner.procurement.placing import instance_of, replica_of
 from planner.workload import Workload
 
 PREFILL, DECODE = Phase.PREFILL, Phase.DECODE

@@ -17,6 +17,7 @@ import highspy
 import numpy as np
 
 from planner.catalog import Link, Offer
+from planner.choosing.search import Search
 from planner.deployment import Instance, Plan
 from planner.gpus import gpu_named
 from planner.links import Links
@@ -25,9 +26,8 @@ from planner.members import members_of
 from planner.parallel.layouts import Capacities
 from planner.plan import plan, task_of
 from planner.rebalance import rebalance
-from planner.search.alike import Designations, designations_of
-from planner.search.choosing import Search
-from planner.search.flips import served, turned
+from planner.rebalancing.alike import Designations, designations_of
+from planner.rebalancing.flips import served, turned
 from planner.traces import workload_named
 from planner.workload import Slo, Workload
 from tests.planner.search.fleets import LAN_GBIT_PER_S, paper_coding_plan, plan_of

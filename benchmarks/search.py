@@ -19,6 +19,8 @@ import numpy as np
 
 from benchmarks.random_markets import random_market
 from planner.catalog import Offer
+from planner.choosing.finalists import bounded_by, finalists_of
+from planner.choosing.search import Search
 from planner.demand import demand_of, longest_request
 from planner.gpus import gpu_named
 from planner.market import Market, offers_from_csv
@@ -26,11 +28,10 @@ from planner.models import llm_named
 from planner.parallel.layouts import Capacities
 from planner.parallel.task import Task
 from planner.plan import plan
-from planner.search.choosing import Search, bounded_by, finalists_of
+from planner.procurement.shop import choice_of
 from planner.search.exhaustive import best_of_all
 from planner.search.neighbourhood import OF_EACH_KIND, SHORTLIST
 from planner.search.score import Aim
-from planner.search.shop import choice_of
 from planner.search.starts import Limits, Terms
 from planner.search.tabu import TABU_LENGTH
 from planner.traces import workload_named

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from planner.choosing.drafting import plan_id
 from planner.deployment import Alternative, Plan
 from planner.errors import Infeasible
 from planner.llm import LlmSpec
 from planner.plan import Goal
-from planner.search.drafting import plan_id
 
 
 def best_dtype(llms: Sequence[LlmSpec], plan_for: Callable[[LlmSpec], Plan], goal: Goal) -> Plan:

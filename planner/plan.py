@@ -5,6 +5,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from planner.advice.infeasible import nothing_serves, too_dear, too_much, unconfirmed
+from planner.advice.transfer_reasons import transfer_reason
+from planner.choosing import buying, choose
+from planner.choosing.contest import Finding
+from planner.choosing.drafting import Occasion, drafted
+from planner.choosing.progress import Progress, Report, unheard
+from planner.choosing.search import Search
 from planner.demand import clipped_share, demand_of, longest_request
 from planner.deployment import Codec, Plan
 from planner.errors import Infeasible, SpecError
@@ -12,14 +19,8 @@ from planner.links import Links, check_links
 from planner.llm import LlmSpec
 from planner.market import Market
 from planner.parallel.layouts import Capacities, Task
+from planner.procurement.shop import Choice, choice_of
 from planner.requirements import fitness, refusals_in_words, trust_in_words
-from planner.search import choosing
-from planner.search.choosing import Finding, Search
-from planner.search.drafting import Occasion, drafted
-from planner.search.infeasible import nothing_serves, too_dear, too_much, unconfirmed
-from planner.search.progress import Progress, Report, unheard
-from planner.search.shop import Choice, choice_of
-from planner.transfer_reasons import transfer_reason
 from planner.workload import Slo, Workload
 
 MOST_CUT = 0.5
@@ -75,7 +76,7 @@ def plan(
     if not choice.offers:
         raise nothing_serves(capacities, market.offers)
     rate = workload.rate_rps if goal is Goal.COST else None
-    found = choosing.least_cost(search, choice, rate) if rate else choosing.most_goodput(search, choice)
+    found = choose.least_cost(search, choice, rate) if rate else choose.most_goodput(search, choice)
     if found is None and not choice.serves:
         raise nothing_serves(capacities, market.offers)
     if found is None or found.goodput_rps <= 0:
@@ -103,7 +104,7 @@ def least_usd_per_hour(
     choice = choice_of(capacities, market.offers, links={})
     if not choice.serves:
         return None
-    return choosing.least_usd_per_hour(Search(capacities, 0.0), choice, workload.rate_rps or choosing.LEAST_RATE_RPS)
+    return buying.least_usd_per_hour(Search(capacities, 0.0), choice, workload.rate_rps or buying.LEAST_RATE_RPS)
 
 
 def _of_use(market: Market, llm: LlmSpec, useful: int) -> str:
@@ -158,9 +159,9 @@ def _check(budget_usd_per_hour: float, goal: Goal, workload: Workload, longest: 
 
 def _reason(search: Search, choice: Choice, rate_rps: float | None, found: Finding | None) -> Infeasible:
     """Which limit binds: what is on offer, the budget, or what simulation confirms."""
-    least = choosing.least_usd_per_hour(search, choice, rate_rps or choosing.LEAST_RATE_RPS)
+    least = buying.least_usd_per_hour(search, choice, rate_rps or buying.LEAST_RATE_RPS)
     if least is None:
-        return too_much(search.task, rate_rps or 0.0, choosing.most_of_all(search, choice))
+        return too_much(search.task, rate_rps or 0.0, buying.most_of_all(search, choice))
     if found is None and least > search.budget_usd_per_hour:
         return too_dear(search.task, search.budget_usd_per_hour, least, rate_rps)
     return unconfirmed(search.task, rate_rps)

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from planner.advice.infeasible import unconfirmed
+from planner.advice.why import why
+from planner.choosing.drafting import Occasion, drafted, plan_id
+from planner.choosing.search import Search
 from planner.deployment import Codec, Plan
 from planner.links import Links, check_links
 from planner.parallel.layouts import Capacities
 from planner.plan import silent, task_of, utc_now
-from planner.search.choosing import Search
-from planner.search.drafting import Occasion, drafted, plan_id
-from planner.search.flips import confirmed, turned, without
-from planner.search.infeasible import unconfirmed
-from planner.search.why import why
+from planner.rebalancing.flips import confirmed, turned, without
 from planner.workload import Slo, Workload
 
 

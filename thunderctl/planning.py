@@ -5,20 +5,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from planner.choosing.progress import Report, unheard
 from planner.errors import SpecError
-from planner.search.progress import Report, unheard
 from thunderctl.compose import forced_codec, read_llm, read_market, read_text, read_workload
 
 if TYPE_CHECKING:
+    from planner.advice.explain import Explanation
+    from planner.advice.frontier import Point
+    from planner.advice.token_cost import TokenCost
     from planner.deployment import Codec, Phase, Plan
-    from planner.explain import Explanation
-    from planner.frontier import Point
     from planner.links import Links
     from planner.llm import LlmSpec
     from planner.market import Market
     from planner.parallel.layouts import Capacities
     from planner.plan import Goal
-    from planner.token_cost import TokenCost
     from planner.workload import Slo, Workload
     from thunderctl.spec import Spec
 
@@ -125,7 +125,7 @@ def frontier_of(
     inputs: Inputs, budgets: Sequence[float], *, say: Say = silent, report: Report = unheard
 ) -> "tuple[Point, ...]":
     """A plan for each budget. Raises SpecError, and Infeasible where no budget has one."""
-    from planner.frontier import frontier
+    from planner.advice.frontier import frontier
 
     def plan_within(budget: float) -> "Plan":
         say(f"budget {budget:g} $/h")
@@ -136,7 +136,7 @@ def frontier_of(
 
 def explanation_of(inputs: Inputs, plan: "Plan") -> "Explanation":
     """Why the plan that these inputs gave is as it is."""
-    from planner.explain import explained
+    from planner.advice.explain import explained
 
     return explained(
         plan,
@@ -150,8 +150,8 @@ def explanation_of(inputs: Inputs, plan: "Plan") -> "Explanation":
 
 def token_costs_of(inputs: Inputs, phase: "Phase") -> "tuple[TokenCost, ...]":
     """What a token costs on each offer that the engine can run on, the cheapest of a phase first."""
+    from planner.advice.token_cost import ranked, token_costs
     from planner.requirements import fitness
-    from planner.token_cost import ranked, token_costs
 
     llm = inputs.llms[0]
     return ranked(token_costs(inputs.capacities(llm), fitness(llm, inputs.market.offers).fit), phase)

@@ -12,9 +12,9 @@ from planner.baselines.hexgen import hexgen
 from planner.baselines.setting import Setting
 from planner.baselines.splitwise import splitwise
 from planner.baselines.vllm import vllm
+from planner.choosing.candidate import Candidate, simulated_goodput
+from planner.choosing.drafting import plan_id
 from planner.deployment import Alternative, Plan
-from planner.search.candidate import Candidate, simulated_goodput
-from planner.search.drafting import plan_id
 
 Baseline: TypeAlias = Callable[[Setting], list[Candidate]]
 """Its best few configurations by the analytic score, best first; none where it serves nothing."""

@@ -7,8 +7,8 @@ should be on which instances: on one, as DistServe does where machines are joine
 from planner.baselines.pools import homogeneous
 from planner.baselines.rules import Inside, Ruled
 from planner.baselines.setting import Setting
+from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
-from planner.search.candidate import Candidate
 
 
 def distserve(setting: Setting) -> list[Candidate]:

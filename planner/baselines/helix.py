@@ -15,11 +15,11 @@ from itertools import chain, combinations_with_replacement, cycle, islice
 from planner.baselines.packing import Packing, Pipeline, packed
 from planner.baselines.setting import Setting, best_few
 from planner.catalog import Link, Offer
+from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
 from planner.parallel.relaxed import Relaxed
+from planner.procurement.groups import SIZES
 from planner.requirements import refusal_of
-from planner.search.candidate import Candidate
-from planner.search.groups import SIZES
 from planner.search.rating import Ratings
 from planner.search.state import Group, State
 from planner.search.supply import Supply

@@ -8,10 +8,10 @@ from planner.baselines.helix import helix
 from planner.baselines.rules import Colocated, Ruled
 from planner.baselines.setting import FINALISTS, Setting, best_few
 from planner.baselines.starts import starts
-from planner.search.candidate import Candidate
+from planner.choosing.candidate import Candidate
+from planner.procurement.shop import Choice
 from planner.search.packings import Packings
 from planner.search.score import Aim, Scorer
-from planner.search.shop import Choice
 from planner.search.start import mixed
 from planner.search.starts import Limits, Terms, best_from
 from planner.search.state import State, canonical

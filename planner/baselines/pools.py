@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 from planner.baselines.rules import Ruled, Sized
 from planner.baselines.setting import FINALISTS, Setting, best_few
+from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
-from planner.search.candidate import Candidate
-from planner.search.groups import Group
-from planner.search.shop import Choice
+from planner.procurement.groups import Group
+from planner.procurement.shop import Choice
 
 Sizes: TypeAlias = Mapping[tuple[str, Phase], int]
 """GPUs of a replica by GPU type and phase."""

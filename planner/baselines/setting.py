@@ -4,17 +4,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from planner.catalog import Offer
+from planner.choosing.candidate import Candidate, candidate
 from planner.deployment import Instance
 from planner.links import Links
 from planner.members import Member
 from planner.parallel.layouts import Capacities
-from planner.search.candidate import Candidate, candidate
-from planner.search.placing import placed
-from planner.search.procurement import procure
-from planner.search.purchase import Purchase
+from planner.procurement.placing import placed
+from planner.procurement.procure import procure
+from planner.procurement.purchase import Purchase
+from planner.procurement.shop import Choice, choice_of
 from planner.search.rating import Ratings
 from planner.search.settling import settled
-from planner.search.shop import Choice, choice_of
 from planner.search.state import State
 
 LEAST_RPS = 1e-6

@@ -12,8 +12,8 @@ from typing import TypeAlias
 from planner.baselines.pools import groups_of
 from planner.baselines.rules import Inside, Roles, Ruled
 from planner.baselines.setting import Setting
+from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
-from planner.search.candidate import Candidate
 
 SPLIT = (Phase.PREFILL, Phase.DECODE)
 FEW_TYPES = 5

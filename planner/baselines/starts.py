@@ -6,7 +6,7 @@ Scores are analytic. For a plan that loses to no baseline in simulation either, 
 from collections.abc import Iterable, Sequence
 
 from planner.catalog import Offer
-from planner.search.candidate import Candidate
+from planner.choosing.candidate import Candidate
 from planner.search.settling import state_of
 from planner.search.state import State
 

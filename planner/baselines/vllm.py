@@ -3,8 +3,8 @@
 from planner.baselines.pools import homogeneous
 from planner.baselines.rules import Inside, Ruled
 from planner.baselines.setting import Setting
+from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
-from planner.search.candidate import Candidate
 
 
 def vllm(setting: Setting) -> list[Candidate]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from planner.deployment import Instance
 from planner.members import Member
-from planner.search.placing import replica_of
+from planner.procurement.placing import replica_of
 from planner.search.rating import Ratings
 from planner.search.state import Group, State, in_shape
 

@@ -9,7 +9,7 @@ from planner.deployment import Instance
 from planner.links import Links, link_between
 from planner.llm import LlmSpec
 from planner.parallel.layouts import GpuKind
-from planner.search.placing import instance_of
+from planner.procurement.placing import instance_of
 
 LOCAL = "local"
 MOST_INSTANCES = 48

@@ -15,7 +15,7 @@ from benchmarks.paper_tables import sweeps, tightest
 from planner.baselines.compare import BASELINES
 from planner.deployment import Phase
 from planner.parallel.layouts import Capacities, Share
-from planner.search.groups import kind_of
+from planner.procurement.groups import kind_of
 from planner.validate import violations
 from planner.workload import Slo
 

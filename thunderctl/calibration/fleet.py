@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import psutil
 
+from planner.choosing.drafting import plan_id
 from planner.deployment import (
     Bound,
     Codec,
@@ -29,8 +30,7 @@ from planner.deployment import (
 from planner.errors import HostError, Refused
 from planner.llm import LlmSpec
 from planner.memory import StageMemory, kv_capacity_tokens
-from planner.search.drafting import plan_id
-from planner.search.placing import instance_of
+from planner.procurement.placing import instance_of
 from planner.workload import Slo
 from provisioners.base import Label
 from runtime.tls import client_context

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from planner.advice.explain import Explanation, Reason
+from planner.advice.robustness import WhatIf
 from planner.deployment import Plan
-from planner.explain import Explanation, Reason
-from planner.robustness import WhatIf
 from thunderctl.cli.output import table
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from planner.frontier import Point
+from planner.advice.frontier import Point
 from thunderctl.cli.output import table
 
 if TYPE_CHECKING:

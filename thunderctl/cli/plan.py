@@ -88,8 +88,8 @@ def _one(inputs: "Inputs", *, explain: bool, compare: bool, out: Path | None, as
     """Plan once, and show or write it."""
     import json
 
+    from planner.advice.explain import explanation_to_json
     from planner.document import plan_to_json
-    from planner.explain import explanation_to_json
     from thunderctl.cli.compare import compare_table, compared_with
     from thunderctl.cli.explain_tables import explain_tables
     from thunderctl.cli.plan_tables import plan_tables
@@ -113,7 +113,7 @@ def _one(inputs: "Inputs", *, explain: bool, compare: bool, out: Path | None, as
 
 def _sweep(inputs: "Inputs", budgets: "Sequence[float]", plot: Path | None, *, as_json: bool) -> None:
     """Plan for each budget, and show what more money buys."""
-    from planner.frontier import frontier_to_json
+    from planner.advice.frontier import frontier_to_json
     from thunderctl.cli.frontier_tables import frontier_table
     from thunderctl.planning import frontier_of
     from thunderctl.plots import frontier_figure

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from planner.search.progress import Progress, Report
+from planner.choosing.progress import Progress, Report
 from thunderctl.cli import output
 
 EVERY_S = 5.0

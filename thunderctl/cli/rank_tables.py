@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from planner.advice.token_cost import TokenCost, token_cost_to_json
 from planner.deployment import Phase
 from planner.document import offer_to_json
 from planner.requirements import Refusal
-from planner.token_cost import TokenCost, token_cost_to_json
 from thunderctl.cli.output import table
 
 if TYPE_CHECKING:

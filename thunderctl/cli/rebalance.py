@@ -39,7 +39,7 @@ def rebalance(
     Example: thunderctl rebalance --workload coding
     """
     from planner.rebalance import rebalance as decide
-    from planner.search.flips import without as left_of
+    from planner.rebalancing.flips import without as left_of
     from thunderctl.compose import forced_codec
     from thunderctl.lifecycle import flip, flips_between, plan_in_force, refuse_unready
     from thunderctl.observe import observe_once

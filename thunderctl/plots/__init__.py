@@ -10,8 +10,8 @@ from planner.errors import SpecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from planner.advice.frontier import Point
     from planner.deployment import Plan
-    from planner.frontier import Point
     from planner.replay import Replay
     from planner.workload import Slo
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from planner.frontier import Point
+from planner.advice.frontier import Point
 from planner.workload import Slo
 from thunderctl.plots.figure import DPI, LOOK
 from thunderctl.plots.panels import TPOT, TTFT

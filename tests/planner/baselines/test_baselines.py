@@ -17,13 +17,13 @@ from planner.baselines.splitwise import splitwise
 from planner.baselines.starts import starts
 from planner.baselines.vllm import vllm
 from planner.catalog import Offer
+from planner.choosing.candidate import Candidate
+from planner.choosing.contest import Finding
+from planner.choosing.drafting import Occasion, drafted
 from planner.deployment import Phase
 from planner.models import llm_named
 from planner.parallel.layouts import Capacities
 from planner.plan import task_of
-from planner.search.candidate import Candidate
-from planner.search.choosing import Finding
-from planner.search.drafting import Occasion, drafted
 from planner.traces import workload_named
 from planner.workload import Slo
 from tests.planner.conftest import NOON

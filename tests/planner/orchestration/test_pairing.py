@@ -16,7 +16,7 @@ from planner.models import llm_named
 from planner.orchestration.pairing import pair, transport_of
 from planner.parallel.layouts import Capacities, GpuKind, Share, Slot, Task, best_codec
 from planner.parallel.shapes import layout_of
-from planner.search.placing import instance_of, replica_of
+from planner.procurement.placing import instance_of, replica_of
 from planner.traces import workload_named
 from planner.workload import Slo
 

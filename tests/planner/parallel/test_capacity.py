@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from planner.choosing.goodput import highest_rate, sustained_at
 from planner.demand import demand_of
 from planner.evaluate import Part, measured_at
 from planner.gpus import gpu_named
 from planner.models import llm_named
 from planner.parallel.capacity import decode_rps, mixed_rps, prefill_rps, targets
 from planner.parallel.layouts import GpuKind, Layout, Share, Task, layouts
-from planner.search.goodput import highest_rate, sustained_at
 from planner.simulation.scenario import Lane, Server
 from planner.traces import workload_named
 from planner.workload import Slo

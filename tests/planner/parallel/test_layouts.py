@@ -7,7 +7,7 @@ from planner.gpus import gpu_named
 from planner.links import INSIDE
 from planner.models import llm_named
 from planner.parallel.layouts import Capacities, GpuKind, Share, Task, layouts
-from planner.search.groups import options
+from planner.procurement.groups import options
 from planner.traces import workload_named
 from planner.workload import Slo
 

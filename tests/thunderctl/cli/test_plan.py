@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from planner.search.progress import Progress
+from planner.choosing.progress import Progress
 from thunderctl.cli.budgets import budgets_of
 from thunderctl.cli.main import main
 from thunderctl.cli.planning_progress import planning_line, progress_text

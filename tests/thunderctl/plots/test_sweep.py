@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from planner.frontier import Point
+from planner.advice.frontier import Point
 from planner.workload import Slo
 from thunderctl.plots.sweep import sweep_of
 

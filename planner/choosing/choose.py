@@ -1,0 +1,37 @@
+"""The search: what to rent and how to use it, so that goodput is most for a budget, or cost least for a rate.
+
+Procurement proposes, tabu search refines, orchestration pairs, simulation judges. The other way to use the same
+instances, colocated or split, is judged too and the better one wins, so that a plan never loses to the one it would
+replace.
+"""
+
+from planner.choosing.contest import Finding, best_use, rivals
+from planner.choosing.finalists import KEPT, bounded_by, finalists_of
+from planner.choosing.search import Search
+from planner.procurement.shop import Choice
+from planner.search.score import Aim
+
+MARGINS = (0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0)
+"""Times the asked rate that is planned for, in turn, until simulation confirms the asked rate."""
+
+
+def most_goodput(search: Search, choice: Choice) -> Finding | None:
+    """The best use of the budget; None if it buys nothing that serves."""
+    bound = bounded_by(search, choice, search.budget_usd_per_hour)
+    finalists = finalists_of(search, choice, Aim(search.budget_usd_per_hour), bound)
+    return best_use(search, choice, finalists, bound.rps, rivals(search, choice)) if finalists else None
+
+
+def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | None:
+    """The cheapest use of at most the budget that simulation confirms at the rate; None if there is none."""
+    for margin in MARGINS:
+        finalists = finalists_of(search, choice, Aim(search.budget_usd_per_hour, rate_rps * margin), None)
+        if not finalists or finalists[0].pairing.served_rps < rate_rps * margin * KEPT:
+            return None
+        cheapest = finalists[0]
+        search.progress(f"{cheapest.usd_per_hour:.2f} $/h for {rate_rps * margin:.1f} requests/s")
+        whole = cheapest.usd_per_hour + cheapest.pairing.served_rps * cheapest.pairing.transfer_usd_per_hour_per_rps
+        finding = best_use(search, choice, finalists[:1], bounded_by(search, choice, whole).rps)
+        if finding.goodput_rps >= rate_rps:
+            return finding
+    return None
