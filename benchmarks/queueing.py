@@ -61,8 +61,8 @@ def attainment(fleet: Fleet, rate_rps: float, *, seed: int) -> float:
 
 def _network(fleet: Fleet, rate_rps: float, seed: int) -> Any:
     """Nodes: the door, a queue of prompts for each replica, the hops, and a room of decoding requests for each."""
-    count, held = len(fleet.members), fleet.task.demand.held
-    rooms = [int(min(MAX_SEQUENCES, member.layout.kv_tokens // held)) for member in fleet.members]
+    count, context = len(fleet.members), fleet.task.demand.context
+    rooms = [int(min(MAX_SEQUENCES, member.layout.kv_tokens // context)) for member in fleet.members]
     routers = [_ToPrompts(fleet, seed), *(_ToHop() for _ in range(count)), _ToRoom(), *[ciw.routing.Leave()] * count]
     return ciw.create_network(
         arrival_distributions=[ciw.dists.Exponential(rate_rps), *[None] * (2 * count + 1)],

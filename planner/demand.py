@@ -20,17 +20,19 @@ class Demand:
     """Prompt and output tokens of equally likely requests, and how they come.
 
     `cached_share` of every prompt is found in the prefix cache: held in KV, but not computed. `burstiness` is the shape
-    of the Gamma distribution of inter-arrival times.
+    of the Gamma distribution of inter-arrival times. `fleet_rps` is what the whole fleet is to serve, where that is
+    known (0: as if one replica saw all arrivals).
 
-    A decoding request is met in proportion to its output, so the moments of what a batch holds are weighted by it:
-    `context` is the mean tokens it attends to, `held` and `held_square` the moments of prompt + output, which its KV
-    takes up when it ends.
+    A decoding request is met in proportion to its output, and at any token of it alike, so the moments of what a batch
+    attends to, which is what its KV takes up, are weighted by it: `context` is their mean, `context_square` the mean of
+    their squares.
     """
 
     prompt: Floats
     output: Floats
     cached_share: float = 0.0
     burstiness: float = 1.0
+    fleet_rps: float = 0.0
 
     @property
     def cached(self) -> Floats:
@@ -53,6 +55,21 @@ class Demand:
         return 1 / self.burstiness
 
     @property
+    def least_variation(self) -> float:
+        """No replica's ca² is less."""
+        return 0.0 if self.fleet_rps else self.arrival_variation
+
+    def variation_at(self, rps: Floats) -> Floats:
+        """ca² of what reaches a replica that takes `rps` of the fleet's requests/s.
+
+        A router deals requests out in rotation, so a replica sees one in n = fleet ÷ rps of them: the sum of n
+        independent intervals varies ca² / n.
+        """
+        if not self.fleet_rps:
+            return np.full_like(rps, self.arrival_variation)
+        return np.asarray(self.arrival_variation * np.minimum(1.0, rps / self.fleet_rps))
+
+    @property
     def output_mean(self) -> float:
         return float(self.output.mean())
 
@@ -65,12 +82,9 @@ class Demand:
         return float(np.average(self.prompt + self.output / 2, weights=self.output))
 
     @property
-    def held(self) -> float:
-        return float(np.average(self.prompt + self.output, weights=self.output))
-
-    @property
-    def held_square(self) -> float:
-        return float(np.average((self.prompt + self.output) ** 2, weights=self.output))
+    def context_square(self) -> float:
+        square = self.prompt**2 + self.prompt * self.output + self.output**2 / 3
+        return float(np.average(square, weights=self.output))
 
     def thinned(self, size: int = SAMPLE) -> "Demand":
         pairs = stratified([(int(p), int(o)) for p, o in zip(self.prompt, self.output, strict=True)], size)

@@ -19,6 +19,7 @@ from planner.links import Links, check_links
 from planner.llm import LlmSpec
 from planner.market import Market
 from planner.parallel.layouts import Capacities, Task
+from planner.procurement.fleet import sized
 from planner.procurement.shop import Choice, choice_of
 from planner.requirements import fitness, refusals_in_words, trust_in_words
 from planner.workload import Slo, Workload
@@ -70,12 +71,18 @@ def plan(
     capacities = known or Capacities(task_of(llm, workload, slo, max_model_len), codec)
     stated = links or {}
     check_links(stated, (offer.offer_id for offer in market.offers))
-    choice = choice_of(capacities, market.offers, links=stated, keep_all=fixed)
+    offers, rate = market.offers, workload.rate_rps if goal is Goal.COST else None
+    if rate:
+        capacities = capacities.in_fleet(rate)
+        choice = choice_of(capacities, offers, links=stated, keep_all=fixed)
+    else:
+        capacities, choice = sized(
+            capacities, offers, links=stated, budget_usd_per_hour=budget_usd_per_hour, keep_all=fixed
+        )
     search = Search(capacities, budget_usd_per_hour, stated, fixed, seed, progress, report)
     progress(_of_use(market, llm, len(choice.offers)))
     if not choice.offers:
         raise nothing_serves(capacities, market.offers)
-    rate = workload.rate_rps if goal is Goal.COST else None
     found = choose.least_cost(search, choice, rate) if rate else choose.most_goodput(search, choice)
     if found is None and not choice.serves:
         raise nothing_serves(capacities, market.offers)

@@ -11,8 +11,10 @@ from planner.choosing.drafting import Occasion, drafted, plan_id
 from planner.choosing.search import Search
 from planner.deployment import Codec, Plan
 from planner.links import Links, check_links
+from planner.members import members_of
 from planner.parallel.layouts import Capacities
 from planner.plan import silent, task_of, utc_now
+from planner.procurement.fleet import running
 from planner.rebalancing.flips import confirmed, turned, without
 from planner.workload import Slo, Workload
 
@@ -53,9 +55,8 @@ def rebalance(
     left = without(current, lost)
     check_links(links or {}, (name for one in current.instances for name in (one.id, one.offer_id)))
     task = task_of(left.llm, workload, slo or left.slo, left.max_model_len)
-    search = Search(
-        Capacities(task, codec), left.budget_usd_per_hour, links or {}, rent_all=True, seed=seed, progress=progress
-    )
+    capacities = running(Capacities(task, codec), members_of(left))
+    search = Search(capacities, left.budget_usd_per_hour, links or {}, rent_all=True, seed=seed, progress=progress)
     turn = turned(search, left)
     decided_s = time.perf_counter() - started
     if turn is None:

@@ -56,6 +56,7 @@ def explained(
 ) -> Explanation:
     """`fixed` fleets were not chosen: nothing is asked of the market then. `capacities` are of the plan's task."""
     found = fitness(plan.llm, offers)
+    capacities = capacities.in_fleet(plan.search.objective_rps)
     levers = list(replica_levers(plan, capacities, links=links))
     levers += () if fixed else market_levers(capacities, offers, plan.budget_usd_per_hour, links=links)
     return Explanation(

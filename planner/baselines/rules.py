@@ -63,6 +63,10 @@ class Ruled(Capacities):
         super().__init__(whole.task, whole.codec)
         self.whole, self.rule = whole, rule
 
+    def in_fleet(self, fleet_rps: float) -> Capacities:
+        whole = self.whole.in_fleet(fleet_rps)
+        return self if whole is self.whole else Ruled(whole, self.rule)
+
     def best(self, shape: GroupShape, phase: Phase, between: Between = None) -> Best | None:
         return self.whole.best(shape, phase, between) if self.rule(shape, phase) else None
 

@@ -51,7 +51,7 @@ def _added(task: Task, stages: Sequence["_Stage"], tp: int, pp: int, phase: Phas
         each_s = np.array([stage.prompt_s(pp, np.zeros(1))[0] for stage in stages])
         return np.where(each_s > 0, busy / (task.llm.layers * tp * each_s), 0.0)
     layer_s = np.array([stage.token_s(pp, phase, busy) for stage in stages])
-    most = np.array([stage.most_layers(pp) for stage in stages])
+    most = np.array([stage.most_layers(pp, phase) for stage in stages])
     even = task.llm.layers / pp
     with np.errstate(divide="ignore", invalid="ignore"):
         least_s = np.min(np.where(most >= even, layer_s * even, np.inf), axis=0)
@@ -98,12 +98,14 @@ class _Stage:
         turns = (1 - part) * alone + part * beside
         return np.asarray(np.maximum(turns, BATCHES * self.prompt_s(pp, BATCHES) / (busy * demand.output_mean)))
 
-    def most_layers(self, pp: int) -> Floats:
+    def most_layers(self, pp: int, phase: Phase) -> Floats:
         """As many as memory holds with the KV of a batch, and as step within TPOT."""
         task = self.task
-        most = with_margin(BATCHES, task.sample, task.slo)
+        demand = task.sample
+        variation = demand.least_variation if phase is Phase.MIXED else demand.arrival_variation
+        most = with_margin(BATCHES, demand, task.slo, variation)
         free = stage_free_bytes(task.llm, self.tp, 0, self.kind.memory_gib, first=False, last=False)
-        kv = kv_held(task.sample, task.slo, BATCHES) * gpu_kv_bytes_per_token(task.llm, self.tp, 1)
+        kv = kv_held(demand, task.slo, BATCHES, variation) * gpu_kv_bytes_per_token(task.llm, self.tp, 1)
         fits = free / (kv + task.llm.layer_weight_bytes / self.tp)
         steps = task.slo.tpot_s / self._step_s(pp, most)
         return np.where(most <= MAX_SEQUENCES, np.minimum(fits, steps), 0.0)

@@ -4,11 +4,12 @@ Prefill is a queue of passes, whose wait is exponential beyond its chance of bei
 Decode holds a random number of requests; the batch keeps room for its fluctuation (square-root staffing). A mixed
 replica does both, its passes carrying pieces of prompts up to the token budget beside the tokens of its batch.
 
-Arrivals are taken to be as bursty as the whole stream. A router that deals requests out in rotation makes those of a
-replica more even, by how much depends on the plan: these rates err on the safe side, and simulation has the last word.
+A router that deals requests out in rotation makes those of a replica more even, the more the smaller its part of the
+fleet's rate (`Demand.variation_at`). What comes to a decode replica has been through prefill ones, whose passes bunch
+it again: there arrivals are taken to be as bursty as the whole stream.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Protocol
 
@@ -17,7 +18,7 @@ import numpy as np
 from planner.batching import MAX_SEQUENCES, TOKENS_PER_PASS
 from planner.costmodel.layer import Amount, Seconds
 from planner.demand import Demand, Floats
-from planner.parallel.queueing import peakedness, waits_within, work_within
+from planner.parallel.queueing import Variation, peakedness, waits_within, work_within
 from planner.workload import Slo
 
 UTILISATIONS = 1 / (1 + np.exp(-np.linspace(-np.log(49), np.log(49), 33)))
@@ -25,8 +26,12 @@ UTILISATIONS = 1 / (1 + np.exp(-np.linspace(-np.log(49), np.log(49), 33)))
 BATCHES = np.geomspace(0.1, MAX_SEQUENCES, 120)
 HIGHEST_TARGET = 0.995
 """An exponential tail never reaches 1; simulation does."""
+BEYOND = 4.0
+"""Times the largest batch there can be, to which batches go on growing with utilisation: rates can be interpolated."""
 DECODE_MISSES = 0.2
 """Of the requests that may miss their targets in a split plan, the part left to decode."""
+LONG_ORDER = 6.0
+"""The generalised mean of this order is about what a tenth of all turns exceed; unlike a quantile it is smooth."""
 LEAST_GAIN = 1e-9
 """Steps/s that a pass without prompts gains at least on one with them, where both take as long."""
 
@@ -79,10 +84,11 @@ class _Passes:
         """Until its last piece is through the last stage."""
         return self.service_s + self.turn_s * (self.pp - 1) / self.pp
 
-    @property
-    def mean_turn_s(self) -> Floats:
-        """Mean over passes that carry prompts, by batch."""
-        return np.asarray((self.pieces * self.turn_s).sum(axis=1) / self.pieces.sum(axis=1))
+    def turn_norms_s(self, order: float) -> tuple[Floats, Floats]:
+        """The mean over passes that carry prompts, and their generalised mean of an `order`, by batch."""
+        weight = self.pieces / self.pieces.sum(axis=1)[:, None]
+        mean, norm = (weight * self.turn_s).sum(axis=1), (weight * self.turn_s**order).sum(axis=1) ** (1 / order)
+        return np.asarray(mean), np.asarray(norm)
 
 
 def prefill_rps(pace: Turning, demand: Demand, slo: Slo, hop_s: Floats, kv_tokens: float = np.inf) -> float:
@@ -92,14 +98,19 @@ def prefill_rps(pace: Turning, demand: Demand, slo: Slo, hop_s: Floats, kv_token
     room at once limits how many pass through in that time (Little's law), as the stages limit it.
     """
     passes = _passes(pace, demand, np.zeros(1))
-    busy = _busiest(passes, demand, slo, hop_s, targets(slo).prefill)
+    shared = UTILISATIONS[:, None] * _shared_s(pace, passes, demand)
+    slack = slo.ttft_s - passes.latency_s - shared - hop_s - slo.tpot_s
+    busy = _busiest(passes, demand, slack, targets(slo).prefill)
     held = float((demand.prompt * (passes.latency_s + passes.turn_s / pace.pp)).mean())
     return busy * min(1 / float(passes.service_s.mean()), kv_tokens / held)
 
 
 def busiest(pace: Turning, demand: Demand, slo: Slo, target: float) -> float:
-    """The utilisation at which prompts still see their first token in time, without any hop, as often as `target`."""
-    return _busiest(_passes(pace, demand, np.zeros(1)), demand, slo, np.zeros(1), target)
+    """The utilisation at which prompts still see their first token in time as often as `target` if nothing but waiting
+    for each other delays them, and they come as evenly as they can."""
+    even = demand if not demand.fleet_rps else replace(demand, fleet_rps=np.inf)
+    passes = _passes(pace, demand, np.zeros(1))
+    return _busiest(passes, even, slo.ttft_s - passes.latency_s, target)
 
 
 def decode_rps(pace: Turning, demand: Demand, slo: Slo, kv_tokens: int) -> float:
@@ -111,24 +122,34 @@ def decode_rps(pace: Turning, demand: Demand, slo: Slo, kv_tokens: int) -> float
 
 def mixed_rps(pace: Turning, demand: Demand, slo: Slo, kv_tokens: int) -> float:
     """Requests/s that one replica both prefills, in pieces, and decodes, meeting TTFT and TPOT together."""
-    batch, held_up = _mixed_batch(pace, demand)
-    most = with_margin(batch, demand, slo)
+    batch = _mixed_batch(pace, demand)
     passes = _passes(pace, demand, batch)
-    step = np.asarray(pace.decode_step_s(most, most * demand.context))
     rate = UTILISATIONS / passes.service_s.mean(axis=1)
+    variation = demand.variation_at(rate)
+    most = with_margin(batch, demand, slo, variation)
+    step = np.asarray(pace.decode_step_s(most, most * demand.context))
     slack = slo.ttft_s - passes.latency_s - step[:, None]
-    first = waits_within(slack, passes.service_s, UTILISATIONS, demand.arrival_variation)
-    later = _steps_within(demand, slo, step, rate, passes, held_up)
-    fits = _kv_fits(demand, slo, batch, kv_tokens) & (most <= MAX_SEQUENCES)
-    attained = np.where(fits, (first * later).mean(axis=1), 0.0)
+    first = waits_within(slack, passes.service_s, UTILISATIONS, variation)
+    later = _steps_within(demand, slo, step, _full_turn_s(pace, demand, batch), rate, passes)
+    full = np.maximum(kv_held(demand, slo, batch, variation) / kv_tokens, most / MAX_SEQUENCES)
+    attained = (first * later).mean(axis=1)
     busy = _last_reaching(UTILISATIONS, attained, targets(slo).mixed)
-    return float(np.interp(busy, UTILISATIONS, rate)) if busy > 0 else 0.0
+    with_room = np.exp(np.interp(0.0, np.log(full), np.log(rate), left=-np.inf, right=np.inf))
+    return min(float(np.interp(busy, UTILISATIONS, rate)), float(with_room)) if busy > 0 else 0.0
 
 
-def _busiest(passes: _Passes, demand: Demand, slo: Slo, hop_s: Floats, target: float) -> float:
-    slack = slo.ttft_s - passes.latency_s - hop_s - slo.tpot_s
-    attained = waits_within(slack, passes.service_s, UTILISATIONS, demand.arrival_variation).mean(axis=1)
+def _busiest(passes: _Passes, demand: Demand, slack_s: Floats, target: float) -> float:
+    variation = demand.variation_at(UTILISATIONS / float(passes.service_s.mean()))
+    attained = waits_within(slack_s, passes.service_s, UTILISATIONS, variation).mean(axis=1)
     return _last_reaching(UTILISATIONS, attained, target)
+
+
+def _shared_s(pace: Turning, passes: _Passes, demand: Demand) -> Floats:
+    """How much later a prompt's last pass ends if prompts behind it fill that pass up, as they do where any wait."""
+    computed, pairs = demand.computed / passes.pieces, demand.pairs / passes.pieces
+    filled = pairs + (TOKENS_PER_PASS - computed) ** 2
+    full_s = np.asarray(pace.turn_s(0.0, 0.0, np.full_like(computed, pace.pp * TOKENS_PER_PASS), pace.pp * filled))
+    return np.asarray(full_s - passes.turn_s + (np.ceil(passes.pieces) - passes.pieces) * full_s / pace.pp)
 
 
 def _passes(pace: Turning, demand: Demand, batch: Floats) -> _Passes:
@@ -150,38 +171,35 @@ def _decode_batches(pace: Turning, demand: Demand, slo: Slo, kv_tokens: int) -> 
     most = with_margin(BATCHES, demand, slo)
     step = np.asarray(pace.decode_step_s(BATCHES, BATCHES * demand.context))
     worst = np.asarray(pace.decode_step_s(most, most * demand.context))
-    fits = (worst <= slo.tpot_s) & (most <= MAX_SEQUENCES) & _kv_fits(demand, slo, BATCHES, kv_tokens)
+    fits = (worst <= slo.tpot_s) & (most <= MAX_SEQUENCES) & (kv_held(demand, slo, BATCHES) <= kv_tokens)
     return step, fits.astype(np.float64)
 
 
-def with_margin(batch: Floats, demand: Demand, slo: Slo) -> Floats:
-    """The batch that is exceeded too rarely to matter where this is the mean; never less than one request."""
-    spread = np.sqrt(batch * peakedness(demand.arrival_variation))
+def with_margin(batch: Floats, demand: Demand, slo: Slo, variation: Variation | None = None) -> Floats:
+    """The batch that is exceeded too rarely to matter where this is the mean; never less than one request.
+
+    `variation` is the ca² of what comes to each batch, by default that of all arrivals.
+    """
+    spread = np.sqrt(batch * peakedness(demand.arrival_variation if variation is None else variation))
     return np.maximum(1.0, batch + _quantile(slo) * spread)
 
 
-def _kv_fits(
-    demand: Demand, slo: Slo, batch: Floats, kv_tokens: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    return np.asarray(kv_held(demand, slo, batch) <= kv_tokens)
-
-
-def kv_held(demand: Demand, slo: Slo, batch: Floats) -> Floats:
+def kv_held(demand: Demand, slo: Slo, batch: Floats, variation: Variation | None = None) -> Floats:
     """Tokens of KV that batches of these means hold, exceeded too rarely to matter."""
-    excess = (peakedness(demand.arrival_variation) - 1) * demand.held**2
-    return np.asarray(batch * demand.held + _quantile(slo) * np.sqrt(batch * (demand.held_square + excess)))
+    excess = (peakedness(demand.arrival_variation if variation is None else variation) - 1) * demand.context**2
+    return np.asarray(batch * demand.context + _quantile(slo) * np.sqrt(batch * (demand.context_square + excess)))
 
 
 def _quantile(slo: Slo) -> float:
     return NormalDist().inv_cdf(targets(slo).decode)
 
 
-def _mixed_batch(pace: Turning, demand: Demand) -> tuple[Floats, Floats]:
-    """By utilisation U: the mean number of decoding requests, and how many times its work a pass with prompts holds up.
+def _mixed_batch(pace: Turning, demand: Demand) -> Floats:
+    """The mean number of decoding requests, by utilisation U.
 
     Of the passes of a batch b, x = b pieces / (output pp) carry prompts, by Little's law. In a pipeline the pp passes
     of a turn wait for each other, so a turn is long if any of them carries one: y = 1 - (1 - x)^pp of them, of which
-    only x is work of prompts. With a turn r times as long that brings U = x r / (1 - y + y r), and y / x for the other.
+    only x is work of prompts. With a turn r times as long that brings U = x r / (1 - y + y r).
     """
     each = pace.pp / pieces(pace.pp, demand, BATCHES).mean(axis=1)
     beside = BATCHES, BATCHES * demand.context
@@ -190,25 +208,36 @@ def _mixed_batch(pace: Turning, demand: Demand) -> tuple[Floats, Floats]:
     part = np.minimum(BATCHES / (demand.output_mean * each), 1.0)
     long = 1 - (1 - part) ** pace.pp
     busy = np.append(0.0, np.maximum.accumulate(part * slower / (1 - long + long * slower)))
-    batch = np.interp(UTILISATIONS, busy, np.append(0.0, BATCHES), right=4.0 * MAX_SEQUENCES)
-    held_up = np.interp(UTILISATIONS, busy, np.append(float(pace.pp), long / part))
-    return np.asarray(batch), np.asarray(held_up)
+    beyond = np.clip(UTILISATIONS / busy[-1], 1.0, BEYOND)
+    return np.asarray(np.interp(UTILISATIONS, busy, np.append(0.0, BATCHES)) * beyond)
 
 
-def _steps_within(demand: Demand, slo: Slo, step: Floats, rate: Floats, passes: _Passes, held_up: Floats) -> Floats:
+def _full_turn_s(pace: Turning, demand: Demand, batch: Floats) -> Floats:
+    """A turn whose passes are all full of prompts, as they are where prompts wait, by utilisation."""
+    tokens = TOKENS_PER_PASS * pace.pp - batch
+    each = demand.pairs.mean() / demand.computed.mean()
+    return np.asarray(pace.turn_s(batch, batch * demand.context, tokens, tokens * each))
+
+
+def _steps_within(demand: Demand, slo: Slo, step: Floats, full: Floats, rate: Floats, passes: _Passes) -> Floats:
     """Chance that a request's later tokens come at TPOT or better, by utilisation and request.
 
-    In the time T it may take, W seconds go to turns that carry prompts, which advance it by one token each instead of
-    one in every `step`. W is the prefill work that arrives in T, and that arrived while its own prompt was computed,
-    `held_up` times.
+    Of the time T it may take, a part y may go to turns that carry prompts, which advance it by one token each instead
+    of one in every `step`; all of it where such a `turn` takes no longer than TPOT. Prompts of W seconds of work at a
+    stage, those that arrive in T and while its own was computed, make y = 1 - (1 - W / T)^pp of its turns that long, as
+    a turn is if any of its pp passes carries one.
     """
     tokens = np.maximum(demand.output - 1, 0)[None, :]
     window = np.maximum(tokens, 1) * slo.tpot_s
-    gain = np.maximum(1 / step - 1 / passes.mean_turn_s, LEAST_GAIN)
-    allowed = (window / step[:, None] - tokens) / gain[:, None]
+    mean, long = passes.turn_norms_s(LONG_ORDER)
+    filled = mean + UTILISATIONS * (full - mean)
+    turn = filled[:, None] + (long - mean)[:, None] / np.sqrt(np.maximum(tokens, 1))
+    gain = np.maximum(1 / step[:, None] - 1 / turn, LEAST_GAIN)
+    part = np.clip((1 / step[:, None] - tokens / window) / gain, 0.0, 1.0)
+    allowed = window * (1 - (1 - part) ** (1 / passes.pp))
     arrivals = (window + passes.latency_s) * rate[:, None]
-    within = work_within(allowed, arrivals, passes.service_s * held_up[:, None], demand.arrival_variation)
-    return np.where(tokens == 0, 1.0, within)
+    within = work_within(allowed, arrivals, passes.service_s, demand.variation_at(rate))
+    return np.where((tokens == 0) | (part == 1.0), 1.0, within)
 
 
 def _last_reaching(grid: Floats, attained: Floats, target: float) -> float:

@@ -99,8 +99,8 @@ def splits(task: Task, frame: Frame, phase: Phase) -> list[Split]:
         found.append(balanced(_stage_s(frame, *task.mean_prompt, 0.0, 0.0)))
     if phase.decodes:
         roomiest = balanced(1 / np.maximum(frame.room, 1.0)) or even
-        context, held = task.mean_decoding
-        batch = max(1.0, min(frame.kv_tokens(roomiest) / held, MAX_SEQUENCES) / stages)
+        context = task.mean_context
+        batch = max(1.0, min(frame.kv_tokens(roomiest) / context, MAX_SEQUENCES) / stages)
         found += [roomiest, balanced(_stage_s(frame, 0.0, 0.0, batch, batch * context))]
     return list(dict.fromkeys(split for split in found if split))
 

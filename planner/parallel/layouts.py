@@ -7,6 +7,7 @@ is the paper's most throughput within TPOT.
 """
 
 from functools import cache, partial
+from math import isinf, log2
 from typing import TypeAlias, assert_never
 
 import numpy as np
@@ -81,9 +82,25 @@ class Capacities:
         self._inside = codec or best_codec(task, INSIDE)
         self._quickest = codec or quickest_codec(task, INSIDE)
         self._layouts: dict[tuple[GroupShape, Between], tuple[Layout, ...]] = {}
-        self._best: dict[tuple[GroupShape, Phase, Between], Best | None] = {}
+        self._best: dict[Phase, dict[tuple[GroupShape, Between], Best | None]] = {phase: {} for phase in Phase}
         self._prefill: dict[tuple[Layout, float, float, float, Codec], float] = {}
-        self._rps: dict[tuple[Layout, Phase], float] = {}
+        self._rps: dict[Phase, dict[Layout, float]] = {phase: {} for phase in Phase}
+        self._fleets: dict[float, Capacities] = {}
+
+    def in_fleet(self, fleet_rps: float) -> "Capacities":
+        """The same in a fleet of about so many requests/s (0: as it is), which makes arrivals more even.
+
+        To the next half power of two, so that fleets of about one size share what is worked out; decode rates do not
+        depend on it.
+        """
+        if fleet_rps <= 0:
+            return self
+        step = fleet_rps if isinf(fleet_rps) else 2 ** (round(2 * log2(fleet_rps)) / 2)
+        if step not in self._fleets:
+            self._fleets[step] = own = Capacities(self.task.in_fleet(step), self.codec)
+            own._layouts = self._layouts
+            own._best[Phase.DECODE], own._rps[Phase.DECODE] = self._best[Phase.DECODE], self._rps[Phase.DECODE]
+        return self._fleets[step]
 
     def layouts(self, shape: GroupShape, between: Between = None) -> tuple[Layout, ...]:
         """Candidates worth rating."""
@@ -94,18 +111,19 @@ class Capacities:
 
     def best(self, shape: GroupShape, phase: Phase, between: Between = None) -> Best | None:
         """What serves the most in a phase; None where nothing fits, or what fits serves nothing."""
-        key = shape, phase, between if len(shape) > 1 else None
-        if key not in self._best:
-            self._best[key] = self._found(*key)
-        return self._best[key]
+        known, key = self._best[phase], (shape, between if len(shape) > 1 else None)
+        if key not in known:
+            known[key] = self._found(shape, phase, key[1])
+        return known[key]
 
     def rps(self, layout: Layout, phase: Phase) -> float:
         """Requests/s in a phase, KV staying on the instance."""
         if phase is Phase.PREFILL:
             return self.prefill_rps(layout)
-        if (layout, phase) not in self._rps:
-            self._rps[layout, phase] = self._worked_out(phase, layout.pace, layout.kv_tokens)
-        return self._rps[layout, phase]
+        known = self._rps[phase]
+        if layout not in known:
+            known[layout] = self._worked_out(phase, layout.pace, layout.kv_tokens)
+        return known[layout]
 
     def prefill_rps(self, layout: Layout, link: Link = INSIDE, codec: Codec | None = None) -> float:
         """Prompts/s whose KV then crosses `link`; by default to a replica on the same instance. None where KV can't.

@@ -201,7 +201,7 @@ class Relaxed:
             stages = [(kind, count * gpus // tp) for kind, count in places]
             room = relaxed_kv_tokens(llm, stages, tp)
             if room >= self.task.max_model_len:
-                held = self.task.sample.held
+                held = self.task.sample.context
                 yield relaxed_pace(llm, stages, tp, instances, between, held_tokens=held), room
 
     def _rps(self, pace: RelaxedPace, room: int) -> tuple[float, float, float]:

@@ -1,6 +1,6 @@
 """`Task`: what replicas are for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from planner.demand import Demand
@@ -20,15 +20,19 @@ class Task:
     slo: Slo
     max_model_len: int
 
+    def in_fleet(self, fleet_rps: float) -> "Task":
+        """The same for replicas of a fleet that serves so many requests/s (0: unknown)."""
+        return replace(self, demand=replace(self.demand, fleet_rps=fleet_rps))
+
     @cached_property
     def mean_prompt(self) -> tuple[float, float]:
         """Tokens that a pass computes of a prompt, and what attention over it costs, in tokens²: means."""
         return float(self.demand.computed.mean()), float(self.demand.pairs.mean())
 
     @cached_property
-    def mean_decoding(self) -> tuple[float, float]:
-        """Tokens that a decoding request attends to, and tokens that it holds when it ends: means."""
-        return self.demand.context, self.demand.held
+    def mean_context(self) -> float:
+        """Tokens that a decoding request attends to."""
+        return self.demand.context
 
     @cached_property
     def sample(self) -> Demand:

@@ -25,9 +25,8 @@ def compared_with(inputs: "Inputs", plan: Plan, say: Callable[[str], None]) -> "
     from planner.plan import Goal
 
     budget = plan.cost_usd_per_hour if inputs.goal is Goal.COST else plan.budget_usd_per_hour
-    setting = Setting(
-        inputs.capacities(plan.llm), inputs.market.offers, budget, inputs.links, fixed=inputs.fixed, seed=inputs.seed
-    )
+    capacities = inputs.capacities(plan.llm).in_fleet(plan.search.objective_rps)
+    setting = Setting(capacities, inputs.market.offers, budget, inputs.links, fixed=inputs.fixed, seed=inputs.seed)
     say(f"comparing with {', '.join(BASELINES)}")
     found = []
     for one in compared(setting):

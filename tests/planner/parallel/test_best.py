@@ -104,15 +104,15 @@ def test_uneven_layers_serve_more_than_even_ones_on_unlike_gpus():
         even = layout_of(
             capacities.task.llm, layout.tp, tuple(replace(s, layers=60 // layout.pp) for s in layout.slots), LAN
         )
-        assert rps > 1.03 * capacities.rps(even, phase)
+        assert rps > 1.02 * capacities.rps(even, phase)
 
 
 def test_a_layer_is_taken_from_the_stage_that_also_holds_a_large_output_head():
-    """152,064 tokens of vocabulary weigh as much as one and a half layers of this model."""
-    capacities = Capacities(task_of("qwen2.5-32b"))
-    layouts = [layout for layout in capacities.layouts((Share(L4, 8),)) if layout.tp == 4]
+    """152,064 tokens of vocabulary weigh as much as two and a half layers of this model."""
+    capacities = Capacities(task_of("qwen2.5-14b"))
+    layouts = [layout for layout in capacities.layouts((Share(L4, 4),)) if layout.tp == 2]
     best = max(layouts, key=capacities.decode_rps)
-    assert [slot.layers for slot in best.slots] == [33, 31]
+    assert [slot.layers for slot in best.slots] == [25, 23]
 
 
 def test_a_group_spans_instances_only_with_as_many_gpus_on_each():

@@ -35,10 +35,10 @@ def test_with_poisson_arrivals_the_mean_wait_is_pollaczek_khinchine(service_s, b
 
 
 @pytest.mark.parametrize("service_s", [np.array([1.0]), np.array([0.5, 0.5, 1.0, 4.0])], ids=["alike", "uneven"])
-@pytest.mark.parametrize("burstiness", [0.25, 0.5, 2.0])
+@pytest.mark.parametrize("burstiness", [0.25, 0.5, 2.0, 8.0])
 def test_other_arrivals_wait_about_as_long_as_foretold(service_s, burstiness):
     played = waits_of(service_s, 0.8, burstiness).mean()
-    assert mean_wait_s(service_s, 0.8, burstiness) == pytest.approx(played, rel=0.2)
+    assert mean_wait_s(service_s, 0.8, burstiness) == pytest.approx(played, rel=0.2, abs=0.07)
 
 
 def test_burstier_arrivals_wait_longer_and_even_ones_less():
@@ -46,6 +46,26 @@ def test_burstier_arrivals_wait_longer_and_even_ones_less():
     chances = [waits_within(slack, service, np.array([0.7]), 1 / b)[0, 0] for b in (0.2, 0.5, 1.0, 2.0, 8.0)]
     assert chances == sorted(chances)
     assert chances[-1] - chances[0] > 0.2
+
+
+@pytest.mark.parametrize("burstiness", [0.5, 4.0, 16.0])
+@pytest.mark.parametrize("busy", [0.3, 0.6])
+def test_as_many_wait_at_all_as_foretold(burstiness, busy):
+    service_s = np.array([0.5, 0.5, 1.0, 2.0])
+    found = waits_within(np.zeros((1, 1)), service_s[None, :], np.array([busy]), 1 / burstiness)[0, 0]
+    assert 1 - found == pytest.approx((waits_of(service_s, busy, burstiness) > 0).mean(), abs=0.1)
+
+
+@pytest.mark.parametrize("burstiness", [2.0, 4.0, 16.0])
+@pytest.mark.parametrize("arrivals", [0.3, 0.8, 2.0, 10.0])
+def test_after_an_arrival_even_ones_leave_time_without_any(burstiness, arrivals):
+    random = np.random.default_rng(4)
+    service_s = np.array([0.5, 1.0, 1.5])
+    came = np.cumsum(random.gamma(burstiness, 1 / burstiness, (20_000, 60)), axis=1) <= arrivals
+    work = np.where(came, random.choice(service_s, came.shape), 0.0).sum(axis=1)
+    for allowed in (0.0, np.quantile(work, 0.9) + 0.01):
+        found = work_within(np.array([[allowed]]), np.array([[arrivals]]), service_s[None, :], 1 / burstiness)[0, 0]
+        assert found == pytest.approx((work <= allowed).mean(), abs=0.1)
 
 
 def test_nobody_is_within_a_slack_below_zero():

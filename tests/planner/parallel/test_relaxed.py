@@ -55,7 +55,7 @@ def test_no_layout_serves_more_than_the_relaxed_one(made):
     kinds, layout = made
     assume(layout.kv_tokens >= TASK.max_model_len)
     pace, room = (
-        relaxed_pace(LLM, kinds, layout.tp, held_tokens=TASK.sample.held),
+        relaxed_pace(LLM, kinds, layout.tp, held_tokens=TASK.sample.context),
         relaxed_kv_tokens(LLM, kinds, layout.tp),
     )
     demand, slo, at_once = TASK.sample, TASK.slo, np.zeros(1)
