@@ -15,6 +15,9 @@ setup: .venv/.lock-installed .venv-engine/.lock-installed  ## make .venv and .ve
 .venv-engine/.lock-installed: requirements/engine.txt requirements/bootstrap.txt requirements/install.sh pyproject.toml | .venv/.lock-installed
 	@requirements/install.sh engine && touch $@
 
+.venv-benchmarks/.lock-installed: requirements/benchmarks.txt requirements/install.sh | .venv/.lock-installed
+	@requirements/install.sh benchmarks && touch $@
+
 system-deps:  ## install the system packages that some tests want (Debian, Ubuntu)
 	@requirements/system-deps.sh
 
@@ -37,11 +40,13 @@ check: .venv/.lock-installed  ## format, lint, types, layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: setup  ## the published measurements that need no cloud: benchmarks/results/*.md
+bench: setup .venv-benchmarks/.lock-installed  ## the published measurements that need no cloud: benchmarks/results/*.md
 	.venv/bin/python -m benchmarks.cost_model
 	.venv/bin/python -m benchmarks.simulator
 	.venv/bin/python -m benchmarks.simulator_vs_engines
 	.venv/bin/python -m benchmarks.rebalance
 	.venv/bin/python -m benchmarks.search
+	.venv/bin/python -m benchmarks.baselines
 	.venv/bin/python -m benchmarks.paper
+	PYTHONPATH=.venv-benchmarks .venv/bin/python -m benchmarks.second_opinion
 	.venv-engine/bin/python -m benchmarks.kv_wire_ratio

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Make one of the two environments from its committed lock: install.sh control | engine
+# Make an environment from its committed lock: install.sh control | engine | benchmarks
+# The last is not one of its own: a folder beside the control environment, which the benchmarks add to its path.
 # Safe to run again: it does nothing when the lock has not changed since the environment was made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?usage: install.sh control | engine}
+which=${1:?usage: install.sh control | engine | benchmarks}
 python=${PYTHON:-python3.11}
 
 say() { printf '%s\n' "$*" >&2; }
@@ -12,7 +13,8 @@ command -v "$python" >/dev/null || { say "$python was not found. Install Python 
 case "$which" in
   control) env=.venv lock=requirements/control.txt ;;
   engine) env=.venv-engine lock=requirements/engine.txt ;;
-  *) say "usage: install.sh control | engine"; exit 2 ;;
+  benchmarks) env=.venv-benchmarks lock=requirements/benchmarks.txt ;;
+  *) say "usage: install.sh control | engine | benchmarks"; exit 2 ;;
 esac
 stamp=$env/.lock-installed
 want=$(cat requirements/bootstrap.txt "$lock" pyproject.toml | sha256sum)
@@ -36,6 +38,8 @@ say "Installing the $which environment into $env (the first time downloads it) .
 if [ "$which" = control ]; then
   "$uv" pip install --quiet --python .venv --no-deps --require-hashes --compile-bytecode -r "$lock"
   "$uv" pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+elif [ "$which" = benchmarks ]; then
+  "$uv" pip install --quiet --python .venv --target "$env" --no-deps --require-hashes -r "$lock"
 else
   [ -x .venv-engine/bin/python ] || make_venv .venv-engine
   # The CPU build of torch is on PyTorch's own index, unless a local folder has it.

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from planner.document import plan_to_json
+from tests.planner.plans import split_plan
+
 SPEC = (Path(__file__).parents[1] / "examples" / "local.toml").read_text()
 
 
@@ -23,19 +26,28 @@ def leases(home):
     return json.loads(thunderctl(home, "leases", "--json").stdout)["leases"]
 
 
-def test_a_port_in_use_is_refused_before_anything_is_leased(tmp_path):
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A plan of the spec, which `up` then need not make anew."""
+    home = tmp_path_factory.mktemp("planned")
+    (home / "thunder.toml").write_text(SPEC)
+    assert thunderctl(home, "plan", "--out", "plan.json").returncode == 0
+    return str(home / "plan.json")
+
+
+def test_a_port_in_use_is_refused_before_anything_is_leased(tmp_path, planned):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         (tmp_path / "thunder.toml").write_text(SPEC.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
-        done = thunderctl(tmp_path, "up", "--yes")
+        done = thunderctl(tmp_path, "up", planned, "--yes")
     assert done.returncode == 2
     assert f"Port {port} of 127.0.0.1 is in use" in done.stderr
     assert leases(tmp_path) == []
 
 
-def test_without_a_confirmation_nothing_is_leased(tmp_path):
+def test_without_a_confirmation_nothing_is_leased(tmp_path, planned):
     (tmp_path / "thunder.toml").write_text(SPEC)
-    done = thunderctl(tmp_path, "up")
+    done = thunderctl(tmp_path, "up", planned)
     assert done.returncode == 4
     assert "--yes" in done.stderr
     assert leases(tmp_path) == []
@@ -50,16 +62,17 @@ def test_a_dry_run_shows_the_steps_and_does_none(tmp_path):
 
 
 def test_a_market_that_cannot_be_rented_from_yet_is_said_before_anything_is_touched(tmp_path):
-    done = thunderctl(tmp_path, "up", "--yes", "--json")
-    assert done.returncode in (1, 2)
-    assert json.loads(done.stdout)["error"]["message"]
+    (tmp_path / "plan.json").write_text(json.dumps(plan_to_json(split_plan())))
+    done = thunderctl(tmp_path, "up", "plan.json", "--yes", "--json")
+    assert done.returncode == 1
+    assert "can't rent from vast yet" in json.loads(done.stdout)["error"]["message"]
     assert leases(tmp_path) == []
 
 
 @pytest.mark.parametrize("label", ["C0", "C1", "C3", "C4", "C5"])
-def test_killed_at_any_point_of_leasing_down_leaves_nothing(tmp_path, label):
+def test_killed_at_any_point_of_leasing_down_leaves_nothing(tmp_path, planned, label):
     (tmp_path / "thunder.toml").write_text(SPEC)
-    killed = thunderctl(tmp_path, "up", "--yes", THUNDER_CRASH_AT=label)
+    killed = thunderctl(tmp_path, "up", planned, "--yes", THUNDER_CRASH_AT=label)
     assert killed.returncode == -signal.SIGKILL
     assert thunderctl(tmp_path, "down", "--yes").returncode == 0
     assert leases(tmp_path) == []

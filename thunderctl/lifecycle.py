@@ -178,6 +178,11 @@ def flips_between(current: Plan, wanted: Plan) -> list[Flip]:
     return [Flip(r.id, before[r.id], r.phase) for r in wanted.replicas if before[r.id] is not r.phase]
 
 
+def differ(current: Plan, wanted: Plan) -> bool:
+    """Whether phases or routes change."""
+    return bool(flips_between(current, wanted)) or set(wanted.routes) != set(current.routes)
+
+
 async def take_down(world: World, *, report: Report) -> tuple[StepResult, ...]:
     """Stop the router, release every lease and prove it gone. Raises Incomplete, naming what still costs."""
     store, spec = world.store, world.spec()

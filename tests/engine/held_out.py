@@ -1,19 +1,17 @@
 """Text that the shipped model has not seen: the standard library's files that its training left out."""
 
 import functools
-import importlib.util
-import sys
-from types import ModuleType
 
 from tokenizers import Tokenizer
 
 from tests.engine.kv_world import MODEL
+from tests.examples.training import train_module
 
 
 @functools.cache
 def tokens() -> list[int]:
     """All held-out files, one after another."""
-    train = _train_module()
+    train = train_module()
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
     texts = [text for path, text in sorted(train.stdlib_sources().items()) if train.is_held_out(path)]
     return [token for text in texts for token in tokenizer.encode(text).ids]
@@ -27,13 +25,3 @@ def prompts(lengths: list[int], *, skip: int = 0) -> list[list[int]]:
         at += length
     assert len(made[-1]) == lengths[-1], f"{len(stream)} held-out tokens are not enough for {at}"
     return made
-
-
-def _train_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny_llama_train", MODEL / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

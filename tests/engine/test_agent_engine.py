@@ -29,6 +29,7 @@ from runtime.messages import (
     agent_name,
 )
 from runtime.tls import client_context
+from tests.engine.processes import ended
 from thunderctl.certificates import ensure_authority, issue
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -65,15 +66,8 @@ def running(argv: list[str], folder: Path, log: str):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
+    with ended(process):
         yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 async def state_of(path: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, object]:

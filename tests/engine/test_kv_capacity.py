@@ -18,6 +18,7 @@ from planner.memory import gpu_kv_bytes_per_token
 from planner.models import llm_from_config
 from runtime.engine import engine_command, socket_path
 from runtime.messages import EngineSpec
+from tests.engine.processes import ended
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -49,15 +50,8 @@ def engine(spec: EngineSpec, folder: Path):
         process = subprocess.Popen(
             command.argv, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    try:
+    with ended(process):
         yield _metrics(process, folder, spec)
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _metrics(process: subprocess.Popen[bytes], folder: Path, spec: EngineSpec) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.examples.training import TINY_LLAMA, train_module
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -20,30 +19,22 @@ pre_tokenizers = pytest.importorskip("tokenizers.pre_tokenizers")
 
 pytestmark = pytest.mark.engine_env
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "tiny-llama"
 TEXTS = ("def f(x):\n\treturn x\r\n", "naïve 東京 🙂‍↔️ \u202e", "".join(map(chr, range(256))), "    \n\n  ", "")
 
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    return dict(json.loads((FOLDER / "config.json").read_text()))
+    return dict(json.loads((TINY_LLAMA / "config.json").read_text()))
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return transformers.AutoTokenizer.from_pretrained(FOLDER)
+    return transformers.AutoTokenizer.from_pretrained(TINY_LLAMA)
 
 
 @pytest.fixture(scope="module")
 def train() -> ModuleType:
-    """Return the training script as a module; a dataclass needs it registered while it is defined."""
-    spec = importlib.util.spec_from_file_location("tiny_llama_train", FOLDER / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return train_module()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +52,7 @@ def test_is_a_llama_of_8_layers_whose_query_heads_share_kv_heads(config):
 
 
 def test_weights_are_float16_and_finite_in_a_small_file():
-    file = FOLDER / "model.safetensors"
+    file = TINY_LLAMA / "model.safetensors"
     assert file.stat().st_size < 12_000_000
     with safetensors.safe_open(file, framework="pt") as weights:
         tensors = [weights.get_tensor(name) for name in weights.keys()]  # noqa: SIM118 (not a dict)
@@ -101,13 +92,13 @@ def test_held_out_loss_is_clearly_below_the_unigram_models(tokenizer, train, fil
     encoder = tokenizer.backend_tokenizer
     tokens = train.encode_all(encoder, [files[path] for path in held_out])[: 2 * train.CONTEXT + 1]
     unigram = train.unigram_loss(train.encode_all(encoder, [files[path] for path in seen]), tokens)
-    model = train.load(FOLDER)
+    model = train.load(TINY_LLAMA)
     assert train.model_loss(model, tokens, 512) < 0.65 * unigram
     assert train.model_loss(model, tokens, 4096) < 0.65 * unigram
 
 
 def test_float16_logits_are_finite_over_the_whole_context(train):
-    model = transformers.LlamaForCausalLM.from_pretrained(FOLDER, dtype=torch.float16)
+    model = transformers.LlamaForCausalLM.from_pretrained(TINY_LLAMA, dtype=torch.float16)
     tokens = torch.randint(train.VOCABULARY, (1, train.CONTEXT), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert model(input_ids=tokens).logits.isfinite().all()

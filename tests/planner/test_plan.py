@@ -22,6 +22,12 @@ CONVERSATION, CODING = workload_named("conversation"), workload_named("coding")
 TIGHT = Slo(ttft_s=2.0, tpot_s=0.025)
 
 
+@pytest.fixture(scope="module")
+def split(handful) -> Plan:
+    """What tight targets make of it."""
+    return plan(handful, QWEN, CONVERSATION, TIGHT, budget_usd_per_hour=6.0)
+
+
 def phases(made: Plan) -> set[Phase]:
     return {replica.phase for replica in made.replicas}
 
@@ -36,68 +42,80 @@ def check(made: Plan) -> None:
     assert plan_from_json(json.loads(json.dumps(plan_to_json(made)))) == made
 
 
-@pytest.mark.parametrize("model", ["qwen3-32b", "llama-30b", "qwen3-8b", "llama-3.1-70b"])
-@pytest.mark.parametrize("budget", [3.0, 14.0])
-@pytest.mark.parametrize(("workload", "slo"), [(CONVERSATION, Slo()), (CODING, TIGHT)])
-def test_plans_over_models_budgets_and_workloads_are_legal(default_market, model, budget, workload, slo):
-    check(plan(default_market, llm_named(model), workload, slo, budget_usd_per_hour=budget))
+@pytest.mark.parametrize(
+    ("model", "workload", "slo", "budget"),
+    [
+        ("qwen3-32b", CONVERSATION, Slo(), 3.0),
+        ("qwen3-32b", CODING, TIGHT, 6.0),
+        ("llama-30b", CONVERSATION, Slo(), 6.0),
+        ("llama-30b", CODING, TIGHT, 3.0),
+        ("qwen3-14b", CONVERSATION, Slo(), 6.0),
+        ("qwen3-14b", CODING, TIGHT, 3.0),
+        ("llama-3.1-70b", CONVERSATION, Slo(), 3.0),
+        ("llama-3.1-70b", CODING, TIGHT, 6.0),
+    ],
+)
+def test_plans_over_models_budgets_and_workloads_are_legal(handful, model, workload, slo, budget):
+    """Any two of a model, a workload and a budget meet."""
+    check(plan(handful, llm_named(model), workload, slo, budget_usd_per_hour=budget))
 
 
 def test_the_default_plan_is_close_to_its_bound(default_market):
+    """The whole market, for once."""
     made = plan(default_market, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=14.0)
+    check(made)
     assert made.bound.gap < 0.02
     assert made.predicted.goodput_rps == pytest.approx(made.search.objective_rps, rel=0.25)
     assert made.workload.rate_rps == made.predicted.goodput_rps
     assert (made.market_source, made.budget_usd_per_hour, made.goal) == ("snapshot", 14.0, "goodput")
 
 
-def test_tight_targets_make_it_split_and_it_says_what_that_gains(default_market):
-    made = plan(default_market, QWEN, CONVERSATION, TIGHT, budget_usd_per_hour=14.0)
-    assert {Phase.PREFILL, Phase.DECODE} <= phases(made)
-    (colocated,) = made.alternatives
+def test_tight_targets_make_it_split_and_it_says_what_that_gains(split):
+    check(split)
+    assert {Phase.PREFILL, Phase.DECODE} <= phases(split)
+    (colocated,) = split.alternatives
     assert colocated.name == "colocated on the same instances"
-    assert colocated.goodput_rps < made.predicted.goodput_rps
+    assert colocated.goodput_rps < split.predicted.goodput_rps
 
 
-def test_more_money_never_serves_less(default_market):
+def test_more_money_never_serves_less(handful):
     goodput = [
-        plan(default_market, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=budget).search.objective_rps
-        for budget in (1.0, 5.0, 20.0)
+        plan(handful, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=budget).search.objective_rps
+        for budget in (1.0, 3.0, 6.0)
     ]
     assert goodput == sorted(goodput)
 
 
-def test_the_same_inputs_give_the_same_plan(default_market, noon):
+def test_the_same_inputs_give_the_same_plan(handful, noon):
     first, second = (
-        plan(default_market, QWEN, CODING, Slo(), budget_usd_per_hour=8.0, now=noon, seed=7) for _ in range(2)
+        plan(handful, QWEN, CONVERSATION, TIGHT, budget_usd_per_hour=3.0, now=noon, seed=3) for _ in range(2)
     )
     assert first.plan_id == second.plan_id
     assert replace(first, search=second.search) == second
 
 
-def test_a_rate_is_served_for_the_least_money(default_market):
-    rated = CONVERSATION.at(8.0)
-    made = plan(default_market, QWEN, rated, Slo(), budget_usd_per_hour=14.0, goal=Goal.COST)
+def test_a_rate_is_served_for_the_least_money(handful):
+    made = plan(handful, QWEN, CONVERSATION.at(2.0), Slo(), budget_usd_per_hour=6.0, goal=Goal.COST)
     check(made)
-    assert made.workload.rate_rps == 8.0
-    assert made.predicted.goodput_rps >= 8.0
-    dearer = plan(default_market, QWEN, CONVERSATION.at(20.0), Slo(), budget_usd_per_hour=14.0, goal=Goal.COST)
-    assert made.cost_usd_per_hour < dearer.cost_usd_per_hour <= 14.0
+    assert made.workload.rate_rps == 2.0
+    assert made.predicted.goodput_rps >= 2.0
+    dearer = plan(handful, QWEN, CONVERSATION.at(8.0), Slo(), budget_usd_per_hour=6.0, goal=Goal.COST)
+    assert made.cost_usd_per_hour < dearer.cost_usd_per_hour <= 6.0
 
 
-def test_the_least_budget_that_an_error_names_works(default_market):
+def test_the_least_budget_that_an_error_names_works(handful):
     with pytest.raises(
         Infeasible, match=r"budget is 0\.10 \$/h; the cheapest plan that serves qwen3-32b .* costs"
     ) as no:
-        plan(default_market, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=0.1)
+        plan(handful, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=0.1)
     named = float(no.value.message.rsplit(" ", 2)[-2])
-    assert named == pytest.approx(least_usd_per_hour(default_market, QWEN, CONVERSATION, Slo()), abs=0.01)
-    check(plan(default_market, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=named))
+    assert named == pytest.approx(least_usd_per_hour(handful, QWEN, CONVERSATION, Slo()), abs=0.01)
+    check(plan(handful, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=named))
 
 
-def test_a_budget_of_nothing_is_too_little_where_nothing_is_free(default_market):
+def test_a_budget_of_nothing_is_too_little_where_nothing_is_free(handful):
     with pytest.raises(Infeasible, match=r"The budget is 0\.00 \$/h; the cheapest plan"):
-        plan(default_market, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=0.0)
+        plan(handful, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=0.0)
 
 
 def test_machines_that_cost_nothing_need_no_budget(market_of, offer):
@@ -123,31 +141,31 @@ def test_a_link_at_an_offer_that_nobody_makes_is_named(market_of, offer):
     check(plan(market, eight, CONVERSATION, Slo(), budget_usd_per_hour=2.0, links=stated))
 
 
-def test_what_binds_is_said_with_numbers(default_market, market_of, offer):
+def test_what_binds_is_said_with_numbers(handful, market_of, offer):
     with pytest.raises(Infeasible, match="There are no offers"):
         plan(market_of(), QWEN, CONVERSATION, Slo(), budget_usd_per_hour=14)
     with pytest.raises(Infeasible, match=r"needs 63 GiB .* 8192 tokens; the largest instance on offer is 1 x A6000"):
         plan(market_of(offer("o")), QWEN, CONVERSATION, Slo(), budget_usd_per_hour=14)
     with pytest.raises(Infeasible, match=r"within TTFT 0\.01 s .*: alone, a mean prompt takes 0\.0\d+ s"):
-        plan(default_market, QWEN, CONVERSATION, Slo(ttft_s=0.01), budget_usd_per_hour=14)
+        plan(handful, QWEN, CONVERSATION, Slo(ttft_s=0.01), budget_usd_per_hour=14)
     with pytest.raises(Infeasible, match=r"All offers together serve \d+\.\d requests/s .*; expected 9000"):
-        plan(default_market, QWEN, CONVERSATION.at(9000.0), Slo(), budget_usd_per_hour=1e6, goal=Goal.COST)
-    with pytest.raises(Infeasible, match=r"budget is 2\.00 \$/h; the cheapest plan that serves 30 requests/s"):
-        plan(default_market, QWEN, CONVERSATION.at(30.0), Slo(), budget_usd_per_hour=2.0, goal=Goal.COST)
+        plan(handful, QWEN, CONVERSATION.at(9000.0), Slo(), budget_usd_per_hour=1e6, goal=Goal.COST)
+    with pytest.raises(Infeasible, match=r"budget is 2\.00 \$/h; the cheapest plan that serves 9 requests/s"):
+        plan(handful, QWEN, CONVERSATION.at(9.0), Slo(), budget_usd_per_hour=2.0, goal=Goal.COST)
 
 
-def test_interruptible_offers_can_be_refused(default_market):
-    safe = eligible(default_market, interruptible=Interruptible.NEVER)
-    made = plan(safe, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=14.0)
+def test_interruptible_offers_can_be_refused(handful):
+    safe = eligible(handful, interruptible=Interruptible.NEVER)
+    made = plan(safe, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=3.0)
     check(made)
     assert not any(instance.interruptible for instance in made.instances)
 
 
 def test_fixed_rents_every_copy_of_every_offer(market_of, offer):
-    """The paper's fleet: 8 of each of four cards on one fast network, at its prices."""
+    """Half of the paper's fleet: 4 of each of four cards on one fast network, at its prices."""
     fleet = [
         offer(
-            gpu, gpu, gpu_count=8, usd_per_hour=8 * price, network="lan", inet_up_gbit_per_s=40, inet_down_gbit_per_s=40
+            gpu, gpu, gpu_count=4, usd_per_hour=4 * price, network="lan", inet_up_gbit_per_s=40, inet_down_gbit_per_s=40
         )
         for gpu, price in (("A6000", 0.483), ("A5000", 0.223), ("A40", 0.403), ("RTX3090Ti", 0.307))
     ]
@@ -155,7 +173,7 @@ def test_fixed_rents_every_copy_of_every_offer(market_of, offer):
     made = plan(market_of(*fleet), llama, CONVERSATION, Slo(4.0, 0.1), budget_usd_per_hour=14.0, fixed=True)
     check(made)
     assert [instance.offer_id for instance in made.instances] == ["A6000", "A5000", "A40", "RTX3090Ti"]
-    assert made.cost_usd_per_hour == pytest.approx(11.33, abs=0.01)
+    assert made.cost_usd_per_hour == pytest.approx(11.33 / 2, abs=0.01)
     assert {Phase.PREFILL, Phase.DECODE} <= phases(made)
     assert made.predicted.goodput_rps > 1.3 * made.alternatives[0].goodput_rps
 
@@ -172,7 +190,7 @@ def test_three_slots_of_this_host_split_when_tokens_must_come_fast(market_of, of
 
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "qwen3-30b-a3b"])
 def test_models_with_experts_are_planned_and_those_with_windows_only_mixed(market_of, offer, model):
-    cards = offer("o", "A100-SXM4-80GB", gpu_count=4, usd_per_hour=4.0)
+    cards = offer("o", "A100-SXM4-80GB", gpu_count=2, usd_per_hour=4.0)
     made = plan(market_of(cards), llm_named(model), CONVERSATION, TIGHT, budget_usd_per_hour=5.0)
     check(made)
     told = "its KV cannot be moved between replicas" in " ".join(made.notes)
@@ -189,10 +207,10 @@ def test_transfer_is_paid_out_of_the_budget(market_of, offer):
     assert made.cost_usd_per_hour == pytest.approx(rented + made.transfer_usd_per_hour)
 
 
-def test_a_wanted_codec_is_used(default_market):
-    made = plan(default_market, QWEN, CONVERSATION, TIGHT, budget_usd_per_hour=14.0, codec=Codec.INT8)
+def test_a_wanted_codec_is_used(handful, split):
+    made = plan(handful, QWEN, CONVERSATION, TIGHT, budget_usd_per_hour=6.0, codec=Codec.INT8)
     check(made)
-    assert {route.codec for route in made.routes} <= {Codec.INT8, Codec.LOCAL}
+    assert {route.codec for route in made.routes} == {Codec.INT8} != {route.codec for route in split.routes}
 
 
 def test_calibrated_means_every_card_is(market_of, offer):

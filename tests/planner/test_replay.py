@@ -18,9 +18,9 @@ CONVERSATION = workload_named("conversation")
 
 
 @pytest.fixture(scope="module")
-def made(default_market):
-    slo = Slo(ttft_s=1.0, tpot_s=0.04)
-    return plan(default_market, llm_named("qwen3-32b"), CONVERSATION, slo, budget_usd_per_hour=14.0)
+def made(handful):
+    slo = Slo(ttft_s=2.0, tpot_s=0.025)
+    return plan(handful, llm_named("qwen3-32b"), CONVERSATION, slo, budget_usd_per_hour=3.0)
 
 
 def test_what_was_planned_can_be_read_back_and_replayed(made):
@@ -36,9 +36,9 @@ def test_what_was_planned_can_be_read_back_and_replayed(made):
     [("conversation", Slo(), 3.0), ("conversation", Slo(ttft_s=1.0, tpot_s=0.04), 4.0), ("coding", Slo(), 3.0)],
     ids=str,
 )
-def test_a_plan_keeps_its_promise_for_as_long_as_it_runs(default_market, workload, slo, budget):
+def test_a_plan_keeps_its_promise_for_as_long_as_it_runs(handful, workload, slo, budget):
     demanded = workload_named(workload)
-    made = plan(default_market, llm_named("qwen3-32b"), demanded, slo, budget_usd_per_hour=budget)
+    made = plan(handful, llm_named("qwen3-32b"), demanded, slo, budget_usd_per_hour=budget)
     demand = demand_of(demanded, made.max_model_len)
     runs = [
         replay(made, requests_at(made.predicted.goodput_rps, demand, 900.0, seed=seed), seed=seed)

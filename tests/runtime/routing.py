@@ -18,6 +18,8 @@ from tests.fakes import FakeEngine
 
 TOKEN = "let-me-in"
 MESSAGES = [{"role": "user", "content": "hello"}]
+PAIR = [("p0", "d0", 1.0, "int4")]
+"""The routes of one prefill and one decode engine."""
 
 
 @dataclass

@@ -8,17 +8,7 @@ import pytest
 
 from runtime.router.settings import RouterSettings
 from tests.fakes import FakeEngine, serving
-from tests.runtime.routing import MESSAGES, Clock, routes_document, routing, soon
-
-PAIR = [("p0", "d0", 1.0, "int4")]
-
-
-@pytest.fixture
-async def pair():
-    """One prefill and one decode engine."""
-    engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d")}
-    async with serving(*engines.values()):
-        yield engines
+from tests.runtime.routing import MESSAGES, PAIR, Clock, routes_document, routing, soon
 
 
 async def test_a_chat_through_the_official_client(pair, tmp_path: Path):

@@ -19,11 +19,9 @@ from runtime.processes import ProcessId, is_alive
 from runtime.router.app import open_routes
 from runtime.tls import client_context, server_context
 from tests.fakes import FakeEngine, serving
-from tests.runtime.routing import TOKEN, routes_document, routing, soon
+from tests.runtime.routing import PAIR, TOKEN, routes_document, routing, soon
 from tests.runtime.supervising import wait_for
 from thunderctl.certificates import ensure_authority, issue
-
-PAIR = [("p0", "d0", 1.0, "int4")]
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import pytest
 from runtime.router.health import ReplicaHealth
 from runtime.router.settings import RouterSettings
 from tests.fakes import FakeEngine, serving
-from tests.runtime.routing import MESSAGES, Clock, routes_document, routing, soon
+from tests.runtime.routing import MESSAGES, PAIR, Clock, routes_document, routing, soon
 
-PAIR = [("p0", "d0", 1.0, "int4")]
 SQUARE = [("p0", "d0", 0.7, "int4"), ("p0", "d1", 0.1, "int4"), ("p1", "d0", 0.1, "int4"), ("p1", "d1", 0.1, "int4")]
 BOTH_WAYS = pytest.mark.parametrize("streamed", [False, True])
 

@@ -6,17 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime.router.observed import LISTED_REQUESTS, WINDOW_S, Observed, RequestRecord
-from tests.fakes import FakeEngine, serving
-from tests.runtime.routing import Clock, routes_document, routing, soon
-
-PAIR = [("p0", "d0", 1.0, "int4")]
-
-
-@pytest.fixture
-async def pair():
-    engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d")}
-    async with serving(*engines.values()):
-        yield engines
+from tests.runtime.routing import PAIR, Clock, routes_document, routing, soon
 
 
 def judged(seen: dict) -> tuple[int, int, int]:

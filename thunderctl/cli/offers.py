@@ -2,14 +2,13 @@
 
 from dataclasses import asdict, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from planner.errors import SpecError
 from thunderctl.cli import output
-from thunderctl.cli.options import JsonOption, SpecOption
+from thunderctl.cli.options import JsonOption, OffersOption, ProviderOption, SpecOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +28,9 @@ class PhaseWord(StrEnum):
 
 def offers(
     gpu: Annotated[str | None, typer.Option(help="Only this GPU.")] = None,
-    provider: Annotated[list[str] | None, typer.Option(help="Only these providers (repeat it).")] = None,
+    provider: ProviderOption = None,
     max_usd_per_hour: Annotated[float | None, typer.Option(help="Only machines up to this price.", min=0)] = None,
-    offers: Annotated[Path | None, typer.Option("--offers", help="Offers of this CSV instead.")] = None,
+    offers: OffersOption = None,
     rank: Annotated[bool, typer.Option("--rank", help="What a million tokens cost on each, cheapest first.")] = False,
     by: Annotated[PhaseWord, typer.Option(help="The phase to rank by.")] = PhaseWord.PREFILL,
     model: Annotated[str | None, typer.Option(help="The model to rank for.")] = None,
@@ -51,7 +50,7 @@ def offers(
     """
     from planner.gpus import gpu_named
     from planner.market import Market
-    from thunderctl.cli.plan import with_flags
+    from thunderctl.cli.flags import with_flags
     from thunderctl.compose import read_market
     from thunderctl.spec import load_spec
 

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 SpecOption = Annotated[Path | None, typer.Option("--spec", help="The spec to read (default ./thunder.toml).")]
+ProviderOption = Annotated[list[str] | None, typer.Option(help="Only offers of these providers (repeat it).")]
+OffersOption = Annotated[Path | None, typer.Option("--offers", help="The offers of this CSV, not the markets'.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 

@@ -9,14 +9,14 @@ import typer
 from planner.errors import SpecError
 from thunderctl.cli import output
 from thunderctl.cli.budgets import budgets_of
-from thunderctl.cli.options import JsonOption, SpecOption
+from thunderctl.cli.flags import with_flags
+from thunderctl.cli.options import JsonOption, OffersOption, ProviderOption, SpecOption
 from thunderctl.cli.planning_progress import planning_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from thunderctl.planning import Inputs
-    from thunderctl.spec import Spec
 
 
 class GoalWord(StrEnum):
@@ -24,29 +24,30 @@ class GoalWord(StrEnum):
     COST = "cost"
 
 
+GoalOption = Annotated[GoalWord, typer.Option(help="Most goodput for the budget, or least cost for --rate.")]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Also say why these offers, what binds, and how it degrades (seconds).")
+]
+CompareOption = Annotated[
+    bool, typer.Option("--compare", help="Also say what baselines get for the same budget (half a minute).")
+]
+
+
 def plan(
     budget: Annotated[str | None, typer.Option(help="$/h to stay within, or a range to sweep: 5..40, 5..40:5.")] = None,
     model: Annotated[str | None, typer.Option(help="An embedded name, a folder, or a config.json.")] = None,
-    dtypes: Annotated[
-        str | None, typer.Option(help="Weight dtypes to choose among, such as bfloat16,fp8,awq; the best one is taken.")
-    ] = None,
+    dtypes: Annotated[str | None, typer.Option(help="Weight dtypes to choose the best of: bfloat16,fp8,awq.")] = None,
     workload: Annotated[str | None, typer.Option(help="coding, conversation, or a trace's CSV.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests/s to serve.")] = None,
     slo_ttft: Annotated[float | None, typer.Option(help="Target time to first token, seconds.")] = None,
     slo_tpot: Annotated[float | None, typer.Option(help="Target time per later token, seconds.")] = None,
-    goal: Annotated[GoalWord, typer.Option(help="Most goodput for the budget, or least cost for --rate.")] = (
-        GoalWord.GOODPUT
-    ),
-    provider: Annotated[list[str] | None, typer.Option(help="Rent only from these (repeat it).")] = None,
-    offers: Annotated[Path | None, typer.Option(help="Offers to choose from, as CSV.")] = None,
+    goal: GoalOption = GoalWord.GOODPUT,
+    provider: ProviderOption = None,
+    offers: OffersOption = None,
     links: Annotated[Path | None, typer.Option(help="Measured links between offers, as CSV.")] = None,
     fixed: Annotated[bool, typer.Option("--fixed", help="Rent exactly the given offers, all of them.")] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Also say why these offers, what binds, and how it degrades (seconds).")
-    ] = False,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Also say what baselines get for the same budget (half a minute).")
-    ] = False,
+    explain: ExplainOption = False,
+    compare: CompareOption = False,
     out: Annotated[Path | None, typer.Option(help="Also write the plan here, as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw a sweep's goodput against $/h into this PNG.")] = None,
     seed: Annotated[int, typer.Option(help="Of the simulation.", min=0)] = 0,
@@ -140,39 +141,3 @@ def _check_flags(*, is_sweep: bool, plot: Path | None, of_one_plan: bool) -> Non
         from thunderctl.plots import check_picture
 
         check_picture(plot)
-
-
-def with_flags(
-    spec: "Spec",
-    *,
-    budget: float | None = None,
-    model: str | None = None,
-    dtypes: list[str] | None = None,
-    workload: str | None = None,
-    rate: float | None = None,
-    slo_ttft: float | None = None,
-    slo_tpot: float | None = None,
-    provider: list[str] | None = None,
-) -> "Spec":
-    """The spec with a command's flags over it, checked like the file itself."""
-    from thunderctl.spec import override_spec
-
-    flags: dict[str, dict[str, dict[str, object]]] = {
-        "--budget": {"budget": {"usd_per_hour": budget}},
-        "--model": {"model": {"name": model}},
-        "--dtypes": {"model": {"dtypes": dtypes}},
-        "--workload": {"workload": _workload_keys(workload)},
-        "--rate": {"workload": {"rate_rps": rate}},
-        "--slo-ttft": {"slo": {"ttft_s": slo_ttft}},
-        "--slo-tpot": {"slo": {"tpot_s": slo_tpot}},
-        "--provider": {"markets": {"providers": provider}},
-    }
-    return override_spec(spec, flags)
-
-
-def _workload_keys(workload: str | None) -> dict[str, object]:
-    if workload is None or workload in ("coding", "conversation"):
-        return {"preset": workload, "trace": None if workload is None else ""}
-    if not Path(workload).is_file():
-        raise SpecError(f"--workload is {workload!r}; expected coding, conversation, or a CSV file that is there.")
-    return {"trace": workload}

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 FEWEST_OBSERVED = 20
 """Requests below which the observed lengths say too little."""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The plan in force when the command ends, the number of its epoch, and how long putting it there took."""
+
+    plan: "Plan"
+    epoch: int
+    applied_s: float = 0.0
 
 
 def rebalance(
@@ -41,46 +51,50 @@ def rebalance(
     from planner.rebalance import rebalance as decide
     from planner.rebalancing.flips import without as left_of
     from thunderctl.compose import forced_codec
-    from thunderctl.lifecycle import flip, flips_between, plan_in_force, refuse_unready
+    from thunderctl.lifecycle import differ, refuse_unready
     from thunderctl.observe import observe_once
     from thunderctl.world import open_world
 
     with open_world(context.obj) as world, world.store.lock(world.name, "rebalance"):
-        current = plan_in_force(world)
-        if current is None or world.router.running() is None:
-            raise Refused(f"Deployment {world.name} is not serving.", hint="Bring it up first: thunderctl up")
-        lost = tuple(without or ())
-        left = left_of(current, lost)
-        refuse_unready(left, asyncio.run(observe_once(world)))
+        current, lost = _serving(world), tuple(without or ())
+        refuse_unready(left_of(current, lost), asyncio.run(observe_once(world)))
         demand = _demand(world, current, workload, rate)
         found = decide(current, demand, codec=forced_codec(world.spec()), links=_links(links), lost=lost)
-        wanted = found.plan
-        changed = bool(flips_between(left, wanted)) or bool(lost) or set(wanted.routes) != set(current.routes)
         if not as_json:
             _show(current, found)
-        epoch = world.store.deployment(world.name).epoch
-        applied_s = 0.0
-        if changed and not dry_run:
+        _warn(found.plan)
+        changes = bool(lost) or differ(current, found.plan)
+        outcome = InForce(current, world.store.deployment(world.name).epoch)
+        if changes and not dry_run:
             confirm("Put these phases and routes in force?", yes=yes)
-            started = time.monotonic()
-            epoch = asyncio.run(flip(world, current, wanted))
-            applied_s = time.monotonic() - started
-        predicted = wanted.predicted.slo_attainment
-        if predicted < wanted.slo.attainment:
-            output.narrate(
-                f"Warning: {predicted:.0%} of these requests are expected to meet the targets (wanted "
-                f"{wanted.slo.attainment:.0%}): the rate is more than these machines serve."
-            )
+            outcome = _put_in_force(world, current, found.plan)
         if as_json:
-            in_force = wanted if changed and not dry_run else current
-            output.print_json(_document(current, found, applied_s, epoch) | {"plan_id": in_force.plan_id})
-        elif not changed:
+            output.print_json(_document(current, found, outcome))
+        elif not changes:
             output.narrate("Nothing to change: phases and routes are the best for this workload.")
         elif not dry_run:
             output.narrate(
-                f"Epoch {epoch} in force: decided in {found.decide_s:.2f} s, confirmed by simulation in "
-                f"{found.confirm_s:.2f} s, applied in {applied_s:.2f} s."
+                f"Epoch {outcome.epoch} in force: decided in {found.decide_s:.2f} s, confirmed by simulation in "
+                f"{found.confirm_s:.2f} s, applied in {outcome.applied_s:.2f} s."
             )
+
+
+def _serving(world: "World") -> "Plan":
+    """The plan that is served now. Raises Refused if none is."""
+    from thunderctl.lifecycle import plan_in_force
+
+    current = plan_in_force(world)
+    if current is None or world.router.running() is None:
+        raise Refused(f"Deployment {world.name} is not serving.", hint="Bring it up first: thunderctl up")
+    return current
+
+
+def _put_in_force(world: "World", current: "Plan", wanted: "Plan") -> InForce:
+    from thunderctl.lifecycle import flip
+
+    started = time.monotonic()
+    epoch = asyncio.run(flip(world, current, wanted))
+    return InForce(wanted, epoch, time.monotonic() - started)
 
 
 def _links(file: Path | None) -> "Links":
@@ -92,7 +106,7 @@ def _links(file: Path | None) -> "Links":
 
 def _demand(world: "World", current: "Plan", workload: str, rate: float | None) -> "Workload":
     """The workload asked for, or the one seen, which is taken to be as bursty and as cached as the plan's."""
-    from thunderctl.cli.plan import with_flags
+    from thunderctl.cli.flags import with_flags
     from thunderctl.compose import read_workload
 
     if workload != "observed":
@@ -110,7 +124,7 @@ def _demand(world: "World", current: "Plan", workload: str, rate: float | None) 
     return Workload("observed", lengths, rate or seen.get("rate_rps"), *stream)
 
 
-def _document(current: "Plan", found: "Rebalanced", applied_s: float, epoch: int) -> dict[str, Any]:
+def _document(current: "Plan", found: "Rebalanced", outcome: InForce) -> dict[str, Any]:
     """`predicted_before` is of the phases in force under the new workload; of the plan as it was made if they can't
     serve that."""
     from planner.document import plan_to_json
@@ -121,13 +135,14 @@ def _document(current: "Plan", found: "Rebalanced", applied_s: float, epoch: int
         "schema": "thunder.rebalance/v1",
         "decide_s": round(found.decide_s, 4),
         "confirm_s": round(found.confirm_s, 4),
-        "apply_s": round(applied_s, 4),
-        "epoch": epoch,
+        "apply_s": round(outcome.applied_s, 4),
+        "epoch": outcome.epoch,
         "flips": [{"replica": f.replica, "from": f.before, "to": f.after} for f in flips_between(current, found.plan)],
         "routes": after["routes"],
         "predicted_before": plan_to_json(found.before or current)["predicted"],
         "predicted_after": after["predicted"],
         "why": list(found.why),
+        "plan_id": outcome.plan.plan_id,
     }
 
 
@@ -141,6 +156,15 @@ def _show(current: "Plan", found: "Rebalanced") -> None:
     output.show(output.table(title, ("replica", "phase now", "becomes"), rows), routes_table(wanted))
     for sentence in found.why:
         output.narrate(sentence)
+
+
+def _warn(wanted: "Plan") -> None:
+    predicted = wanted.predicted.slo_attainment
+    if predicted < wanted.slo.attainment:
+        output.narrate(
+            f"Warning: {predicted:.0%} of these requests are expected to meet the targets (wanted "
+            f"{wanted.slo.attainment:.0%}): the rate is more than these machines serve."
+        )
 
 
 def _becomes(before: "Phase", after: "Phase | None") -> str:

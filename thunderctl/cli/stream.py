@@ -59,7 +59,7 @@ def _made_up(plan: "Plan", stream: Stream, hits: float) -> "Requests":
     """Arrivals at a rate, with the lengths of a workload."""
     from planner.demand import demand_of
     from planner.evaluate import requests_at
-    from thunderctl.cli.plan import with_flags
+    from thunderctl.cli.flags import with_flags
     from thunderctl.compose import read_workload
     from thunderctl.spec import Spec
 

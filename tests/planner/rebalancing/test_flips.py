@@ -15,14 +15,14 @@ from tests.planner.search.fleets import plan_of
 CONVERSATION, CODING = workload_named("conversation"), workload_named("coding")
 
 
-SLO = Slo(ttft_s=3.0, tpot_s=0.03)
-CARDS = [(gpu, (1,)) for gpu in ("A40", "A100-SXM4-40GB") for _ in range(3)]
+SLO = Slo(ttft_s=4.0, tpot_s=0.07)
+CARDS = [(gpu, (1,)) for gpu in ("L4", "A5000") for _ in range(2)]
 
 
 @pytest.fixture(scope="module")
 def fleet():
-    """Six cards of two kinds on one fast network, in the phases that suit conversations."""
-    return rebalance(plan_of(CARDS, gbit_per_s=40.0), CONVERSATION, SLO).plan
+    """Four cards of two kinds on one network, in the phases that suit conversations."""
+    return rebalance(plan_of(CARDS, gbit_per_s=8.0), CONVERSATION, SLO).plan
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_plans_members_are_its_replicas_where_they_run(split_plan):
 
 
 def test_full_wires_are_relieved_by_packing(fleet, coding):
-    """Raw KV of coding prompts would fill the decode card's 40 Gbit/s; every hop packs instead."""
+    """Raw KV of coding prompts would fill the decode card's 8 Gbit/s; every hop packs instead."""
     changed = coding.plan
     assert Codec.RAW not in {route.codec for route in changed.routes}
     raw = rebalance(fleet, CODING, codec=Codec.RAW).plan
@@ -155,7 +155,7 @@ def test_slower_links_never_serve_more_and_end_split_serving(fleet):
         links = {(a, b): Link(gbit, 0.5) for a in ids for b in ids if a != b}
         return rebalance(fleet, CODING, links=links).plan.search.objective_rps
 
-    rates = [served(gbit) for gbit in (20.0, 4.0, 0.4)]
+    rates = [served(gbit) for gbit in (4.0, 0.8, 0.08)]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > rates[-1]
 
