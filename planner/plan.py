@@ -20,7 +20,7 @@ from planner.llm import LlmSpec
 from planner.market import Market
 from planner.parallel.layouts import Capacities, Task
 from planner.procurement.fleet import sized
-from planner.procurement.shop import Choice, choice_of
+from planner.procurement.shop import Choice
 from planner.requirements import fitness, refusals_in_words, trust_in_words
 from planner.workload import Slo, Workload
 
@@ -71,23 +71,13 @@ def plan(
     capacities = known or Capacities(task_of(llm, workload, slo, max_model_len), codec)
     stated = links or {}
     check_links(stated, (offer.offer_id for offer in market.offers))
-    offers, rate = market.offers, workload.rate_rps if goal is Goal.COST else None
-    if rate:
-        capacities = capacities.in_fleet(rate)
-        choice = choice_of(capacities, offers, links=stated, keep_all=fixed)
-    else:
-        capacities, choice = sized(
-            capacities, offers, links=stated, budget_usd_per_hour=budget_usd_per_hour, keep_all=fixed
-        )
+    rate = workload.rate_rps if goal is Goal.COST else None
+    capacities, choice = sized(
+        capacities, market.offers, stated, budget_usd_per_hour=budget_usd_per_hour, rate_rps=rate, keep_all=fixed
+    )
     search = Search(capacities, budget_usd_per_hour, stated, fixed, seed, progress, report)
     progress(_of_use(market, llm, len(choice.offers)))
-    if not choice.offers:
-        raise nothing_serves(capacities, market.offers)
-    found = choose.least_cost(search, choice, rate) if rate else choose.most_goodput(search, choice)
-    if found is None and not choice.serves:
-        raise nothing_serves(capacities, market.offers)
-    if found is None or found.goodput_rps <= 0:
-        raise _reason(search, choice, rate, found)
+    found = _found(search, choice, market, rate)
     report(_progress(found, started, "simulated"))
     occasion = Occasion(
         created_at=now(),
@@ -103,15 +93,26 @@ def plan(
     return drafted(capacities.task, workload, found, occasion)
 
 
+def _found(search: Search, choice: Choice, market: Market, rate_rps: float | None) -> Finding:
+    """Raises Infeasible with the reason where nothing serves."""
+    if not choice.offers:
+        raise nothing_serves(search.capacities, market.offers)
+    found = choose.least_cost(search, choice, rate_rps) if rate_rps else choose.most_goodput(search, choice)
+    if found is None and not choice.serves:
+        raise nothing_serves(search.capacities, market.offers)
+    if found is None or found.goodput_rps <= 0:
+        raise _reason(search, choice, rate_rps, found)
+    return found
+
+
 def least_usd_per_hour(
     market: Market, llm: LlmSpec, workload: Workload, slo: Slo, *, max_model_len: int = 8192
 ) -> float | None:
     """What the cheapest plan costs that serves the workload's rate, or anything where it has none; None if no plan."""
-    capacities = Capacities(task_of(llm, workload, slo, max_model_len))
-    choice = choice_of(capacities, market.offers, links={})
-    if not choice.serves:
-        return None
-    return buying.least_usd_per_hour(Search(capacities, 0.0), choice, workload.rate_rps or buying.LEAST_RATE_RPS)
+    rate = workload.rate_rps or buying.LEAST_RATE_RPS
+    whole = Capacities(task_of(llm, workload, slo, max_model_len))
+    capacities, choice = sized(whole, market.offers, {}, budget_usd_per_hour=0.0, rate_rps=rate)
+    return buying.least_usd_per_hour(Search(capacities, 0.0), choice, rate) if choice.serves else None
 
 
 def _of_use(market: Market, llm: LlmSpec, useful: int) -> str:

@@ -233,11 +233,11 @@ def _steps_within(demand: Demand, slo: Slo, step: Floats, full: Floats, rate: Fl
     filled = mean + UTILISATIONS * (full - mean)
     turn = filled[:, None] + (long - mean)[:, None] / np.sqrt(np.maximum(tokens, 1))
     gain = np.maximum(1 / step[:, None] - 1 / turn, LEAST_GAIN)
-    part = np.clip((1 / step[:, None] - tokens / window) / gain, 0.0, 1.0)
-    allowed = window * (1 - (1 - part) ** (1 / passes.pp))
+    part = (1 / step[:, None] - tokens / window) / gain
+    allowed = window * (1 - (1 - np.clip(part, 0.0, 1.0)) ** (1 / passes.pp))
     arrivals = (window + passes.latency_s) * rate[:, None]
     within = work_within(allowed, arrivals, passes.service_s, demand.variation_at(rate))
-    return np.where((tokens == 0) | (part == 1.0), 1.0, within)
+    return np.where((tokens == 0) | (part >= 1.0), 1.0, np.where(part < 0.0, 0.0, within))
 
 
 def _last_reaching(grid: Floats, attained: Floats, target: float) -> float:

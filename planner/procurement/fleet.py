@@ -23,12 +23,17 @@ ROUNDS = 3
 def sized(
     capacities: Capacities,
     offers: Sequence[Offer],
-    *,
     links: Links,
+    *,
     budget_usd_per_hour: float,
+    rate_rps: float | None = None,
     keep_all: bool = False,
 ) -> tuple[Capacities, Choice]:
-    """Capacities in the fleet that the budget buys, or all offers are; and what there is to choose from with them."""
+    """Capacities in the fleet that serves a rate or else is what the budget buys or all offers are, and what there is to
+    choose from with them."""
+    if rate_rps:
+        own = capacities.in_fleet(rate_rps)
+        return own, choice_of(own, offers, links=links, keep_all=keep_all)
     own = capacities.in_fleet(inf)
     for _ in range(ROUNDS):
         choice = choice_of(own, offers, links=links, keep_all=keep_all)
