@@ -10,6 +10,7 @@ What a pipeline carries is its rate within the SLO, not bare throughput, which i
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, combinations_with_replacement, cycle, islice
 
 from planner.baselines.packing import Packing, Pipeline, packed
@@ -30,14 +31,15 @@ MOST_PIPELINES = 100
 """Over several instances of one network and of blocks of one size; those of the fewest instances are kept."""
 
 
+@lru_cache(maxsize=1)
 def helix(setting: Setting) -> list[Candidate]:
-    """The placement of the largest flow."""
+    """The placement of the largest flow. HexGen begins with it as well, so it is kept for the same setting."""
     llm = setting.capacities.task.llm
     offers = [offer for offer in setting.offers if setting.fixed or not refusal_of(llm, offer)]
     supply = Supply(offers, llm, links=setting.links, rent_all=setting.fixed)
     ratings = Ratings(setting.capacities, supply)
     pipelines, packing = _largest_flow(setting, supply, ratings)
-    return best_few([setting.settled(ratings, _state(supply, pipelines, packing))])
+    return best_few([setting.search.settled(ratings, _state(supply, pipelines, packing))])
 
 
 def _largest_flow(setting: Setting, supply: Supply, ratings: Ratings) -> tuple[list[Pipeline], Packing]:
@@ -80,7 +82,7 @@ def _most_rps(supply: Supply, relaxed: Relaxed, offers: tuple[int, ...], gpus: i
     kinds = Counter(supply.kinds[i] for i in offers)
     links = [supply.link(a, b) for a in offers for b in offers]
     best = Link(max(link.bandwidth_gbit_per_s for link in links), min(link.latency_ms for link in links))
-    return float(relaxed.best(tuple(kinds.items()), gpus, best)[list(Phase).index(Phase.MIXED)])
+    return relaxed.best(tuple(kinds.items()), gpus, Phase.MIXED, best)
 
 
 def _joined(offers: Sequence[Offer], own: Sequence[int]) -> Iterator[tuple[int, ...]]:

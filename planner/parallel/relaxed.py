@@ -18,16 +18,17 @@ from planner.catalog import Link
 from planner.costmodel.layer import Amount, Seconds, longer, shorter, with_overlap
 from planner.costmodel.pace import StagePace, pace
 from planner.costmodel.transfer import kv_transfer_s
-from planner.demand import Floats
-from planner.deployment import Codec
+from planner.demand import Demand, Floats
+from planner.deployment import Codec, Phase
 from planner.links import INSIDE
 from planner.llm import LlmSpec
 from planner.memory import gpu_kv_bytes_per_token, stage_free_bytes, stage_kv_tokens
-from planner.parallel.capacity import decode_rps, mixed_rps, prefill_rps
+from planner.parallel.capacity import BATCHES, decode_rps, kv_held, mixed_rps, prefill_rps, with_margin
 from planner.parallel.degrees import degrees, runs_on
 from planner.parallel.filling import EPSILON, least_slowest_s, least_whole_s
 from planner.parallel.shapes import GpuKind, hop_across, hop_inside
 from planner.parallel.task import Task
+from planner.workload import Slo
 
 INTERPOLATED = 1.002
 """Rates are interpolated on a grid: those of a quicker pace can come out lower, by up to a thousandth."""
@@ -42,16 +43,18 @@ class RelaxedPace:
     """At least as fast as every pipeline over these stages.
 
     `stages` are pairs: a stage as if it held all layers and the output head alone, and how many such there are. `rooms`
-    are their bytes beside tables, of which a layer takes `layer_bytes`, and `held_bytes` for a request that it decodes.
-    With `is_whole`, layers are not divided: closer, but it takes longer.
+    are their bytes beside tables, of which a layer takes `layer_bytes`, and of KV `token_bytes` for a token.
+    With `is_whole`, layers are not divided: closer, but it takes longer. `most` are the layers that a stage of each
+    kind may hold where that is known otherwise, for as many batches as it is asked about.
     """
 
     stages: tuple[tuple[StagePace, int], ...]
     layers: int
     rooms: tuple[float, ...] = ()
     layer_bytes: float = 1.0
-    held_bytes: float = 0.0
+    token_bytes: float = 0.0
     is_whole: bool = False
+    most: tuple[Floats, ...] = ()
     hops_s: float = 0.0
     hops_token_s: float = 0.0
     wire_token_s: float = 0.0
@@ -64,7 +67,7 @@ class RelaxedPace:
         """No longer than `Pace.turn_s` of any of them."""
         passes = shorter(longer(batch + self.pp * (tokens > 0), 1.0), float(self.pp))
         through, slowest = self._through_and_slowest_s(
-            batch / passes, context / passes, tokens / passes, pairs / passes, self._most(batch)
+            batch / passes, context / passes, tokens / passes, pairs / passes, self._most()
         )
         return longer(passes * slowest, through)
 
@@ -72,10 +75,26 @@ class RelaxedPace:
         """A turn without prompts."""
         return self.turn_s(batch, context)
 
-    def _most(self, batch: Amount) -> list[Floats]:
-        """Layers that a stage of each kind may hold beside the KV of a batch."""
-        each = self.layer_bytes + self.held_bytes * np.asarray(batch)
-        return [room / each for room in self.rooms] or [np.full(each.shape, float(self.layers)) for _ in self.stages]
+    def decoding(self, demand: Demand, slo: Slo) -> "RelaxedPace":
+        """For `decode_rps`, which asks about BATCHES and as many fuller ones: a split that holds the KV of the fuller
+        one and steps within TPOT with it. A stage of l layers takes at least l times as long as one.
+        """
+        fuller = with_margin(BATCHES, demand, slo)
+        passes = np.clip(fuller, 1.0, self.pp)
+        held = kv_held(demand, slo, BATCHES) * self.token_bytes
+        share = fuller / passes
+        steps = (
+            slo.tpot_s / (passes * stage.layer_s(0.0, 0.0, share, share * demand.context)) for stage, _ in self.stages
+        )
+        most = (
+            np.minimum(room / (self.layer_bytes + held), step) for room, step in zip(self.rooms, steps, strict=True)
+        )
+        return replace(self, is_whole=True, most=tuple(most))
+
+    def _most(self) -> list[Floats]:
+        """Layers that a stage of each kind may hold at all, or as is known of each batch."""
+        rooms = [np.asarray(room / self.layer_bytes) for room in self.rooms]
+        return list(self.most) or rooms or [np.asarray(float(self.layers)) for _ in self.stages]
 
     def _through_and_slowest_s(
         self, batch: Amount, context: Amount, tokens: Amount, pairs: Amount, most: list[Floats]
@@ -115,13 +134,8 @@ def relaxed_pace(
     tp: int,
     places: int = 1,
     between: Link | None = None,
-    *,
-    held_tokens: float = 0.0,
 ) -> RelaxedPace:
-    """Over so many stages of each kind, each on `tp` of its GPUs, on `places` instances that `between` joins.
-
-    A request that is decoded holds `held_tokens` of KV.
-    """
+    """Over so many stages of each kind, each on `tp` of its GPUs, on `places` instances that `between` joins."""
     alone = tuple((pace(llm, kind.gpu, tp, 1, nvlink=kind.nvlink).stages[0][0], count) for kind, count in kinds)
     pp, hop_bytes = sum(count for _, count in kinds), llm.hidden * 2.0
     inside = [hop_inside(kind, tp * pp // places) for kind, _ in kinds]
@@ -132,7 +146,7 @@ def relaxed_pace(
         layers=llm.layers,
         rooms=tuple(float(stage_free_bytes(llm, tp, 0, kind.memory_gib, first=False, last=False)) for kind, _ in kinds),
         layer_bytes=llm.layer_weight_bytes / tp,
-        held_bytes=held_tokens * float(gpu_kv_bytes_per_token(llm, tp, 1)),
+        token_bytes=float(gpu_kv_bytes_per_token(llm, tp, 1)),
         hops_s=sum(min(one.alpha_s for one in (hop, *inside)) for hop in hops),
         hops_token_s=sum(hop.hop_s(hop_bytes) for hop in hops),
         wire_token_s=max((hop.hop_s(hop_bytes) for hop in across), default=0.0),
@@ -155,29 +169,29 @@ def relaxed_kv_tokens(llm: LlmSpec, kinds: Sequence[tuple[GpuKind, int]], tp: in
 
 
 class Relaxed:
-    """What groups serve at most, each in its best TP, worked out once. An entry a phase: prefill, decode, mixed."""
+    """What groups serve at most, each in its best TP, worked out once."""
 
     def __init__(self, task: Task, codec: Codec | None = None) -> None:
         self.task = task
         self._codecs = (codec,) if codec else (Codec.RAW, Codec.INT8, Codec.INT4)
         self._hops: dict[Link, Floats] = {}
-        self._known: dict[tuple[Places, int, Link | None], Floats] = {}
+        self._known: dict[tuple[Places, int, Phase, Link | None], float] = {}
         self._sent: dict[tuple[Places, int, Link | None, Link], float] = {}
 
-    def best(self, places: Places, gpus: int, between: Link | None = None) -> Floats:
+    def best(self, places: Places, gpus: int, phase: Phase, between: Link | None = None) -> float:
         """Requests/s of a group with `gpus` GPUs on each of so many instances of each kind, joined by `between`."""
-        key = places, gpus, between
+        key = places, gpus, phase, between
         if key not in self._known:
-            rates = [self._rps(*one) for one in self._paces(*key)]
-            self._known[key] = np.max(rates, axis=0) * INTERPOLATED if rates else np.zeros(3)
+            rates = (self._rps(phase, *one) for one in self._paces(places, gpus, between))
+            self._known[key] = max(rates, default=0.0) * INTERPOLATED
         return self._known[key]
 
-    def most(self, kind: GpuKind, gpus: int) -> Floats:
+    def most(self, kind: GpuKind, gpus: int, phase: Phase) -> float:
         """Requests/s of so many GPUs of one instance, all of them in one phase, however they are grouped."""
-        found = [np.zeros(3)]
+        found = [0.0]
         for count in range(1, gpus + 1):
-            ways = [self.best(((kind, 1),), size) + found[count - size] for size in range(1, count + 1)]
-            found.append(np.max(ways, axis=0))
+            ways = (self.best(((kind, 1),), size, phase) + found[count - size] for size in range(1, count + 1))
+            found.append(max(ways))
         return found[gpus]
 
     def sent_rps(self, places: Places, gpus: int, link: Link, between: Link | None = None) -> float:
@@ -201,17 +215,17 @@ class Relaxed:
             stages = [(kind, count * gpus // tp) for kind, count in places]
             room = relaxed_kv_tokens(llm, stages, tp)
             if room >= self.task.max_model_len:
-                held = self.task.sample.context
-                yield relaxed_pace(llm, stages, tp, instances, between, held_tokens=held), room
+                yield relaxed_pace(llm, stages, tp, instances, between), room
 
-    def _rps(self, pace: RelaxedPace, room: int) -> tuple[float, float, float]:
+    def _rps(self, phase: Phase, pace: RelaxedPace, room: int) -> float:
         demand, slo = self.task.sample, self.task.slo
-        mixed = mixed_rps(pace, demand, slo, room)
+        if phase is Phase.MIXED:
+            return mixed_rps(pace, demand, slo, room)
         if not self.task.llm.kv_movable:
-            return 0.0, 0.0, mixed
-        whole = replace(pace, is_whole=True)
-        prefill = prefill_rps(whole, demand, slo, self._hop_s(INSIDE), room)
-        return prefill, decode_rps(whole, demand, slo, room), mixed
+            return 0.0
+        if phase is Phase.DECODE:
+            return decode_rps(pace.decoding(demand, slo), demand, slo, room)
+        return prefill_rps(replace(pace, is_whole=True), demand, slo, self._hop_s(INSIDE), room)
 
     def _hop_s(self, link: Link) -> Floats:
         """By the quickest codec, for each prompt."""

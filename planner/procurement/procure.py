@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from planner.procurement.program import Program
+from planner.procurement.program import BRANCHING, Program
 from planner.procurement.purchase import Formation, Groups, Ints, Purchase, Shop, Spans
 
 MOST_INSTANCES = 48
@@ -23,14 +23,20 @@ def procure(
     budget_usd_per_hour: float,
     demand_rps: float | None = None,
     rent_all: bool = False,
+    least_rps: float = 0.0,
     seconds: float = MOST_S,
 ) -> Purchase | None:
-    """The purchase that serves the most within the budget or, given a demand, serves it for the least; None if none."""
+    """The purchase that serves the most within the budget or, given a demand, serves it for the least; None if none.
+
+    None as well where less than `least_rps` is promised by the relaxation, which is known much sooner.
+    """
     program = Program(shop, prefill, decode, mixed, Spans.none(len(shop.gpus)))
     limits = [
         *program.limits(budget_usd_per_hour, rent_all=rent_all),
         program.instances <= max(MOST_INSTANCES, int(shop.available.sum()) if rent_all else 0),
     ]
+    if least_rps and -program.relaxed(-program.served, limits) < least_rps:
+        return None
     if demand_rps is None:
         thrift = SPARE_MONEY * _best_rps(prefill, decode, mixed) / max(budget_usd_per_hour, 1e-9)
         goal = thrift * program.usd - program.served
@@ -60,16 +66,20 @@ def most_rps(
     *,
     budget_usd_per_hour: float,
     rent_all: bool = False,
+    whole: bool = True,
     gap: float = GAP,
     seconds: float = MOST_S,
 ) -> tuple[float, Formation | None]:
     """A bound on what any purchase within the budget serves: the solver's own, however near it came to it.
 
-    And the best purchase that it found, if any.
+    And the best purchase that it found, if any. Unless it has to be `whole`, it may hold parts of copies and groups.
     """
-    program = Program(shop, prefill, decode, mixed, spans)
-    limits = program.limits(budget_usd_per_hour, rent_all=rent_all)
-    bound = abs(program.solve(-program.served, limits, gap=gap, seconds=seconds))
+    program = Program(shop, prefill, decode, mixed, spans, whole=whole)
+    goal, limits = -program.served, program.limits(budget_usd_per_hour, rent_all=rent_all)
+    if whole:
+        bound = abs(program.solve(goal, limits, gap=gap, seconds=seconds, **BRANCHING))
+    else:
+        bound = abs(program.relaxed(goal, limits))
     if program.copies.value is None:
         return bound, None
     formation = Formation(
@@ -77,7 +87,7 @@ def most_rps(
         prefill=_rounded(program.prefill_groups)[: len(prefill.gpus)],
         decode=_rounded(program.decode_groups)[: len(decode.gpus)],
         mixed=_rounded(program.mixed_groups)[: len(mixed.gpus)],
-        spanning=_rounded(program.spanning.groups)[: len(spans.network)],
+        spanning=np.asarray(program.spanning.groups.value)[: len(spans.network)],
     )
     return bound, formation
 

@@ -5,62 +5,67 @@ A group prefills, or decodes what others prefilled, or does both phases alone. W
 beyond it, it takes the instance's bandwidth, money, and some of the prefill group's capacity. Requests prefilled in a
 private network may be decoded anywhere in it, and in the world by any group. This leaves out which pairs carry what, so
 it can only promise more than orchestration finds. Groups that span instances of a network take GPUs from its pools, in
-parts where need be, and send and receive over the ways of all their instances together: they too are promised more than
+parts where need be, and have their layers, and so their KV, on any instances of these: they too are promised more than
 they can do.
 """
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 
 from planner.deployment import Phase
-from planner.procurement.purchase import JOINT_INTO, JOINT_OUT, LENT, NEAR, Floats, Groups, Shop, Spans
+from planner.procurement.purchase import JOINT, SINGLE, Floats, Groups, Ints, Shop, Spans
 
 NETWORK, WORLD = 0, 1
 """Columns of what leaves or enters an instance."""
-OUT, INTO = 0, 1
-"""Columns of what wires carry."""
-PREFILL, DECODE, MIXED = range(3)
-"""Columns of what a group serves."""
+PREFILL, DECODE, MIXED = range(len(Phase))
+BRANCHING = {f"mip_heuristic_run_{name}": False for name in ("rins", "rens", "root_reduced_cost")}
+"""For HiGHS where only its bound is wanted: its searches in smaller programs take most of its time."""
 
 
 class Program:
     """The variables of the program, and its limits by kind."""
 
-    def __init__(self, shop: Shop, prefill: Groups, decode: Groups, mixed: Groups, spans: Spans) -> None:
+    def __init__(
+        self, shop: Shop, prefill: Groups, decode: Groups, mixed: Groups, spans: Spans, *, whole: bool = True
+    ) -> None:
         offers = len(shop.gpus)
         self.shop = shop
         self.prefill, self.decode, self.mixed = _padded(prefill), _padded(decode), _padded(mixed)
-        self.copies = cp.Variable(offers, integer=True)
+        self.copies = cp.Variable(offers, integer=whole)
         self.prefill_groups, self.decode_groups, self.mixed_groups = (
-            cp.Variable(len(groups.gpus), integer=True) for groups in (self.prefill, self.decode, self.mixed)
+            cp.Variable(len(groups.gpus), integer=whole) for groups in (self.prefill, self.decode, self.mixed)
         )
         self.inside = cp.Variable(offers, nonneg=True)
         self.out, self.into = (cp.Variable((offers, 2), nonneg=True) for _ in range(2))
-        self.spanning = _Spanning(shop, spans)
+        self.spanning = _Spanning(shop, spans, whole=whole)
         self.served = cp.sum(self.inside) + cp.sum(self.into) + self.mixed.rps @ self.mixed_groups
         self.served += self.spanning.served
-        sent = shop.out_usd_per_hour @ self.out[:, WORLD] + shop.in_usd_per_hour @ self.into[:, WORLD]
-        self.usd = shop.usd_per_hour @ self.copies + sent + self.spanning.usd
+        self.all_out, self.all_into = self.out + self.spanning.out, self.into + self.spanning.into
+        sent = shop.out_usd_per_hour @ self.all_out[:, WORLD] + shop.in_usd_per_hour @ self.all_into[:, WORLD]
+        self.usd = shop.usd_per_hour @ self.copies + sent
 
     @property
     def instances(self) -> Any:
         return cp.sum(self.copies)
 
-    def solve(self, goal: Any, limits: list[Any], *, gap: float, seconds: float) -> float:
+    def solve(self, goal: Any, limits: list[Any], *, gap: float, seconds: float, **wanted: object) -> float:
         """Minimise; HiGHS's own bound on the minimum, from below. That of the relaxation where it found no other."""
         problem = cp.Problem(cp.Minimize(goal), limits)
-        options = {"time_limit": seconds, "mip_rel_gap": gap}
+        options = {"time_limit": seconds, "mip_rel_gap": gap, **wanted}
         with warnings.catch_warnings(action="ignore"):  # that the time limit ended it; the bound says how close
             problem.solve(solver=cp.HIGHS, **options)
             bound = float(problem.solver_stats.extra_stats.mip_dual_bound)
-            if not np.isfinite(bound):
-                relaxed = cp.Problem(cp.Minimize(goal), limits)
-                relaxed.solve(solver=cp.HIGHS, solve_relaxation=True)
-                bound = float(relaxed.value)
-        return bound
+        return bound if np.isfinite(bound) else self.relaxed(goal, limits)
+
+    def relaxed(self, goal: Any, limits: list[Any]) -> float:
+        """The minimum where copies and groups may be parts of one; infinite where even so there is none."""
+        problem = cp.Problem(cp.Minimize(goal), limits)
+        problem.solve(solver=cp.HIGHS, solve_relaxation=True)
+        return float(problem.value)
 
     def limits(self, budget_usd_per_hour: float, *, rent_all: bool) -> list[Any]:
         return [
@@ -107,87 +112,77 @@ class Program:
 
     def _transfers(self) -> list[Any]:
         """What is prefilled somewhere is decoded somewhere, over bandwidth that is there."""
-        shop, spanning = self.shop, self.spanning
-        networks = spanning.networks
+        shop, networks = self.shop, self.spanning.networks
+        lent_out = self.spanning.lent_out
         rows = [
-            cp.sum(self.out[:, WORLD]) + cp.sum(spanning.out[:, WORLD])
-            == cp.sum(self.into[:, WORLD]) + cp.sum(spanning.into[:, WORLD]),
-            cp.sum(self.out, axis=1) + spanning.lent_out <= cp.multiply(shop.wire_rps[:, 0], self.copies),
-            cp.sum(self.into, axis=1) <= cp.multiply(shop.wire_rps[:, 1], self.copies),
+            cp.sum(self.all_out[:, WORLD]) == cp.sum(self.all_into[:, WORLD]),
+            cp.sum(self.all_out, axis=1) + lent_out <= cp.multiply(shop.wire_rps[:, 0], self.copies),
+            cp.sum(self.all_into, axis=1) <= cp.multiply(shop.wire_rps[:, 1], self.copies),
             self.out[shop.network < 0, NETWORK] == 0,
             self.into[shop.network < 0, NETWORK] == 0,
         ]
         if len(networks):
-            sent = networks @ (self.out[:, NETWORK] + spanning.lent_out) + spanning.out[:, NETWORK]
-            rows.append(sent + spanning.kept_out == networks @ self.into[:, NETWORK] + spanning.into[:, NETWORK])
+            rows.append(networks @ (self.all_out[:, NETWORK] + lent_out) == networks @ self.all_into[:, NETWORK])
         return rows
 
 
 class _Spanning:
-    """The part of the program that groups over several instances have, by network.
+    """The part of the program that groups over several instances have.
 
-    KV that stays on an instance is counted apart, in requests/s: `near` is prefilled by such a group and decoded by one
-    on that instance alone, `lent` the reverse, and `joint` is prefilled and decoded by such groups. The layers on other
-    instances of the same pair have to leave, which takes less time than if all did, and counts as none: `lent_out` of
-    the groups on one instance, by offer, and `kept_out` of the others.
+    Their KV is where its layers are: all flows are counted at instances, by offer, in requests/s times the part of the
+    layers. What stays on an instance is `near` where such a group prefills and one on that instance alone decodes,
+    `lent` the reverse, and `joint` between two such groups. `out` leaves them and `into` enters them. What leaves a
+    single group beside the layers that it lends, `lent_out`, takes less time than if all did, which counts as none.
     """
 
-    def __init__(self, shop: Shop, spans: Spans) -> None:
-        numbers = np.unique(shop.network[shop.network >= 0])
-        offers, networks, rows = len(shop.gpus), max(1, len(numbers)), max(1, len(spans.network))
-        self.spans = spans
-        self.networks = np.array([shop.network == n for n in numbers], dtype=np.float64).reshape(len(numbers), offers)
-        pools = range(spans.gpus.shape[1])
-        self.pools = np.array([spans.pool == pool for pool in pools], dtype=np.float64).reshape(len(pools), offers)
-        self.groups = cp.Variable((rows, len(Phase)), integer=True)
-        self.out, self.into = (cp.Variable((networks, 2), nonneg=True) for _ in range(2))
+    def __init__(self, shop: Shop, spans: Spans, *, whole: bool) -> None:
+        offers, pools = len(shop.gpus), spans.gpus.shape[1]
+        self.spans, self.numbers = spans, np.unique(shop.network[shop.network >= 0])
+        self.networks = _marked(shop.network, self.numbers)
+        self.pools = _marked(spans.pool, range(pools))
+        self.groups = cp.Variable(max(1, len(spans.network)), integer=whole)
+        self.out, self.into = (cp.Variable((offers, 2), nonneg=True) for _ in range(2))
         self.near, self.lent, self.joint, self.lent_out = (cp.Variable(offers, nonneg=True) for _ in range(4))
-        self.kept_out = cp.Variable(networks, nonneg=True)
-        self.served = cp.sum(self.near) + cp.sum(self.lent) + cp.sum(self.joint) + cp.sum(self.into)
-        self.usd: Any = 0.0
+        self.prefilled = self.near + self.joint + cp.sum(self.out, axis=1)
+        self.decoded = self.lent + self.joint + cp.sum(self.into, axis=1)
+        self.served = cp.sum(self.decoded) + cp.sum(self.near)
         if len(spans.network):
-            self.served += spans.rps[:, MIXED] @ self.groups[:, MIXED]
-            self.usd = self._least(shop.out_usd_per_hour) @ self.out[:, WORLD]
-            self.usd += self._least(shop.in_usd_per_hour) @ self.into[:, WORLD]
+            self.served += np.where(spans.phase == MIXED, spans.rps, 0.0) @ self.groups
 
     def leases(self, idle: Any) -> list[Any]:
         """GPUs of each pool."""
         if not len(self.spans.network):
-            flows = (self.out, self.into, self.near, self.lent, self.joint, self.lent_out, self.kept_out)
+            flows = (self.out, self.into, self.near, self.lent, self.joint, self.lent_out)
             return [self.groups == 0, *(flow == 0 for flow in flows)]
-        return [self.groups >= 0, self.spans.gpus.T @ cp.sum(self.groups, axis=1) <= self.pools @ idle]
+        return [self.groups >= 0, self.spans.gpus.T @ self.groups <= self.pools @ idle]
 
     def capacities(self) -> list[Any]:
-        """Each network's prompts and decoding requests, and those of them that stay on an instance."""
+        """KV on each pool and in each network, by phase, and what of it stays on an instance."""
         spans = self.spans
         if not len(spans.network):
             return []
-        prefill, decode = self.groups[:, PREFILL], self.groups[:, DECODE]
-        own = [spans.slower[spans.network == n].min(axis=0, initial=np.inf) for n in range(len(self.networks))]
-        reach = np.isfinite(own)
-        sent = cp.sum(cp.multiply(np.where(reach, own, 0.0), self.out), axis=1)
-        by, kept, leaving = self._by_network, self.networks @ (self.near + self.joint), cp.sum(self.out, axis=1)
+        flows = (self.near, self.lent, self.joint, self.out, self.into)
+        slow = self.networks * ~spans.reach[:, NETWORK]
         return [
-            sent + self.kept_out + kept <= by(spans.rps[:, PREFILL]) @ prefill,
-            cp.sum(self.into, axis=1) + self.networks @ (self.lent + self.joint) <= by(spans.rps[:, DECODE]) @ decode,
-            self.out[~reach] == 0,
-            self.kept_out <= spans.most_beside * kept,
+            *self._phase(PREFILL, self.prefilled, self.near),
+            *self._phase(DECODE, self.decoded, self.lent),
+            self.out[~spans.reach[:, WORLD], WORLD] == 0,
+            slow @ self.out[:, NETWORK] <= spans.most_beside * (self.networks @ (self.near + self.joint)),
             self.lent_out <= spans.most_beside * self.lent,
-            leaving + self.kept_out <= by(spans.wire_rps[:, OUT]) @ prefill,
-            cp.sum(self.into, axis=1) <= by(spans.wire_rps[:, INTO]) @ decode,
-            self.pools @ self.near <= spans.stays[:, :, NEAR].T @ prefill,
-            self.pools @ self.lent <= spans.stays[:, :, LENT].T @ decode,
-            self.pools @ self.joint <= spans.stays[:, :, JOINT_OUT].T @ prefill,
-            self.pools @ self.joint <= spans.stays[:, :, JOINT_INTO].T @ decode,
-            *(flow[spans.pool < 0] == 0 for flow in (self.near, self.lent, self.joint)),
+            *(flow[spans.pool < 0] == 0 for flow in flows),
         ]
 
-    def _by_network(self, values: Floats) -> Floats:
-        """A matrix that adds up a value of each group for the network it is in."""
-        return np.array([np.where(self.spans.network == n, values, 0.0) for n in range(len(self.networks))])
-
-    def _least(self, prices: Floats) -> Floats:
-        return np.array([prices[of > 0].min() for of in self.networks])
+    def _phase(self, phase: int, done: Any, single: Any) -> list[Any]:
+        spans = self.spans
+        own = spans.phase == phase
+        groups = self.groups[own]
+        rps = [np.where(spans.network[own] == number, spans.rps[own], 0.0) for number in self.numbers]
+        return [
+            self.networks @ done <= np.array(rps) @ groups,
+            self.pools @ done <= spans.held[own].T @ groups,
+            self.pools @ single <= spans.stays[own][:, :, SINGLE].T @ groups,
+            self.pools @ self.joint <= spans.stays[own][:, :, JOINT].T @ groups,
+        ]
 
 
 def _padded(groups: Groups) -> Groups:
@@ -195,6 +190,11 @@ def _padded(groups: Groups) -> Groups:
     if len(groups.gpus):
         return groups
     return Groups(np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1))
+
+
+def _marked(values: Ints, numbers: Iterable[int]) -> Floats:
+    """A matrix with a row for each of the numbers, 1 where the value is that."""
+    return np.array([values == number for number in numbers], dtype=np.float64).reshape(-1, len(values))
 
 
 def _by_offer(groups: Groups, weight: Any, offers: int) -> Any:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-NEAR, LENT, JOINT_OUT, JOINT_INTO = range(4)
+SINGLE, JOINT = range(2)
+"""Who does the other phase of KV that stays where it is: groups of that instance alone, or such as span several."""
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -44,35 +45,37 @@ class Shop:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Possible groups over several instances of a network, one a row: its network, the GPUs it takes of each pool, and
-    its requests/s in each phase (of `Phase`, in order). `pool` says for each offer which pool its GPUs are in, or -1.
+    """Possible groups over several instances of a network, one a row: its network, its phase (by its place in `Phase`),
+    the GPUs it takes of each pool, and its requests/s. `pool` says for each offer which pool its GPUs are in, or -1.
 
-    `slower` is, as in `Shop`, what sending costs, and `wire_rps` what all of its instances can send and receive.
-    `stays[r, p]` is how much of its KV, in requests/s, can at most stay on its instances of a pool: prefilled by it for
-    single groups there, decoded by it for them, and either for other groups that span instances (`NEAR`, `LENT`,
-    `JOINT_OUT`, `JOINT_INTO`). Beside what stays of a request's KV, at most `most_beside` times as much leaves.
+    KV is counted by layers, as requests/s times the part of the layers: `held[r, p]` is how much of it a group can have
+    at most on its instances of a pool, and `stays[r, p]` how much of that can stay on them because single groups there
+    do the other phase (`SINGLE`), or groups that span (`JOINT`). `reach` says for each offer whether all KV of any such
+    group can leave it in time (network, world). Beside what stays of a request's KV, at most `most_beside` times as
+    much leaves.
     """
 
     pool: Ints
     network: Ints
+    phase: Ints
     gpus: Floats
     rps: Floats
-    slower: Floats
-    wire_rps: Floats
+    held: Floats
     stays: Floats
+    reach: npt.NDArray[np.bool_]
     most_beside: float = 0.0
 
     @classmethod
     def none(cls, offers: int) -> "Spans":
-        pairs = np.zeros((0, 2))
         return cls(
             pool=np.full(offers, -1),
             network=np.zeros(0, np.int64),
+            phase=np.zeros(0, np.int64),
             gpus=np.zeros((0, 0)),
-            rps=np.zeros((0, 3)),
-            slower=pairs,
-            wire_rps=pairs,
-            stays=np.zeros((0, 0, 4)),
+            rps=np.zeros(0),
+            held=np.zeros((0, 0)),
+            stays=np.zeros((0, 0, 2)),
+            reach=np.ones((offers, 2), dtype=np.bool_),
         )
 
 
@@ -91,18 +94,13 @@ class Purchase:
     usd_per_hour: float
     bound: float
 
-    @property
-    def key(self) -> bytes:
-        """The same for the same copies and groups."""
-        return b"".join(counts.tobytes() for counts in (self.copies, self.prefill, self.decode, self.mixed))
-
 
 @dataclass(frozen=True, slots=True)
 class Formation:
-    """Copies of each offer, how many of each group, and of each one that spans instances (by row and phase)."""
+    """Copies of each offer, how many of each group, and of each one that spans instances, or parts of one."""
 
     copies: Ints
     prefill: Ints
     decode: Ints
     mixed: Ints
-    spanning: Ints
+    spanning: Floats

@@ -1,7 +1,7 @@
 """Offers and groups as the arrays that procurement takes. Where the pair is still open, the best one is assumed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,9 +42,18 @@ class Choice:
 
     def without(self, *phases: Phase) -> "Choice":
         """The same offers without any group for these phases."""
-        groups: dict[str, Any] = {phase.value: _groups(()) for phase in phases}
-        names: dict[str, Any] = {phase.value: () for phase in phases}
-        return replace(self, **groups, options=replace(self.options, **names))
+        return self._with({phase.value: () for phase in phases})
+
+    def without_pipelines(self) -> "Choice":
+        """The same offers with groups of one stage only."""
+        options = self.options
+        every = {"prefill": options.prefill, "decode": options.decode, "mixed": options.mixed}
+        return self._with({name: tuple(one for one in own if one.layout.pp == 1) for name, own in every.items()})
+
+    def _with(self, own: Mapping[str, tuple[Group, ...]]) -> "Choice":
+        groups: dict[str, Any] = {name: _groups(one) for name, one in own.items()}
+        options: dict[str, Any] = dict(own)
+        return replace(self, **groups, options=replace(self.options, **options))
 
 
 def choice_of(capacities: Capacities, offers: Sequence[Offer], *, links: Links, keep_all: bool = False) -> Choice:

@@ -7,7 +7,8 @@ import numpy as np
 from planner.catalog import Offer
 from planner.deployment import Phase
 from planner.procurement.purchase import Formation, Groups
-from planner.proof.spanning import Shape, Spanning
+from planner.proof.pools import Shape
+from planner.proof.spanning import Spanning
 from planner.search.state import Group, State
 
 FACTORS = (1, 2, 4, 8)
@@ -22,11 +23,9 @@ def begun(found: Formation, offers: Sequence[Offer], inside: Sequence[Groups], s
     rented = tuple(i for i, copies in enumerate(found.copies.tolist()) for _ in range(copies))
     floor = _Floor(rented, [offers[offer].gpu_count for offer in rented])
     rows = [
-        (spanning.group(int(row)), tuple(Phase)[phase])
-        for row, phase in zip(*np.nonzero(found.spanning), strict=True)
-        for _ in range(found.spanning[row, phase])
+        spanning.group(int(row)) for row in np.flatnonzero(found.spanning) for _ in range(round(found.spanning[row]))
     ]
-    for (shape, gpus), phase in sorted(rows, key=lambda row: (-row[0][1], -sum(n for _, n in row[0][0]))):
+    for shape, gpus, phase in sorted(rows, key=lambda row: (-row[1], -sum(n for _, n in row[0]))):
         any(floor.takes(_places(spanning, own), each, phase) for own, each in _ways(shape, gpus))
     counts = (found.prefill, found.decode, found.mixed)
     for phase, kinds, count in zip(Phase, inside, counts, strict=True):

@@ -2,8 +2,9 @@
 
 What a plan can be that procurement never buys: groups of any size, with any layers in any stage, spanning instances of
 a network in any mix of kinds. Each is in this program, or GPUs that add at least as much, with rates that no layout
-exceeds and links no worse than the best. So its optimum, and HiGHS's bound on that, is above every plan's score. Only
-networks whose GPUs it would let span instances are looked at group by group.
+exceeds and links no worse than the best. So its optimum, and HiGHS's bound on that, is above every plan's score; why
+each of its inequalities holds for every plan is told in `docs/decisions/0005-the-bound-counts-kv-where-layers-are.md`.
+Shapes are rated one by one as far as parts of groups are formed of them; then the program is solved for whole ones.
 """
 
 from collections.abc import Sequence
@@ -19,13 +20,13 @@ from planner.parallel.relaxed import Relaxed
 from planner.parallel.shapes import GpuKind
 from planner.procurement.groups import kind_of
 from planner.procurement.procure import most_rps
-from planner.procurement.purchase import Groups
+from planner.procurement.purchase import Formation, Groups
 from planner.procurement.shop import shop_of, ways_out
 from planner.proof.beginning import begun
 from planner.proof.spanning import Spanning
 from planner.search.state import State
 
-GAP, MOST_S = 0.005, 2.0
+GAP, MOST_S = 0.01, 1.5
 """How near HiGHS comes to its own bound, and how long it may take: the bound holds all the same."""
 
 
@@ -42,7 +43,7 @@ def bounded(
 ) -> Bounded:
     """What no legal plan of these offers exceeds within the budget, and a state that may come near it."""
     relaxed = Relaxed(capacities.task, capacities.codec)
-    prefill, decode, mixed = (_groups(relaxed, offers, phase) for phase in range(len(Phase)))
+    prefill, decode, mixed = (_groups(relaxed, offers, phase) for phase in Phase)
     shop = shop_of(
         capacities.task,
         capacities.codec,
@@ -52,32 +53,35 @@ def bounded(
         slower=[_slower(relaxed, offer, *ways_out(offer, links)) for offer in offers],
     )
     spanning = Spanning(capacities.task, offers, shop, links, relaxed)
-    while True:
-        spans = spanning.spans
-        bound, found = most_rps(
+
+    def most(*, whole: bool) -> tuple[float, Formation | None]:
+        return most_rps(
             shop,
             prefill,
             decode,
             mixed,
-            spans,
+            spanning.spans,
             budget_usd_per_hour=budget_usd_per_hour,
             rent_all=rent_all,
+            whole=whole,
             gap=GAP,
             seconds=MOST_S,
         )
-        across = found.spanning if found else np.zeros((0, len(Phase)), np.int64)
-        if not spanning.refined(np.unique(spans.network[across.any(axis=1)])):
-            inside = (prefill, decode, mixed)
-            return Bounded(bound, begun(found, offers, inside, spanning) if found else None)
+
+    _, parts = most(whole=False)
+    while parts and spanning.refined(parts.spanning):
+        _, parts = most(whole=False)
+    bound, found = most(whole=True)
+    return Bounded(bound, begun(found, offers, (prefill, decode, mixed), spanning) if found else None)
 
 
-def _groups(relaxed: Relaxed, offers: Sequence[Offer], phase: int) -> Groups:
+def _groups(relaxed: Relaxed, offers: Sequence[Offer], phase: Phase) -> Groups:
     """Of every size, but those that several of one smaller kind do as well."""
     rows: list[tuple[int, int, float]] = []
     for i, offer in enumerate(offers):
         kept: list[tuple[int, float]] = []
         for gpus in range(1, offer.gpu_count + 1):
-            rps = float(relaxed.best(((kind_of(offer), 1),), gpus)[phase])
+            rps = relaxed.best(((kind_of(offer), 1),), gpus, phase)
             if rps > max((gpus // size * each for size, each in kept), default=0.0):
                 kept.append((gpus, rps))
         rows += [(i, gpus, rps) for gpus, rps in kept]
@@ -97,7 +101,7 @@ def _slower(relaxed: Relaxed, offer: Offer, network: Link, world: Link) -> tuple
     b inside and s outside takes in / b + out / s of its time for both, which is at least (in + out B / S) / B.
     """
     kind = kind_of(offer)
-    every = [(float(relaxed.best(((kind, 1),), gpus)[0]), gpus) for gpus in range(1, offer.gpu_count + 1)]
+    every = [(relaxed.best(((kind, 1),), gpus, Phase.PREFILL), gpus) for gpus in range(1, offer.gpu_count + 1)]
     return _loss(relaxed, kind, every, network), _loss(relaxed, kind, every, world)
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.procurement.procure import GAP, procure
-from planner.procurement.purchase import Groups, Shop
+from planner.procurement.procure import GAP, most_rps, procure
+from planner.procurement.purchase import Groups, Shop, Spans
 
 
 def shop(prices, gpus, available=None, **fields) -> Shop:
@@ -168,3 +168,65 @@ def test_no_one_finds_more_by_trying_everything(prices, prefill, decode, mixed, 
     assert found.served_rps >= best * (1 - GAP) - 0.02
     assert found.bound >= best - 1e-6
     assert found.served_rps <= best + 1e-6
+
+
+def pairs_over_both(rps: float, held: float) -> Spans:
+    """For each phase a group with a GPU of each of two instances, which are two pools of one network."""
+    return Spans(
+        pool=np.arange(2),
+        network=np.zeros(2, int),
+        phase=np.arange(2),
+        gpus=np.ones((2, 2)),
+        rps=np.full(2, rps),
+        held=np.full((2, 2), held),
+        stays=np.full((2, 2, 2), held),
+        reach=np.ones((2, 2), bool),
+        most_beside=9.0,
+    )
+
+
+def two_in_a_network(gpus: int, wire_rps: float) -> Shop:
+    joined = shop([1.0, 1.0], [gpus, gpus], network=np.zeros(2, int), slower=np.ones((2, 2)))
+    return replace(joined, wire_rps=np.full((2, 2), wire_rps))
+
+
+def test_groups_whose_layers_are_on_the_same_instances_need_no_wires():
+    bound, found = most_rps(
+        two_in_a_network(2, 0.0), NONE, NONE, NONE, pairs_over_both(3.0, 2.0), budget_usd_per_hour=9
+    )
+    assert bound == pytest.approx(3.0)
+    assert found is not None
+    assert found.spanning.tolist() == pytest.approx([1, 1])
+
+
+def test_groups_have_no_more_kv_on_an_instance_than_its_gpus_allow():
+    bound, _ = most_rps(two_in_a_network(2, 0.0), NONE, NONE, NONE, pairs_over_both(3.0, 1.2), budget_usd_per_hour=9)
+    assert bound == pytest.approx(2.4)
+
+
+@pytest.mark.parametrize("wire_rps", [0.0, 0.4, 5.0])
+def test_all_groups_of_an_instance_share_its_wires(wire_rps):
+    """Single groups decode on each instance what one group prefills over both, and none of its KV can stay."""
+    spans = pairs_over_both(3.0, 1.5)
+    spans = replace(spans, rps=np.array([3.0, 0.0]), held=spans.held * [[1.0], [0.0]], stays=spans.stays * 0.0)
+    decode = groups((0, 1, 3.0), (1, 1, 3.0))
+    bound, _ = most_rps(two_in_a_network(2, wire_rps), NONE, decode, NONE, spans, budget_usd_per_hour=9)
+    assert bound == pytest.approx(min(3.0, 2 * wire_rps))
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_groups_that_span_for_one_phase_serve_nothing_alone(only):
+    spans = pairs_over_both(3.0, 2.0)
+    rows = {name: getattr(spans, name)[[only]] for name in ("network", "phase", "gpus", "rps", "held", "stays")}
+    mixed = groups((0, 1, 0.5))
+    bound, _ = most_rps(two_in_a_network(2, 1.0), NONE, NONE, mixed, replace(spans, **rows), budget_usd_per_hour=9)
+    assert bound == pytest.approx(1.0)
+
+
+def test_parts_of_groups_serve_at_least_as_much():
+    prefill, decode = groups((0, 2, 4.0)), groups((1, 1, 3.0))
+    for gpus in (1, 2, 3):
+        world = two_in_a_network(gpus, 9.0)
+        whole, _ = most_rps(world, prefill, decode, NONE, Spans.none(2), budget_usd_per_hour=9)
+        parts, _ = most_rps(world, prefill, decode, NONE, Spans.none(2), budget_usd_per_hour=9, whole=False)
+        assert parts >= whole - 1e-9
