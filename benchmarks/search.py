@@ -32,7 +32,7 @@ from planner.procurement.shop import choice_of
 from planner.search.exhaustive import best_of_all
 from planner.search.neighbourhood import OF_EACH_KIND, SHORTLIST
 from planner.search.score import Aim
-from planner.search.starts import Limits, Terms
+from planner.search.starts import MOST_STARTS, PART_STARTS, Limits, Terms
 from planner.search.tabu import TABU_LENGTH
 from planner.traces import workload_named
 from planner.workload import Slo
@@ -110,13 +110,15 @@ def fleet(workload: str) -> list[list[str]]:
 
 
 def large() -> list[list[str]]:
-    """Ten such fleets in one network, and a run of ten minutes."""
+    """Ten such fleets in one network, and a run of ten minutes: the searches of a part one after the other, then those
+    of the whole, as many beside each other as there are cores."""
     own = capacities("llama-30b", "conversation", FLEET_SLO)
     offers = paper_offers(10)
     began = time.perf_counter()
     score, bound = searched(own, offers)
     seconds = time.perf_counter() - began
-    long, _ = searched(own, offers, limits=Limits(steps=10**6, stall=10**6, seconds=LONG_S / 3))
+    turns = PART_STARTS + -(-MOST_STARTS // (os.cpu_count() or 1))
+    long, _ = searched(own, offers, limits=Limits(steps=10**9, stall=10**9, seconds=LONG_S / turns))
     return [
         ["320 GPUs: score, bound", f"{score:.1f}, {bound:.1f} rps", ""],
         ["320 GPUs: seconds with procurement and bound", f"{seconds:.1f} s", "≤ 30 s"],

@@ -1,9 +1,11 @@
 """A group's TP x PP with its stages in order, and the splits of the model's layers that are worth rating on it.
 
-Which split is best depends on the phase. For prefill the stages should take equally long over a prompt, for decode over
-a batch, and the room for KV should be equal, as it limits the batch; what serves the most lies among these, or near.
+Which split is best depends on the phase: for prefill the stages should take equally long over a prompt, for decode over
+a batch, and for a mixed replica over both in turn. The more KV is to have room beside the weights, the fewer layers a
+small card holds, so for each room there is a best split, and what serves the most is among these, or near.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,6 +23,11 @@ from planner.parallel.shapes import Between, GpuKind, GroupShape, Slot, cost_of,
 from planner.parallel.stage_order import stage_orders
 from planner.parallel.task import Task
 
+ROOMS = 5
+"""Rooms for KV, from the most to the least there can be, that splits for prompts are made for."""
+FEWER = (0, 1, 2, 3, 5, 7, 10, 14, 19, 25)
+"""How many of `BATCHES` below the largest that can be run splits for decode are made for."""
+
 cheapest_orders = cache(stage_orders)
 
 
@@ -36,12 +43,6 @@ class Frame:
     between: Between
     cost: PipelineCost
     room: Floats
-
-    @property
-    def alike(self) -> tuple[tuple[int, bool], ...]:
-        """A name for each stage: those of one instance are the same, but for the output head."""
-        last = len(self.stages) - 1
-        return tuple((stage.place, i == last) for i, stage in enumerate(self.stages))
 
     def reordered(self, llm: LlmSpec, split: Split, order: Sequence[int]) -> tuple["Frame", Split]:
         """The same stages with their layers, the instances in another order."""
@@ -84,25 +85,56 @@ def frame_of(llm: LlmSpec, tp: int, stages: tuple[Slot, ...], between: Between) 
 
 
 def splits(task: Task, frame: Frame, phase: Phase) -> list[Split]:
-    """Layers of each stage: as even as can be, and so that no stage lags behind in what counts for the phase."""
-    layers, stages = task.llm.layers, len(frame.stages)
-    legal = frame.room >= task.max_model_len
+    """Layers of each stage that are worth rating: the roomiest for KV, and those that give up room to be quicker."""
+    roomiest = _balanced(task, frame, 1 / np.maximum(frame.room, 1.0))
+    if roomiest is None or len(frame.stages) == 1:
+        return [roomiest] if roomiest else []
+    if phase is Phase.DECODE:
+        return list(dict.fromkeys((roomiest, *_for_batches(task, frame))))
+    return list(dict.fromkeys((roomiest, *_with_room(task, frame, phase, frame.kv_tokens(roomiest)))))
 
-    def balanced(cost: Floats) -> Split | None:
-        return least_worst_split(np.where(legal, cost, np.inf), layers)
 
-    even = balanced(np.tile(np.arange(layers), (stages, 1)))
-    if even is None or stages == 1:
-        return [even] if even else []
-    found: list[Split | None] = [even]
-    if phase.prefills:
-        found.append(balanced(_stage_s(frame, *task.mean_prompt, 0.0, 0.0)))
-    if phase.decodes:
-        roomiest = balanced(1 / np.maximum(frame.room, 1.0)) or even
-        context = task.mean_context
-        batch = max(1.0, min(frame.kv_tokens(roomiest) / context, MAX_SEQUENCES) / stages)
-        found += [roomiest, balanced(_stage_s(frame, 0.0, 0.0, batch, batch * context))]
-    return list(dict.fromkeys(split for split in found if split))
+def _with_room(task: Task, frame: Frame, phase: Phase, most_tokens: int) -> Iterator[Split]:
+    """With so much room for KV, or ever less of it: the stages are busy equally long for a request."""
+    prompt_s = _stage_s(frame, *task.mean_prompt, 0.0, 0.0)
+    context = task.mean_context
+    for room in np.geomspace(most_tokens, task.max_model_len, ROOMS):
+        busy_s = prompt_s
+        if phase.decodes:
+            batch = min(room / context, MAX_SEQUENCES)
+            passes = min(max(batch, 1.0), len(frame.stages))
+            each = batch / passes
+            turn_s = passes * _stage_s(frame, 0.0, 0.0, each, each * context)
+            busy_s = prompt_s + task.demand.output_mean / batch * turn_s
+        if split := _balanced(task, frame, busy_s, room):
+            yield split
+
+
+def _for_batches(task: Task, frame: Frame) -> Iterator[Split]:
+    """For the largest batch that fits and steps within TPOT, and for smaller ones: the stages step equally fast.
+
+    Each has room for the KV of its batch, which is exceeded as rarely as `decode_rps` asks.
+    """
+    held, most = task.batches
+
+    def split(i: int) -> Split | None:
+        each = most[i] / min(most[i], len(frame.stages))
+        return _balanced(task, frame, _stage_s(frame, 0.0, 0.0, each, each * task.mean_context), held[i])
+
+    def is_beyond(i: int) -> bool:
+        own = split(i)
+        if own is None:
+            return True
+        return bool(frame.cost.pace(own).decode_step_s(most[i], most[i] * task.mean_context) > task.slo.tpot_s)
+
+    largest = bisect_left(range(len(most)), True, key=is_beyond) - 1
+    return (own for fewer in FEWER if fewer <= largest and (own := split(largest - fewer)))
+
+
+def _balanced(task: Task, frame: Frame, cost: Floats, room_tokens: float = 0.0) -> Split | None:
+    """The split whose costliest stage costs least, of those with so much room for KV and for the longest request."""
+    legal = frame.room >= max(room_tokens, task.max_model_len)
+    return least_worst_split(np.where(legal, cost, np.inf), task.llm.layers)
 
 
 def _stage_s(frame: Frame, tokens: float, pairs: float, batch: float, context: float) -> Floats:

@@ -1,10 +1,9 @@
 """How many layers each stage of a pipeline holds.
 
-Two steps: splits in which the worst stage is as good as can be, by one measure (time of a pass, room for KV), and from
-the best of those a climb by single layers on what the whole pipeline serves.
+By one measure (time of a pass, room for KV): the split in which the worst stage is as good as can be.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from heapq import heapify, heapreplace
 from typing import TypeAlias
 
@@ -38,30 +37,6 @@ def least_worst_split(costs: Floats, layers: int) -> Split | None:
         held[i] += 1
         heapreplace(heap, (table[i][held[i]] if held[i] < layers else np.inf, i))
     return tuple(held)
-
-
-def climbed(start: Split, rate: Callable[[Split], float], alike: Sequence[Hashable]) -> tuple[Split, float]:
-    """From `start` to the nearest split that no move of one layer betters; `alike` names stages that are the same."""
-    best, best_rate = start, rate(start)
-    while True:
-        better = next((near for near in one_layer_moved(best, alike) if rate(near) > best_rate), None)
-        if better is None:
-            return best, best_rate
-        best, best_rate = better, rate(better)
-
-
-def one_layer_moved(split: Split, alike: Sequence[Hashable]) -> Iterator[Split]:
-    """Every other split at one layer's distance, once for stages that are alike: from the fullest to the emptiest."""
-    groups: dict[Hashable, list[int]] = {}
-    for i, name in enumerate(alike):
-        groups.setdefault(name, []).append(i)
-    for source in groups.values():
-        for target in groups.values():
-            i, j = max(source, key=split.__getitem__), min(target, key=split.__getitem__)
-            if split[i] > 1 and i != j and not (source is target and split[i] - split[j] < 2):
-                moved = list(split)
-                moved[i], moved[j] = moved[i] - 1, moved[j] + 1
-                yield tuple(moved)
 
 
 def room_tokens(llm: LlmSpec, tp: int, memories_gib: Sequence[float]) -> Floats:

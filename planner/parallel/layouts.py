@@ -6,8 +6,9 @@ For prefill that contains the paper's least latency, as a replica that is too sl
 is the paper's most throughput within TPOT.
 """
 
-from functools import cache, partial
+from functools import partial
 from math import isinf, log2
+from operator import itemgetter
 from typing import TypeAlias, assert_never
 
 import numpy as np
@@ -20,7 +21,7 @@ from planner.deployment import Codec, Phase
 from planner.links import INSIDE
 from planner.parallel.capacity import decode_rps, mixed_rps, prefill_rps
 from planner.parallel.frames import Frame, frames, orders, splits
-from planner.parallel.layers import Split, climbed
+from planner.parallel.layers import Split
 from planner.parallel.shapes import Between, GpuKind, GroupShape, Layout, Share, Slot, layout_of
 from planner.parallel.task import Task
 
@@ -39,8 +40,6 @@ __all__ = [
 
 HOP_SHARE = 0.05
 """Part of TTFT that a transfer may take before a codec that packs is worth its loss."""
-NEAR = 0.9
-"""Part of the best rate from which a start is worth climbing from."""
 Best: TypeAlias = tuple[Layout, float]
 """A layout, and its requests/s."""
 
@@ -50,7 +49,8 @@ def layouts(task: Task, shape: GroupShape, between: Between = None) -> tuple[Lay
     found = (
         layout_of(task.llm, frame.tp, frame.slots(split), between)
         for frame in frames(task, shape, between)
-        for split in splits(task, frame, Phase.MIXED)
+        for phase in Phase
+        for split in splits(task, frame, phase)
     )
     return tuple(dict.fromkeys(found))
 
@@ -165,31 +165,23 @@ class Capacities:
         return prefill_rps(pace, self.task.sample, self.task.slo, np.asarray(hop), kv_tokens)
 
     def _found(self, shape: GroupShape, phase: Phase, between: Between) -> Best | None:
-        """The best split of the best frame, any kind of GPU last, whose layers are moved one by one while that helps.
+        """The best split of the best frame, whatever kind of GPU is last.
 
         Mixed rates take many times as long as others, so layouts are told apart by those of a sketch of the demand.
         """
-        llm = self.task.llm
-
-        rated = cache(partial(self._split_rps, phase))
-
-        def rate(one: tuple[Frame, Split]) -> float:
-            return rated(*one)
-
-        def topped(one: tuple[Frame, Split]) -> tuple[Frame, Split]:
-            frame, start = one
-            return frame, climbed(start, partial(rated, frame), frame.alike)[0]
-
-        tried = ((frame, s) for frame in frames(self.task, shape, between) for s in splits(self.task, frame, phase))
-        best = max(tried, key=rate, default=None)
-        if best is None or rate(best) <= 0:
+        llm, rate = self.task.llm, partial(self._best_split, phase)
+        best = max(map(rate, frames(self.task, shape, between)), key=itemgetter(0), default=None)
+        if best is None or best[0] <= 0:
             return None
-        starts = [best, *(best[0].reordered(llm, best[1], order) for order in orders(self.task, shape, between)[1:])]
-        near = [one for one in starts if rate(one) >= NEAR * rate(best)]
-        frame, split = max(map(topped, near), key=rate)
+        others = (best[1].reordered(llm, best[2], order)[0] for order in orders(self.task, shape, between)[1:])
+        _, frame, split = max([best, *map(rate, others)], key=itemgetter(0))
         layout = layout_of(llm, frame.tp, frame.slots(split), between)
         rps = self.rps(layout, phase)
         return (layout, rps) if rps > 0 else None
+
+    def _best_split(self, phase: Phase, frame: Frame) -> tuple[float, Frame, Split]:
+        rated = ((self._split_rps(phase, frame, split), frame, split) for split in splits(self.task, frame, phase))
+        return max(rated, key=itemgetter(0), default=(0.0, frame, ()))
 
     def _split_rps(self, phase: Phase, frame: Frame, split: Split) -> float:
         """As good a rate as is needed to tell layouts apart."""

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from planner.demand import Demand
+from planner.demand import Demand, Floats
 from planner.llm import LlmSpec
+from planner.parallel.capacity import BATCHES, kv_held, with_margin
 from planner.workload import Slo
 
 SKETCH = 48
@@ -33,6 +34,11 @@ class Task:
     def mean_context(self) -> float:
         """Tokens that a decoding request attends to."""
         return self.demand.context
+
+    @cached_property
+    def batches(self) -> tuple[Floats, Floats]:
+        """Of each of BATCHES: tokens of KV that it holds, and its size, exceeded too rarely to matter."""
+        return kv_held(self.sample, self.slo, BATCHES), with_margin(BATCHES, self.sample, self.slo)
 
     @cached_property
     def sample(self) -> Demand:

@@ -36,14 +36,14 @@ MONEY_WEIGHT = 1e-4
 @dataclass(frozen=True, slots=True)
 class Carried:
     """Requests/s prefilled at one replica and decoded at another, what moving them costs where only so many were asked
-    for, and whether any wire is full of their KV."""
+    for, and whether a wire is full of KV that could be packed."""
 
     rps: float
     usd_per_hour: float
-    wires_full: bool
+    could_pack: bool
 
 
-NOTHING = Carried(0.0, 0.0, wires_full=False)
+NOTHING = Carried(0.0, 0.0, could_pack=False)
 
 
 class Carrier:
@@ -105,6 +105,8 @@ class _Program:
         self.value: list[float] = []
         self.column_most: list[float] = []
         self.usd_per_hour: list[float] = []
+        self.packs: list[bool] = []
+        self.crosses: list[bool] = []
 
     def join(self, source: _Ends, target: _Ends) -> None:
         """The pairs inside a site, and those of two."""
@@ -137,6 +139,8 @@ class _Program:
         most = pairs * USABLE * INSIDE.bandwidth_gbit_per_s / inside if inside else highspy.kHighsInf
         self.column_most.append(most)
         self.usd_per_hour.append(taken.usd_per_hour)
+        self.packs.append(taken.packs)
+        self.crosses.append(bool(taken.out))
 
     def _takes(self, row: Row, most: float, each: float) -> None:
         if row not in self.rows:
@@ -155,12 +159,14 @@ class _Program:
         flow = np.maximum(np.array(found.col_value), 0.0)
         usd_per_hour = 0.0 if self.asked_rps is None else float(flow @ self.usd_per_hour)
         rps = round(float(flow.sum()), DIGITS)
-        return Carried(rps, usd_per_hour, self._wires_full(flow, np.array(found.row_value)))
+        return Carried(rps, usd_per_hour, self._could_pack(flow, np.array(found.row_value)))
 
-    def _wires_full(self, flow: Floats, used: Floats) -> bool:
+    def _could_pack(self, flow: Floats, used: Floats) -> bool:
+        """Where wires are full, can anything that crosses them be packed? Where a path inside is, can what takes it?"""
         wires = [i for row, i in self.rows.items() if row[0] in WIRES]
-        full = used[wires] >= FULL * np.array(self.row_most)[wires]
-        return bool(full.any() or (flow >= FULL * np.array(self.column_most)).any())
+        full = (used[wires] >= FULL * np.array(self.row_most)[wires]).any()
+        packs, full_inside = np.array(self.packs), flow >= FULL * np.array(self.column_most)
+        return bool((full and (packs & self.crosses).any()) or (packs & full_inside).any())
 
     def _stated(self) -> highspy.HighsLp:
         """In HiGHS's own words."""

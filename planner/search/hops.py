@@ -8,6 +8,7 @@ from planner.catalog import Link
 from planner.costmodel.transfer import kv_wire_bytes
 from planner.deployment import Codec, Instance
 from planner.links import USABLE, into_gbit_per_s, link_between, out_gbit_per_s
+from planner.orchestration.pairing import packed_codec
 from planner.orchestration.strands import Hop, Strand, entering, leaving, link_along, shares
 from planner.parallel.layouts import Capacities, Task
 from planner.search.rating import Rated
@@ -40,7 +41,7 @@ class Stated:
 @dataclass(frozen=True, slots=True)
 class Taken:
     """Of 1 request/s: the part of the prefill replica's time, Gbit/s, and $/h; and which part of these Gbit/s goes
-    where. `inside` is the largest that stays within one instance."""
+    where. `inside` is the largest that stays within one instance. With `packs` another codec makes them fewer."""
 
     use_s: float
     gbit: float
@@ -49,6 +50,7 @@ class Taken:
     into: Loads
     stated: tuple[Stated, ...]
     inside: float
+    packs: bool
 
 
 class Hops:
@@ -100,6 +102,7 @@ class Hops:
             into=_placed(entering(crossing), targets),
             stated=tuple(self._stated(crossing)),
             inside=hop.inside,
+            packs=self.capacities.codec is None and hop.codec is not packed_codec(task, link),
         )
 
     def _instances(self, source: End, target: End, shared: Shared) -> tuple[list[Instance], list[Instance]]:

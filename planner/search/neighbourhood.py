@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 
 from planner.deployment import Phase
-from planner.search import moves
+from planner.search import cuts, moves
 from planner.search.moves import View
 from planner.search.packings import PHASES, Packings
 from planner.search.score import Score, Scorer, Sums
 from planner.search.state import State, Step
 
-OF_EACH_KIND = 50
-"""Neighbours of one kind of move, of the nine there are, that are looked at from one state."""
+OF_EACH_KIND = 25
+"""Neighbours of one kind of move, of the eleven there are, that are looked at from one state."""
+KEPT = 0.7
+"""Part of the ceiling that a random step may not take away."""
 SHORTLIST = 12
 """Offers of each phase, by requests/s for the money, that are considered for renting; and the cheapest."""
 
@@ -46,12 +49,19 @@ class Neighbourhood:
                     found.append(Neighbour(step, after, self.scorer.ceiling(after)))
         return found
 
+    def any_around(self, state: State, sums: Sums) -> Neighbour | None:
+        """One of them, by chance, that may still serve a good part of what is served."""
+        near = [one for one in self.around(state, sums) if one.ceiling.rps >= KEPT * sums.ceiling_rps]
+        return self._random.choice(near) if near else None
+
     def _kinds(self, view: View) -> Iterator[Iterator[Step]]:
         yield moves.flips(view)
         yield moves.swaps(view)
         yield moves.splits(view)
         yield moves.merges(view)
         yield moves.moves(view)
+        yield chain(cuts.handovers(view), cuts.shifts(view), cuts.gatherings(view))
+        yield cuts.trades(view)
         yield moves.repacks(view, self.packings.of)
         if not self.scorer.supply.rent_all:
             rent = sum(self.scorer.supply.usd_per_hour[offer] for offer in view.state.rented)

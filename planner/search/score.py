@@ -139,6 +139,6 @@ class Scorer:
         """With the codecs that suit each hop; where their KV fills a wire, packed as well, as `pair` does."""
         self.solved += 1
         found = self._carriers[0].most(sites, spare, asked_rps)
-        if not found.wires_full or len(self._carriers) == 1:
+        if not found.could_pack or len(self._carriers) == 1:
             return found
         return max(found, self._carriers[1].most(sites, spare, asked_rps), key=lambda one: one.rps)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Protocol
 
@@ -17,7 +17,10 @@ from planner.catalog import Offer
 from planner.links import Links
 from planner.parallel.layouts import Capacities
 from planner.search.neighbourhood import Neighbourhood
+from planner.search.packings import Packings
+from planner.search.parts import part_of, whole
 from planner.search.score import Aim, Scorer
+from planner.search.start import clustered, mixed
 from planner.search.state import State
 from planner.search.stop import AnyOf, MaxSeconds, MaxSteps, ProvenGap, Stalled, Stop, Told
 from planner.search.supply import Supply
@@ -25,6 +28,10 @@ from planner.search.tabu import Visit, tabu_search
 
 PARALLEL_GPUS = 128
 """Below it a search takes about as long as a process takes to start."""
+
+
+PART_STARTS, MOST_STARTS = 2, 2
+"""Of a part of a large fleet: all mixed, and clustered. Of the whole: that part repeated, and what was given first."""
 
 
 class Flag(Protocol):
@@ -39,7 +46,7 @@ class Limits:
     """When the search from one start ends: steps, steps in a row without gain, seconds, or a gap to a bound."""
 
     steps: int = 400
-    stall: int = 60
+    stall: int = 30
     seconds: float = 10.0
     bound: float | None = None
     gap: float = 0.001
@@ -85,6 +92,8 @@ def best_from(
 ) -> Outcome:
     """Search from every start that is legal. `processes` is how many at most, by default as many as there are cores."""
     gpus = max((sum(scorer.supply.gpus[offer] for offer in state.rented) for state in starts), default=0)
+    if terms.rent_all and gpus >= PARALLEL_GPUS:
+        starts = (_in_parts(terms, scorer, starts[0].rented), *starts)[:MOST_STARTS]
     many = min(len(starts), processes or os.cpu_count() or 1) if gpus >= PARALLEL_GPUS or processes else 1
     if many > 1:
         try:
@@ -92,6 +101,17 @@ def best_from(
         except BrokenProcessPool:  # a caller that cannot be imported, as from standard input
             pass
     return _ranked([_searched(terms, scorer, start, n, improved) for n, start in enumerate(starts)])
+
+
+def _in_parts(terms: Terms, scorer: Scorer, rented: tuple[int, ...]) -> State:
+    """The best that is found of a part of the fleet, as often as there is of it."""
+    packings = Packings(scorer.ratings)
+    part, parts = part_of(packings, rented)
+    starts = mixed(packings, part), clustered(packings, part)
+    limits = replace(terms.limits, bound=None)
+    found = [_searched(replace(terms, limits=limits), scorer, start, n) for n, start in enumerate(starts)]
+    best = _ranked(found).visits
+    return whole(packings, rented, best[0].state if best else starts[0], parts)
 
 
 def _searched(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planner.memory import StageMemory, even_layers, kv_capacity_tokens
 from planner.models import llm_named
-from planner.parallel.layers import climbed, least_worst_split, one_layer_moved, room_tokens
+from planner.parallel.layers import least_worst_split, room_tokens
 
 LAYERS = 9
 
@@ -57,27 +57,6 @@ def test_layers_go_in_proportion_to_speed():
 
 def test_more_stages_than_layers_cannot_be():
     assert least_worst_split(np.ones((4, 3)), 3) is None
-
-
-def test_climbing_ends_where_no_move_of_one_layer_helps():
-    def rate(split: tuple[int, ...]) -> float:
-        return -sum((layers - wanted) ** 2 for layers, wanted in zip(split, (5, 3, 1), strict=True))
-
-    assert climbed((3, 3, 3), rate, ("a", "b", "c")) == ((5, 3, 1), 0)
-    assert climbed((5, 3, 1), rate, ("a", "b", "c")) == ((5, 3, 1), 0)
-
-
-def test_a_move_takes_one_layer_from_a_stage_to_another_and_never_the_last_one():
-    assert set(one_layer_moved((2, 1), ("a", "b"))) == {(1, 2)}
-    assert set(one_layer_moved((3, 2, 2), ("a", "b", "c"))) == {
-        *((2, 3, 2), (2, 2, 3), (4, 1, 2), (3, 1, 3), (4, 2, 1), (3, 3, 1)),
-    }
-
-
-def test_of_stages_that_are_alike_only_the_fullest_gives_and_the_emptiest_takes():
-    assert set(one_layer_moved((4, 3, 2), ("a", "a", "b"))) == {(3, 3, 3), (4, 4, 1)}
-    assert set(one_layer_moved((5, 3), ("a", "a"))) == {(4, 4)}
-    assert set(one_layer_moved((4, 3), ("a", "a"))) == set()
 
 
 @pytest.mark.parametrize("split", [(20, 16), (10, 26), (35, 1)])
