@@ -101,7 +101,7 @@ def _row(name: str, market: Market, workload: str, capacities: Capacities, budge
         known=capacities,
     )
     seconds = time.perf_counter() - started
-    setting = Setting(capacities.in_fleet(ours.search.objective_rps), market.offers, budget, seed=SEED)
+    setting = Setting(capacities, market.offers, budget, seed=SEED)
     found = tuple(compared(setting))
     return Row(name, workload, budget, ours.predicted.goodput_rps, ours.cost_usd_per_hour, found, seconds)
 

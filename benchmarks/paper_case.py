@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from benchmarks.paper_cells import SEED, Cell, made, scored, task_at
 from benchmarks.paper_fleet import CASE, Basis, fleet, usd_per_hour
 from planner.baselines.hexgen import hexgen
-from planner.baselines.rules import Ruled
 from planner.baselines.setting import Setting
 from planner.baselines.vllm import vllm
 from planner.deployment import Phase
 from planner.parallel.layouts import Capacities, GroupShape
+from planner.parallel.rules import Ruled
 
 MODEL = "llama-30b"
 TOKENS_PER_S = {"together": 1610.0, "apart at 40 Gbit/s": 3292.0, "apart at 5 Gbit/s": 2196.0}

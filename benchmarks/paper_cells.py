@@ -17,7 +17,6 @@ from benchmarks.paper_fleet import A100S, CARDS, FEWER_A100S, UNLIKE, Basis, fle
 from benchmarks.paper_plans import published
 from planner.advice.robustness import as_candidate
 from planner.baselines.compare import BASELINES, compared
-from planner.baselines.rules import Ruled
 from planner.baselines.setting import Setting
 from planner.choosing.candidate import Candidate, parts, simulated_goodput
 from planner.choosing.goodput import STEADY
@@ -29,6 +28,7 @@ from planner.evaluate import outcomes, run_at
 from planner.market import Market
 from planner.models import llm_named
 from planner.parallel.layouts import Capacities, Task
+from planner.parallel.rules import Ruled
 from planner.plan import plan, task_of
 from planner.traces import workload_named
 from planner.workload import Slo, Workload

@@ -1,7 +1,7 @@
 """Write `benchmarks/results/second_opinion.md`: our plan and baselines scored by a simulator that is not ours.
 
 Run by `PYTHONPATH=.venv-benchmarks .venv/bin/python -m benchmarks.second_opinion`, once
-`.venv/bin/uv pip install --target .venv-benchmarks --no-deps --require-hashes -r requirements/benchmarks.txt` is done.
+`requirements/install.sh benchmarks` is done. `make bench` does both.
 """
 
 import sys

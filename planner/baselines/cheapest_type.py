@@ -5,11 +5,12 @@ A type counts by what the whole budget buys of it, as a cheap one of which there
 """
 
 from planner.baselines.pools import homogeneous
-from planner.baselines.rules import Inside, Ruled
+from planner.baselines.rules import Inside
 from planner.baselines.setting import Setting
 from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
 from planner.parallel.layouts import Best, Between, GroupShape
+from planner.parallel.rules import Ruled
 
 
 class Standard(Ruled):

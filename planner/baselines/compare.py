@@ -1,7 +1,7 @@
 """Every baseline by name, and what simulation finds of each at the same budget."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -12,8 +12,10 @@ from planner.baselines.hexgen import hexgen
 from planner.baselines.setting import Setting
 from planner.baselines.splitwise import splitwise
 from planner.baselines.vllm import vllm
-from planner.choosing.candidate import Candidate, simulated_goodput
+from planner.choosing.candidate import Candidate
+from planner.choosing.contest import most_of
 from planner.choosing.drafting import plan_id
+from planner.choosing.goodput import Trial
 from planner.deployment import Alternative, Plan
 
 Baseline: TypeAlias = Callable[[Setting], list[Candidate]]
@@ -50,16 +52,20 @@ class Compared:
 
 
 def compared(setting: Setting, baselines: Mapping[str, Baseline] = BASELINES) -> Iterator[Compared]:
-    """Each baseline at its best, one after the other."""
+    """Each baseline at its best, one after the other. What several of them find is tried once."""
+    trials: dict[Hashable, Trial] = {}
+    own = setting.in_fleet()
+
+    def trial_of(one: Candidate) -> Trial:
+        if one.makeup not in trials:
+            trials[one.makeup] = own.search.trial(one)
+        return trials[one.makeup]
+
     for name, baseline in baselines.items():
         started = time.perf_counter()
-        chosen, goodput = None, 0.0
-        for one in baseline(setting):
-            rps = simulated_goodput(
-                setting.capacities.task, one, setting.budget_usd_per_hour, beyond_rps=goodput, seed=setting.seed
-            )
-            chosen, goodput = (one, rps) if rps > goodput else (chosen, goodput)
-        yield Compared(name, chosen, goodput, time.perf_counter() - started)
+        best = most_of(baseline(own), trial_of)
+        seconds = time.perf_counter() - started
+        yield Compared(name, best.candidate, best.goodput_rps, seconds) if best else Compared(name, None, 0.0, seconds)
 
 
 def beside(plan: Plan, found: Sequence[Compared]) -> Plan:

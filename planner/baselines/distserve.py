@@ -5,10 +5,11 @@ should be on which instances: on one, as DistServe does where machines are joine
 """
 
 from planner.baselines.pools import homogeneous
-from planner.baselines.rules import Inside, Ruled
+from planner.baselines.rules import Inside
 from planner.baselines.setting import Setting
 from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
+from planner.parallel.rules import Ruled
 
 
 def distserve(setting: Setting) -> list[Candidate]:

@@ -5,10 +5,10 @@ from what the packing of `helix.py` finds, with groups over several instances am
 """
 
 from planner.baselines.helix import helix
-from planner.baselines.rules import Colocated, Ruled
 from planner.baselines.setting import FINALISTS, Setting, best_few
 from planner.baselines.starts import starts
 from planner.choosing.candidate import Candidate
+from planner.parallel.rules import Colocated, Ruled
 from planner.procurement.shop import Choice
 from planner.search.packings import Packings
 from planner.search.score import Aim, Scorer
@@ -28,13 +28,13 @@ def hexgen(setting: Setting) -> list[Candidate]:
     scorer = terms.scorer()
     outcome = best_from(terms, scorer, _starts(setting, scorer, choice))
     distinct = {canonical(scorer.supply, visit.state): visit.state for visit in reversed(outcome.visits)}
-    return best_few(setting.settled(scorer.ratings, state) for state in list(distinct.values())[-FINALISTS:])
+    return best_few(setting.search.settled(scorer.ratings, state) for state in list(distinct.values())[-FINALISTS:])
 
 
 def _starts(setting: Setting, scorer: Scorer, choice: Choice) -> list[State]:
     """What procurement buys, the same instances filled anew, and the pipelines that carry the most over networks."""
     purchase = setting.bought(choice)
-    formed = [setting.placed(choice, purchase)] if purchase else []
+    formed = [setting.search.formed(choice, purchase)] if purchase else []
     states = starts(choice.offers, filter(None, [*formed, *helix(setting)]))
     rented = states[0].rented if states else scorer.supply.everything if setting.fixed else ()
     return [*states, mixed(Packings(scorer.ratings), rented)]

@@ -10,10 +10,11 @@ from itertools import product
 from math import inf
 from typing import TypeAlias
 
-from planner.baselines.rules import Ruled, Sized
+from planner.baselines.rules import Sized
 from planner.baselines.setting import FINALISTS, Setting, best_few
 from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
+from planner.parallel.rules import Ruled
 from planner.procurement.groups import Group
 from planner.procurement.shop import Choice
 

@@ -1,21 +1,17 @@
 """What every baseline is given, the same as the planner, and what they share of its means to rent and to place."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from planner.catalog import Offer
-from planner.choosing.candidate import Candidate, candidate
-from planner.deployment import Instance
+from planner.choosing.candidate import Candidate
+from planner.choosing.search import Search
 from planner.links import Links
-from planner.members import Member
 from planner.parallel.layouts import Capacities
-from planner.procurement.placing import placed
+from planner.procurement.fleet import sized
 from planner.procurement.procure import procure
 from planner.procurement.purchase import Purchase
 from planner.procurement.shop import Choice, choice_of
-from planner.search.rating import Ratings
-from planner.search.settling import settled
-from planner.search.state import State
 
 LEAST_RPS = 1e-6
 """A purchase that promises less serves nothing."""
@@ -25,9 +21,12 @@ FINALISTS = 2
 """Candidates of a baseline that are simulated: what serves the most analytically need not in simulation."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Setting:
-    """The offers of a market with what replicas on them serve, and the money; `fixed` rents all of them."""
+    """The offers of a market with what replicas on them serve, and the money; `fixed` rents all of them.
+
+    Each is itself alone, so that what is found for one can be kept.
+    """
 
     capacities: Capacities
     offers: tuple[Offer, ...]
@@ -37,8 +36,19 @@ class Setting:
     seed: int = 0
 
     @property
+    def search(self) -> Search:
+        """The planner's own means to place, to pair and to try."""
+        return Search(self.capacities, self.budget_usd_per_hour, self.links, self.fixed, self.seed)
+
+    @property
     def gpu_types(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(offer.gpu.name for offer in self.offers))
+
+    def in_fleet(self) -> "Setting":
+        """With the capacities of replicas in a fleet of about the size that the planner takes these offers for."""
+        budget, links, capacities = self.budget_usd_per_hour, self.links, self.capacities
+        own, _ = sized(capacities, self.offers, links, budget_usd_per_hour=budget, keep_all=self.fixed)
+        return replace(self, capacities=own)
 
     def only(self, gpu_type: str) -> "Setting":
         """The offers of one GPU type."""
@@ -67,25 +77,7 @@ class Setting:
         """The most that the budget buys under the rules of these capacities, placed and paired."""
         choice = self.choice(capacities)
         purchase = self.bought(choice)
-        return self.placed(choice, purchase) if purchase else None
-
-    def placed(self, choice: Choice, purchase: Purchase) -> Candidate | None:
-        """A purchase, placed and paired."""
-        return self.paired(*placed(purchase, choice.options, choice.offers, self.capacities.task.llm))
-
-    def settled(self, ratings: Ratings, state: State) -> Candidate | None:
-        """A state, placed and paired."""
-        return self.paired(*settled(ratings, state))
-
-    def paired(self, instances: Sequence[Instance], members: Sequence[Member]) -> Candidate | None:
-        return candidate(
-            self.capacities,
-            instances,
-            members,
-            budget_usd_per_hour=self.budget_usd_per_hour,
-            links=self.links,
-            keep_all=self.fixed,
-        )
+        return self.search.formed(choice, purchase) if purchase else None
 
 
 def best_few(found: Iterable[Candidate | None]) -> list[Candidate]:

@@ -10,10 +10,11 @@ from math import inf
 from typing import TypeAlias
 
 from planner.baselines.pools import groups_of
-from planner.baselines.rules import Inside, Roles, Ruled
+from planner.baselines.rules import Inside, Roles
 from planner.baselines.setting import Setting
 from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
+from planner.parallel.rules import Ruled
 
 SPLIT = (Phase.PREFILL, Phase.DECODE)
 FEW_TYPES = 5

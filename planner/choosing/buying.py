@@ -11,8 +11,8 @@ LEAST_RATE_RPS = 0.01
 """What serves less than this serves nothing."""
 
 
-def bought(search: Search, choice: Choice, rate_rps: float | None = None) -> Purchase | None:
-    """The most for the budget or, for a rate, the least cost."""
+def bought(search: Search, choice: Choice, rate_rps: float | None = None, *, least_rps: float = 0.0) -> Purchase | None:
+    """The most for the budget or, for a rate, the least cost; None if that is not promised to serve `least_rps`."""
     return procure(
         choice.shop,
         choice.prefill,
@@ -21,6 +21,7 @@ def bought(search: Search, choice: Choice, rate_rps: float | None = None) -> Pur
         budget_usd_per_hour=search.budget_usd_per_hour,
         demand_rps=rate_rps,
         rent_all=search.rent_all,
+        least_rps=least_rps,
     )
 
 

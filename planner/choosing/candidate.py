@@ -1,11 +1,11 @@
 """One way to spend the budget, paired and simulated: what the recipes compare."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from planner.choosing.goodput import goodput, sustained_at
+from planner.choosing.goodput import Trial, sustained_at
 from planner.deployment import Instance
-from planner.evaluate import Measures, Part, measured_at
+from planner.evaluate import Measures, Part
 from planner.lanes import Path, lanes_of, server_of
 from planner.links import Links
 from planner.members import Member
@@ -26,6 +26,16 @@ class Candidate:
     def usd_per_hour(self) -> float:
         """The instances' prices."""
         return sum(instance.usd_per_hour for instance in self.instances)
+
+    @property
+    def makeup(self) -> Hashable:
+        """The same for fleets that are alike but for names and order, and carry as much."""
+        offers = {instance.id: instance.offer_id for instance in self.instances}
+        groups = [
+            (one.phase, one.replica.tp, tuple((offers[stage.instance], stage.layers) for stage in one.replica.stages))
+            for one in self.members
+        ]
+        return tuple(sorted(offers.values())), tuple(sorted(groups)), round(self.pairing.served_rps, 6)
 
     @property
     def is_split(self) -> bool:
@@ -74,24 +84,15 @@ def _renumbered(members: Sequence[Member]) -> list[Member]:
     return fresh
 
 
-def simulated_goodput(
-    task: Task, chosen: Candidate, budget_usd_per_hour: float, *, beyond_rps: float = 0.0, seed: int
-) -> float:
-    """The highest rate at which simulated attainment stays at its target, that wires carry and the budget pays for.
-
-    It is not confirmed by long runs where short ones find no more than `beyond_rps`.
-    """
-    fleet = parts(task, chosen)
-    most = chosen.most_rps(budget_usd_per_hour)
-    return goodput(task.demand, task.slo, fleet, chosen.pairing.served_rps, most, beyond_rps=beyond_rps, seed=seed)
+def trial(task: Task, chosen: Candidate, budget_usd_per_hour: float, *, seed: int) -> Trial:
+    """Up to the rate that wires carry and the budget pays for."""
+    expected, most = chosen.pairing.served_rps, chosen.most_rps(budget_usd_per_hour)
+    return Trial(task.demand, task.slo, parts(task, chosen), expected, most, seed)
 
 
-def attains(task: Task, chosen: Candidate, budget_usd_per_hour: float, rate_rps: float, *, seed: int) -> bool:
-    """Does one short run meet the SLO at a rate, which wires and the budget allow?"""
-    if rate_rps > chosen.most_rps(budget_usd_per_hour):
-        return False
-    found = measured_at(rate_rps, task.demand, task.slo, parts(task, chosen), seed=seed)
-    return found.slo_attainment >= task.slo.attainment
+def simulated_goodput(task: Task, chosen: Candidate, budget_usd_per_hour: float, *, seed: int) -> float:
+    """The highest rate at which simulated attainment stays at its target, that wires carry and the budget pays for."""
+    return trial(task, chosen, budget_usd_per_hour, seed=seed).goodput_rps()
 
 
 def simulated(task: Task, chosen: Candidate, rate_rps: float, *, seed: int) -> Measures:
@@ -101,7 +102,7 @@ def simulated(task: Task, chosen: Candidate, rate_rps: float, *, seed: int) -> M
 
 def parts(task: Task, chosen: Candidate) -> list[Part]:
     """The fleet as the simulator takes it: replicas that exchange requests, or share a wire or a machine, are one part;
-    equal ones are one."""
+    equal ones are one. The largest come first, so that fleets that are alike meet the same requests."""
     pairing = chosen.pairing
     members = {member.replica.id: member for member in chosen.members}
     servers = [server_of(member) for member in chosen.members]
@@ -111,7 +112,8 @@ def parts(task: Task, chosen: Candidate) -> list[Part]:
     for lanes in _connected(lanes_of(task.llm, paths, places), servers):
         share = sum(lane.share for lane in lanes)
         alike.setdefault(_alone(lanes, servers, share), []).append(share)
-    return [Part(*kind, sum(shares) / len(shares), len(shares)) for kind, shares in alike.items()]
+    found = [Part(*kind, sum(shares) / len(shares), len(shares)) for kind, shares in alike.items()]
+    return sorted(found, key=lambda part: (-part.share, -part.copies, [server.kv_tokens for server in part.servers]))
 
 
 def _connected(lanes: Sequence[Lane], servers: Sequence[Server]) -> list[list[Lane]]:

@@ -5,8 +5,11 @@ instances, colocated or split, is judged too and the better one wins, so that a 
 replace.
 """
 
-from planner.choosing.contest import Finding, best_use, rivals
+from dataclasses import replace
+
+from planner.choosing.contest import Finding, best_use
 from planner.choosing.finalists import KEPT, bounded_by, finalists_of
+from planner.choosing.notches import notch_above
 from planner.choosing.search import Search
 from planner.procurement.shop import Choice
 from planner.search.score import Aim
@@ -19,7 +22,7 @@ def most_goodput(search: Search, choice: Choice) -> Finding | None:
     """The best use of the budget; None if it buys nothing that serves."""
     bound = bounded_by(search, choice, search.budget_usd_per_hour)
     finalists = finalists_of(search, choice, Aim(search.budget_usd_per_hour), bound)
-    return best_use(search, choice, finalists, bound.rps, rivals(search, choice)) if finalists else None
+    return best_use(search, choice, finalists, bound.rps, among_rivals=True) if finalists else None
 
 
 def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | None:
@@ -32,6 +35,16 @@ def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | Non
         search.progress(f"{cheapest.usd_per_hour:.2f} $/h for {rate_rps * margin:.1f} requests/s")
         whole = cheapest.usd_per_hour + cheapest.pairing.served_rps * cheapest.pairing.transfer_usd_per_hour_per_rps
         finding = best_use(search, choice, finalists[:1], bounded_by(search, choice, whole).rps)
-        if finding.goodput_rps >= rate_rps:
-            return finding
+        if confirmed := _confirmed(search, finding, rate_rps):
+            return confirmed
     return None
+
+
+def _confirmed(search: Search, finding: Finding, rate_rps: float) -> Finding | None:
+    """The finding if it sustains the rate, which may lie between two notches."""
+    if finding.goodput_rps >= rate_rps:
+        return finding
+    trial = search.trial(finding.chosen)
+    if rate_rps > notch_above(finding.goodput_rps) or not (trial.attains(rate_rps) and trial.sustains(rate_rps)):
+        return None
+    return replace(finding, goodput_rps=rate_rps, measures=trial.sustained(rate_rps).measures)

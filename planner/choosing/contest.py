@@ -1,73 +1,119 @@
-"""Who wins: finalists and rivals simulated, and the other use of what the winner rents."""
+"""Who wins: finalists and rivals tried one after the other, and the other use of what the winner rents."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from planner.choosing.buying import LEAST_RATE_RPS, bought
 from planner.choosing.candidate import Candidate
+from planner.choosing.finalists import finalists_of
+from planner.choosing.goodput import Trial
 from planner.choosing.rivals import rivals_of
 from planner.choosing.search import Search
 from planner.deployment import Alternative, Phase
+from planner.evaluate import Measures
+from planner.parallel.rules import Colocated, Ruled
 from planner.procurement.shop import Choice
+from planner.search.score import Aim
+from planner.search.starts import Limits
 
-WORTH = 0.005
-"""What a rival must seem to serve more before it is looked at closely."""
+UNDERRATED = 1.1
+"""Times its score that simulation finds at most: a rival that cannot win by this is not formed."""
+AGAIN = Limits(stall=30, seconds=3.0)
+"""Of the search among mixed groups alone, where simulation prefers these to what the score does."""
 COLOCATED, SPLIT = "colocated on the same instances", "split into prefill and decode on the same instances"
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """A candidate and its goodput, confirmed by long runs."""
+
+    candidate: Candidate
+    trial: Trial
+    goodput_rps: float
+
+    @property
+    def alternative(self) -> Alternative:
+        name = SPLIT if self.candidate.is_split else COLOCATED
+        return Alternative(name, self.goodput_rps, self.candidate.usd_per_hour)
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """The winner and its simulated goodput, a bound on the score of all, and the ones it beat."""
+    """The winner and its simulated goodput, a bound on the score of all, and the ones it beat.
+
+    `measures` are those of its long runs at that goodput, where there were any.
+    """
 
     chosen: Candidate
     goodput_rps: float
     bound_rps: float
     alternatives: tuple[Alternative, ...] = ()
+    measures: Measures | None = None
+
+
+def most_of(
+    candidates: Iterable[Candidate], trial_of: Callable[[Candidate], Trial], best: Tried | None = None
+) -> Tried | None:
+    """The one with the most goodput. Of most, one run or two tell that they don't exceed the best so far."""
+    seen = {best.candidate.makeup} if best else set()
+    for one in candidates:
+        if one.makeup in seen:
+            continue
+        seen.add(one.makeup)
+        trial = trial_of(one)
+        if best is None or trial.exceeds(best.goodput_rps):
+            rps = trial.goodput_rps()
+            best = Tried(one, trial, rps) if best is None or rps > best.goodput_rps else best
+    return best
 
 
 def best_use(
-    search: Search,
-    choice: Choice,
-    finalists: Sequence[Candidate],
-    bound_rps: float,
-    rivals: Iterable[Candidate] = (),
+    search: Search, choice: Choice, finalists: Sequence[Candidate], bound_rps: float, *, among_rivals: bool = False
 ) -> Finding:
     """The finalist or rival that simulation prefers, or the other use of what it rents if that is preferred to it."""
-    chosen, goodput = finalists[0], 0.0
-    for one in finalists:
-        rps = search.goodput_rps(one, beyond_rps=goodput)
-        search.progress(f"{rps:.1f} requests/s for {one.usd_per_hour:.2f} $/h")
-        chosen, goodput = (one, rps) if rps > goodput else (chosen, goodput)
-    for rival in rivals:
-        if search.attains(rival, goodput * (1 + WORTH)):
-            rps = search.goodput_rps(rival, beyond_rps=goodput)
-            search.progress(f"{rps:.1f} requests/s for {rival.usd_per_hour:.2f} $/h, which the score underrates")
-            chosen, goodput = (rival, rps) if rps > goodput else (chosen, goodput)
-    other = _other_use(search, choice, chosen)
+    best = most_of(finalists, search.trial)
+    assert best, "there are finalists"
+    search.progress(f"{best.goodput_rps:.1f} requests/s for {best.candidate.usd_per_hour:.2f} $/h")
+    if among_rivals:
+        first, best = best, most_of(_rivals(search, choice, best.goodput_rps), search.trial, best) or best
+        if best is not first and not best.candidate.is_split:
+            best = most_of(_colocated(search, choice), search.trial, best) or best
+        if best is not first:
+            search.progress(f"{best.goodput_rps:.1f} requests/s by what the score underrates")
+    other = _other_use(search, choice, best.candidate)
     if other is None:
-        return Finding(chosen, goodput, bound_rps)
-    other_goodput = search.goodput_rps(other, beyond_rps=goodput)
-    search.progress(f"{other_goodput:.1f} requests/s {SPLIT if other.is_split else COLOCATED}")
-    if other_goodput > goodput:
-        chosen, goodput, other, other_goodput = other, other_goodput, chosen, goodput
-    beaten = Alternative(SPLIT if other.is_split else COLOCATED, other_goodput, other.usd_per_hour)
-    return Finding(chosen, goodput, bound_rps, (beaten,))
+        return _finding(best, bound_rps)
+    trial = search.trial(other)
+    beaten = Tried(other, trial, trial.goodput_rps(best.goodput_rps))
+    search.progress(f"{beaten.alternative.goodput_rps:.1f} requests/s {beaten.alternative.name}")
+    if beaten.goodput_rps > best.goodput_rps:
+        best, beaten = beaten, best
+    return _finding(best, bound_rps, beaten.alternative)
 
 
-def rivals(search: Search, choice: Choice) -> Iterator[Candidate]:
-    """What the budget buys of each rival choice, but for what it bought already."""
-    if search.rent_all:
-        return
-    seen: set[bytes] = set()
-    for rival in rivals_of(choice):
-        purchase = bought(search, rival) if rival.serves else None
-        key = purchase.key if purchase and purchase.served_rps > LEAST_RATE_RPS else b""
-        if purchase and key and key not in seen and (formed := search.formed(rival, purchase)):
+def _finding(best: Tried, bound_rps: float, *beaten: Alternative) -> Finding:
+    measures = best.trial.sustained(best.goodput_rps).measures if best.goodput_rps > 0 else None
+    return Finding(best.candidate, best.goodput_rps, bound_rps, beaten, measures)
+
+
+def _rivals(search: Search, choice: Choice, beyond_rps: float) -> Iterator[Candidate]:
+    """What the budget buys of each rival choice that may serve more than this."""
+    least_rps = max(beyond_rps / UNDERRATED, LEAST_RATE_RPS)
+    for rival in rivals_of(choice, rent_all=search.rent_all):
+        purchase = bought(search, rival, least_rps=least_rps) if rival.serves else None
+        if purchase and (formed := search.formed(rival, purchase)):
             yield formed
-        seen.add(key)
+
+
+def _colocated(search: Search, choice: Choice) -> list[Candidate]:
+    """The best few that the search finds among mixed groups alone, over several instances too."""
+    own = replace(search, capacities=Ruled(search.capacities, Colocated()), limits=AGAIN)
+    found = finalists_of(own, choice.without(Phase.PREFILL, Phase.DECODE), Aim(search.budget_usd_per_hour), None)
+    search.evaluations = own.evaluations
+    return found
 
 
 def _other_use(search: Search, choice: Choice, chosen: Candidate) -> Candidate | None:

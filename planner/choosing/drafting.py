@@ -39,7 +39,8 @@ def drafted(task: Task, workload: Workload, finding: Finding, occasion: Occasion
     """The finding as a plan, checked against every rule of the schema."""
     chosen, pairing = finding.chosen, finding.chosen.pairing
     rate = workload.rate_rps or finding.goodput_rps
-    measures = simulated(task, chosen, rate, seed=occasion.seed)
+    known = finding.measures if rate == finding.goodput_rps else None
+    measures = known or simulated(task, chosen, rate, seed=occasion.seed)
     carried = min(rate, chosen.most_rps(occasion.budget_usd_per_hour))
     transfer = carried * pairing.transfer_usd_per_hour_per_rps
     seconds = slowest_startup(task.llm, chosen.instances).seconds

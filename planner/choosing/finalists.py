@@ -49,7 +49,7 @@ def finalists_of(search: Search, choice: Choice, aim: Aim, bound: Bounded | None
         if len(found) == FINALISTS or visit.score.rps < max(LEAST_RATE_RPS, outcome.visits[0].score.rps * (1 - CLOSE)):
             break
         key = canonical(scorer.supply, visit.state)
-        if key not in found and (formed := search.settled(scorer, visit.state)):
+        if key not in found and (formed := search.settled(scorer.ratings, visit.state)):
             found[key] = formed
     return list(found.values())
 

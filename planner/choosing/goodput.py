@@ -5,22 +5,16 @@ clears again, a rate looks fine for minutes and is not sustained. Short runs the
 one, scored when the fleet is full, has the last word, and its end must be no worse than the whole of it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from planner.choosing.notches import NOTCH, STRIDE, highest_rate, notch_above
 from planner.demand import Demand
 from planner.evaluate import Measures, Part, Run, joined, measured_at, run_at
 from planner.workload import Slo
 
-STEP, HALVINGS = 1.15, 2
-"""How far the rate is raised or lowered until attainment crosses its target, and how often that step is halved."""
-HOPELESS = 0.05
-"""Below this part of the expected rate the search gives up."""
-LOWERED, CLOSE = 0.06, 0.04
-"""Part of a rate that it is first lowered by where it is not sustained, then twice that; and how far the highest rate
-that is sustained and the lowest that is not may be apart in the end."""
 LONG_S, LONG_E2E = 600.0, 15.0
 """A long run's arrivals last so many seconds, and so many times the median request."""
 LONG_FEWEST, LONG_MOST = 1000, 20_000
@@ -41,81 +35,93 @@ class Sustained:
     least_attainment: float
 
 
+@dataclass(slots=True)
+class Trial:
+    """A fleet under test, from the rate expected of it up to the most it may serve. No run is made twice."""
+
+    demand: Demand
+    slo: Slo
+    parts: Sequence[Part]
+    expected_rps: float
+    most_rps: float
+    seed: int
+    _short: dict[float, bool] = field(default_factory=dict)
+    _long: dict[tuple[float, int], tuple[Run, float]] = field(default_factory=dict)
+
+    def attains(self, rate_rps: float) -> bool:
+        """Does a short run meet the SLO, at a rate that may be tried?"""
+        if rate_rps not in self._short:
+            self._short[rate_rps] = rate_rps <= self.most_rps and self._short_run(rate_rps)
+        return self._short[rate_rps]
+
+    def seeming_rps(self) -> float:
+        """The highest rate that short runs attain, which is rather too much than too little."""
+        return highest_rate(self.attains, self.expected_rps, self.most_rps)
+
+    def goodput_rps(self, beyond_rps: float = 0.0) -> float:
+        """The highest rate that is sustained: that of the first long run, unless another one misses there.
+
+        Where short runs find no more than `beyond_rps`, which is as good as lost, their figure is not confirmed.
+        """
+        seeming = highest_rate(self.attains, self.expected_rps, self.most_rps)
+        if seeming <= beyond_rps:
+            return seeming
+        first = highest_rate(lambda rate: self._holds(rate, 0), seeming / NOTCH**STRIDE, seeming)
+        return highest_rate(self.sustains, first, first, stride=1)
+
+    def exceeds(self, rate_rps: float) -> bool:
+        """Is the next notch above a rate attained, and sustained as well?"""
+        above = notch_above(rate_rps)
+        return self.attains(above) and self.sustains(above)
+
+    def sustains(self, rate_rps: float) -> bool:
+        return all(self._holds(rate_rps, number) for number in range(RUNS))
+
+    def sustained(self, rate_rps: float) -> Sustained:
+        """Long runs at a rate, up to the first that misses the target."""
+        made = [self._run(rate_rps, 0)]
+        while len(made) < RUNS and made[-1][1] >= self.slo.attainment:
+            made.append(self._run(rate_rps, len(made)))
+        whole = joined([run for run, _ in made])
+        return Sustained(whole.measured(self.slo, since=STEADY), min(least for _, least in made))
+
+    def _short_run(self, rate_rps: float) -> bool:
+        found = measured_at(rate_rps, self.demand, self.slo, self.parts, seed=self.seed)
+        return found.slo_attainment >= self.slo.attainment
+
+    def _holds(self, rate_rps: float, number: int) -> bool:
+        return self._run(rate_rps, number)[1] >= self.slo.attainment
+
+    def _run(self, rate_rps: float, number: int) -> tuple[Run, float]:
+        """A long run and its least attainment. The others are as long as the first."""
+        key = rate_rps, number
+        if key not in self._long:
+            seconds = self._run(rate_rps, 0)[0].seconds if number else 0.0
+            self._long[key] = self._made(rate_rps, seconds, number) if number else self._first(rate_rps)
+        return self._long[key]
+
+    def _first(self, rate_rps: float) -> tuple[Run, float]:
+        """Made longer where requests turn out to take long."""
+        distinct_rps = rate_rps * sum(part.share for part in self.parts)
+        seconds = float(np.clip(LONG_S, LONG_FEWEST / distinct_rps, LONG_MOST / distinct_rps))
+        run, least = self._made(rate_rps, seconds, 0)
+        longer = LONG_E2E * run.measured(self.slo, since=STEADY).e2e_p50_s
+        if seconds < longer and least >= self.slo.attainment:
+            return self._made(rate_rps, longer, 0)
+        return run, least
+
+    def _made(self, rate_rps: float, seconds: float, number: int) -> tuple[Run, float]:
+        run = run_at(rate_rps, self.demand, self.parts, seconds, seed=self.seed + number * APART)
+        return run, min(run.measured(self.slo, since=share).slo_attainment for share in (STEADY, LATE))
+
+
 def sustained_at(rate_rps: float, demand: Demand, slo: Slo, parts: Sequence[Part], *, seed: int) -> Sustained:
     """Long runs at a rate, up to the first that misses the target; longer ones where requests turn out to take long."""
-    distinct_rps = rate_rps * sum(part.share for part in parts)
-    seconds = float(np.clip(LONG_S, LONG_FEWEST / distinct_rps, LONG_MOST / distinct_rps))
-    first = run_at(rate_rps, demand, parts, seconds, seed=seed)
-    e2e_s = first.measured(slo, since=STEADY).e2e_p50_s
-    if seconds < LONG_E2E * e2e_s and _least(first, slo) >= slo.attainment:
-        seconds = LONG_E2E * e2e_s
-        first = run_at(rate_rps, demand, parts, seconds, seed=seed)
-    runs = [first]
-    while len(runs) < RUNS and _least(runs[-1], slo) >= slo.attainment:
-        runs.append(run_at(rate_rps, demand, parts, seconds, seed=seed + len(runs) * APART))
-    return Sustained(joined(runs).measured(slo, since=STEADY), min(_least(run, slo) for run in runs))
+    return Trial(demand, slo, parts, rate_rps, rate_rps, seed).sustained(rate_rps)
 
 
 def goodput(
-    demand: Demand,
-    slo: Slo,
-    parts: Sequence[Part],
-    expected_rps: float,
-    most_rps: float,
-    *,
-    beyond_rps: float = 0.0,
-    seed: int,
+    demand: Demand, slo: Slo, parts: Sequence[Part], expected_rps: float, most_rps: float, *, seed: int
 ) -> float:
-    """The highest rate up to `most_rps` that is sustained, searched from the expected one on; 0 if none is.
-
-    Where short runs find no more than `beyond_rps`, which is as good as lost, their figure is not confirmed.
-    """
-
-    def attains(rate_rps: float) -> bool:
-        return measured_at(rate_rps, demand, slo, parts, seed=seed).slo_attainment >= slo.attainment
-
-    def sustains(rate_rps: float) -> bool:
-        return sustained_at(rate_rps, demand, slo, parts, seed=seed).least_attainment >= slo.attainment
-
-    found = highest_rate(attains, expected_rps, most_rps)
-    return lowered_rate(sustains, found, expected_rps) if found > beyond_rps else found
-
-
-def highest_rate(attains: Callable[[float], bool], start_rps: float, most_rps: float) -> float:
-    """The highest rate up to `most_rps` that attains its target: bracketed from `start_rps` on, then halved."""
-    low = high = min(start_rps, most_rps)
-    if attains(low):
-        while low < most_rps and attains(high := min(low * STEP, most_rps)):
-            low = high
-    else:
-        while not attains(low := high / STEP):
-            high = low
-            if low < start_rps * HOPELESS:
-                return 0.0
-    for _ in range(HALVINGS if low < high else 0):
-        middle = (low + high) / 2
-        low, high = (middle, high) if attains(middle) else (low, middle)
-    return low
-
-
-def lowered_rate(sustains: Callable[[float], bool], found_rps: float, expected_rps: float) -> float:
-    """The rate found or the highest below it that is sustained, to within CLOSE; 0 if none is.
-
-    Where much less was expected than found, that is tried first: short runs find too much rather than too little.
-    """
-    low = high = found_rps
-    if found_rps * HOPELESS < expected_rps < found_rps * (1 - LOWERED):
-        low = expected_rps
-    step = LOWERED
-    while low > 0 and not sustains(low):
-        low, high, step = low * (1 - step), low, min(2 * step, 0.5)
-        if low < found_rps * HOPELESS:
-            return 0.0
-    while high > low * (1 + CLOSE):
-        middle = (low + high) / 2
-        low, high = (middle, high) if sustains(middle) else (low, middle)
-    return low
-
-
-def _least(run: Run, slo: Slo) -> float:
-    return min(run.measured(slo, since=share).slo_attainment for share in (STEADY, LATE))
+    """The highest rate up to `most_rps` that is sustained, searched from the expected one on; 0 if none is."""
+    return Trial(demand, slo, parts, expected_rps, most_rps, seed).goodput_rps()

@@ -1,7 +1,8 @@
 """Other ways to spend the money, which the score may underrate: simulation is asked about them as well.
 
-The score takes arrivals at each replica to be as bursty as all of them. A router that deals them out in rotation makes
-them the more even the more replicas there are, which helps colocated fleets of many replicas alike most.
+Where the score errs, it errs for one kind of group: KV on the way and phases that wait for each other, the passes of a
+pipeline that hold each other up, a GPU type whose many replicas share their arrivals evenly. Each rival is the best
+without a kind, or of one.
 """
 
 from collections.abc import Iterator
@@ -15,11 +16,15 @@ GPU_TYPES = 3
 """So many GPU types are tried alone: those whose mixed groups cost least for what they serve."""
 
 
-def rivals_of(choice: Choice) -> Iterator[Choice]:
-    """The offers with mixed groups only, with none of them, and with mixed groups of one GPU type only."""
-    mixed = choice.without(Phase.PREFILL, Phase.DECODE)
-    yield mixed
-    yield choice.without(Phase.MIXED)
+def rivals_of(choice: Choice, *, rent_all: bool = False) -> Iterator[Choice]:
+    """The offers with mixed groups only, with none of them, both without pipelines, and of one GPU type only.
+
+    Where all offers are rented anyway, they are of every type.
+    """
+    mixed, split = choice.without(Phase.PREFILL, Phase.DECODE), choice.without(Phase.MIXED)
+    yield from (mixed, mixed.without_pipelines(), split, split.without_pipelines())
+    if rent_all:
+        return
     names = np.array([offer.gpu.name for offer in choice.offers])
     cheapest = sorted((_usd_per_rps(choice, names, name), name) for name in sorted(set(names.tolist())))
     for usd_per_rps, name in cheapest[:GPU_TYPES]:

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from planner.choosing.candidate import Candidate, attains, candidate, simulated_goodput
+from planner.choosing.candidate import Candidate, candidate, simulated_goodput, trial
+from planner.choosing.goodput import Trial
 from planner.choosing.progress import Progress, Report, unheard
 from planner.deployment import Instance
 from planner.links import Links
@@ -13,7 +14,7 @@ from planner.parallel.layouts import Capacities, Task
 from planner.procurement.placing import placed
 from planner.procurement.purchase import Purchase
 from planner.procurement.shop import Choice
-from planner.search.score import Scorer
+from planner.search.rating import Ratings
 from planner.search.settling import settled
 from planner.search.starts import Limits
 from planner.search.state import State
@@ -43,9 +44,9 @@ class Search:
         """The purchase, placed and paired."""
         return self.paired(*placed(purchase, choice.options, choice.offers, self.task.llm))
 
-    def settled(self, scorer: Scorer, state: State) -> Candidate | None:
+    def settled(self, ratings: Ratings, state: State) -> Candidate | None:
         """The state, placed and paired."""
-        return self.paired(*settled(scorer.ratings, state))
+        return self.paired(*settled(ratings, state))
 
     def paired(self, instances: Sequence[Instance], members: Sequence[Member]) -> Candidate | None:
         self.evaluations += 1
@@ -58,13 +59,12 @@ class Search:
             keep_all=self.rent_all,
         )
 
-    def goodput_rps(self, chosen: Candidate, beyond_rps: float = 0.0) -> float:
-        """Confirmed by long runs, unless short ones find that it is no more than `beyond_rps`."""
-        return simulated_goodput(self.task, chosen, self.budget_usd_per_hour, beyond_rps=beyond_rps, seed=self.seed)
+    def goodput_rps(self, chosen: Candidate) -> float:
+        """Confirmed by long runs."""
+        return simulated_goodput(self.task, chosen, self.budget_usd_per_hour, seed=self.seed)
 
-    def attains(self, chosen: Candidate, rate_rps: float) -> bool:
-        """Does it seem worth a closer look?"""
-        return attains(self.task, chosen, self.budget_usd_per_hour, rate_rps, seed=self.seed)
+    def trial(self, chosen: Candidate) -> Trial:
+        return trial(self.task, chosen, self.budget_usd_per_hour, seed=self.seed)
 
     def tell(self, best_rps: float, bound_rps: float, what: str) -> None:
         gap = 1 - best_rps / bound_rps if bound_rps > 0 else 0.0

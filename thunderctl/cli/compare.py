@@ -25,7 +25,7 @@ def compared_with(inputs: "Inputs", plan: Plan, say: Callable[[str], None]) -> "
     from planner.plan import Goal
 
     budget = plan.cost_usd_per_hour if inputs.goal is Goal.COST else plan.budget_usd_per_hour
-    capacities = inputs.capacities(plan.llm).in_fleet(plan.search.objective_rps)
+    capacities = inputs.capacities(plan.llm)
     setting = Setting(capacities, inputs.market.offers, budget, inputs.links, fixed=inputs.fixed, seed=inputs.seed)
     say(f"comparing with {', '.join(BASELINES)}")
     found = []

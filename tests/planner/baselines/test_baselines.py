@@ -11,18 +11,19 @@ from planner.baselines.compare import BASELINES, compared
 from planner.baselines.distserve import distserve
 from planner.baselines.helix import helix
 from planner.baselines.hexgen import hexgen
-from planner.baselines.rules import Roles, Ruled
+from planner.baselines.rules import Roles
 from planner.baselines.setting import Setting
 from planner.baselines.splitwise import splitwise
 from planner.baselines.starts import starts
 from planner.baselines.vllm import vllm
 from planner.catalog import Offer
-from planner.choosing.candidate import Candidate
+from planner.choosing.candidate import Candidate, trial
 from planner.choosing.contest import Finding
 from planner.choosing.drafting import Occasion, drafted
 from planner.deployment import Phase
 from planner.models import llm_named
 from planner.parallel.layouts import Capacities
+from planner.parallel.rules import Ruled
 from planner.plan import task_of
 from planner.traces import workload_named
 from planner.workload import Slo
@@ -215,6 +216,26 @@ def test_candidates_become_starts_of_the_search(setting, market):
 def test_starts_leave_out_what_the_search_may_not_rent(setting, market):
     given = setting(*market)
     assert starts(given.offers[1:], vllm(given)[:1]) == []
+
+
+def test_what_two_baselines_find_is_tried_once(setting, market, monkeypatch):
+    tried = []
+
+    def noted(task, one, *budget, **seed):
+        tried.append(one.makeup)
+        return trial(task, one, *budget, **seed)
+
+    monkeypatch.setattr("planner.choosing.search.trial", noted)
+    one, other = compared(setting(*market), {"vllm": vllm, "vllm again": vllm})
+    assert one.goodput_rps == other.goodput_rps > 0
+    assert len(tried) == len(set(tried))
+
+
+def test_baselines_are_rated_in_a_fleet_as_the_planner_rates_its_own(setting, market):
+    """Its arrivals are more even than if each replica saw all of them."""
+    given = setting(*market)
+    alone, together = vllm(given)[0], vllm(given.in_fleet())[0]
+    assert together.pairing.served_rps > alone.pairing.served_rps
 
 
 def test_each_baseline_is_simulated_at_its_best(setting, market):

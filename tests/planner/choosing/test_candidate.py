@@ -79,6 +79,19 @@ def test_replicas_whose_engines_share_a_machine_are_one_part(fleet):
     assert len({server.host for server in shared[0].servers}) == 1
 
 
+def test_fleets_are_alike_whatever_their_instances_and_replicas_are_called(split_plan):
+    pairing = Pairing((), (), (), 1.0, 9.0, 0.0, 0.0)
+    members = members_of(split_plan)
+    named = {one.id: replace(one, id=f"other-{one.id}") for one in split_plan.instances}
+    renamed = [one.moved(f"other-{one.replica.id}", named, dict.fromkeys(named, 0)) for one in reversed(members)]
+    fleet = Candidate(split_plan.instances, tuple(members), pairing)
+    alike = Candidate(tuple(reversed(named.values())), tuple(renamed), pairing)
+    flipped = replace(members[0], replica=members[0].replica.flipped(Phase.MIXED))
+    assert fleet.makeup == alike.makeup
+    assert fleet.makeup != replace(fleet, members=(flipped, *members[1:])).makeup
+    assert fleet.makeup != replace(fleet, pairing=replace(pairing, served_rps=2.0)).makeup
+
+
 def test_what_carries_nothing_is_given_back_and_a_replica_over_two_instances_keeps_both(split_plan, monkeypatch):
     """Of three instances the first has only a replica without traffic; the spanning one moves to i0 and i1 as r0."""
     idle = Replica("r0", Phase.MIXED, (Stage("i0", (0,), 32),))

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from planner.choosing.goodput import CLOSE, goodput, highest_rate, lowered_rate, sustained_at
+from planner.choosing.goodput import Trial, goodput, sustained_at
+from planner.choosing.notches import NOTCH
 from planner.demand import Demand
 from planner.evaluate import Part, measured_at
 from planner.simulation.scenario import Lane, Server
@@ -17,35 +16,6 @@ SLO = Slo(ttft_s=20.0, tpot_s=0.1)
 CAPACITY_RPS = 10.0
 PARTS = [Part((Server(linear_pace(fixed_s=1e-6, token_s=1e-4), 10**6),), (Lane(0, 0, 1.0),))]
 """One replica that computes 10 prompts/s, and may take 20 s for each: a backlog needs minutes to be seen."""
-
-
-@pytest.mark.parametrize("start", [0.7, 3.0, 9.5, 40.0])
-def test_the_highest_rate_is_found_from_either_side(start):
-    assert highest_rate(lambda rate: rate <= 10.0, start, np.inf) == pytest.approx(10.0, rel=0.02)
-
-
-def test_the_highest_rate_is_never_above_what_may_be_tried():
-    assert highest_rate(lambda _: True, 3.0, 7.0) == 7.0
-    assert highest_rate(lambda _: True, 9.0, 7.0) == 7.0
-
-
-def test_a_hopeless_search_ends_at_zero():
-    assert highest_rate(lambda _: False, 3.0, 7.0) == 0.0
-
-
-@given(limit=st.floats(0.5, 100.0), expected=st.floats(0.1, 200.0))
-def test_a_rate_that_is_not_sustained_is_lowered_until_it_is(limit, expected):
-    found = lowered_rate(lambda rate: rate <= limit, 100.0, expected)
-    assert limit / (1 + CLOSE) <= found <= limit if limit >= 10.0 else found <= limit
-
-
-def test_a_rate_that_is_sustained_is_kept():
-    assert lowered_rate(lambda _: True, 7.0, 7.0) == 7.0
-    assert lowered_rate(lambda _: True, 0.0, 7.0) == 0.0
-
-
-def test_one_that_never_is_ends_at_zero():
-    assert lowered_rate(lambda _: False, 7.0, 3.0) == 0.0
 
 
 def test_a_short_run_ends_before_a_backlog_shows_and_a_long_one_does_not():
@@ -62,9 +32,36 @@ def test_goodput_is_what_is_sustained_wherever_the_search_begins(expected):
     assert sustained_at(found, PROMPTS, SLO, PARTS, seed=1).least_attainment >= SLO.attainment
 
 
-def test_what_short_runs_find_too_little_is_not_confirmed():
-    unconfirmed = goodput(PROMPTS, SLO, PARTS, CAPACITY_RPS, np.inf, beyond_rps=99.0, seed=1)
+@pytest.fixture
+def trial() -> Trial:
+    return Trial(PROMPTS, SLO, PARTS, CAPACITY_RPS, np.inf, 1)
+
+
+def test_what_short_runs_find_too_little_is_not_confirmed(trial):
+    unconfirmed = trial.goodput_rps(beyond_rps=99.0)
     assert CAPACITY_RPS * 1.15 < unconfirmed < 99.0
+
+
+def test_a_fleet_exceeds_what_is_below_the_rate_that_it_sustains_and_no_other(trial):
+    """Short runs attain 15 % more than is sustained: that is not enough."""
+    found = trial.goodput_rps()
+    assert trial.exceeds(found / NOTCH)
+    assert trial.exceeds(0.0)
+    assert not trial.exceeds(found)
+    assert trial.attains(found * NOTCH)
+
+
+def test_a_fleet_does_not_exceed_what_its_wires_carry():
+    narrow = Trial(PROMPTS, SLO, PARTS, CAPACITY_RPS, CAPACITY_RPS / 2, 1)
+    assert narrow.goodput_rps() == CAPACITY_RPS / 2
+    assert not narrow.exceeds(CAPACITY_RPS / 2)
+
+
+def test_no_run_is_made_twice(trial, monkeypatch):
+    found = trial.goodput_rps()
+    monkeypatch.setattr("planner.choosing.goodput.run_at", None)
+    assert trial.sustained(found).least_attainment >= SLO.attainment
+    assert trial.goodput_rps() == found
 
 
 def test_slow_requests_make_a_long_run_longer():

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.choosing.goodput import highest_rate, sustained_at
+from planner.choosing.goodput import sustained_at
+from planner.choosing.notches import highest_rate
 from planner.demand import demand_of
 from planner.evaluate import Part, measured_at
 from planner.gpus import gpu_named
@@ -86,6 +87,21 @@ def test_a_pipeline_of_any_depth_keeps_up_what_it_is_rated_at(gpu, gpus):
     kept = sustained_at(promised * 0.97, task.demand, task.slo, [parts_of(layout)[2]], seed=4)
     lost = sustained_at(promised * 1.7, task.demand, task.slo, [parts_of(layout)[2]], seed=4)
     assert kept.least_attainment >= task.slo.attainment > lost.least_attainment
+
+
+@pytest.mark.parametrize("workload", ["conversation", "coding"])
+@pytest.mark.parametrize(("gpu", "gpus"), [("H100-SXM5-80GB", 1), ("A100-SXM4-80GB", 2)])
+@pytest.mark.parametrize("replicas", [4, 16])
+def test_simulation_confirms_the_rates_of_replicas_that_are_dealt_requests_in_rotation(workload, gpu, gpus, replicas):
+    alone = Task(llm_named("qwen3-32b"), task_of(workload, Slo()).demand, Slo(), 8192)
+    layout = layout_of(alone, gpu, gpus)
+    promised = 0.0
+    for _ in range(4):
+        task = alone.in_fleet(promised * replicas)
+        promised = rates_of(task, layout)[2]
+    part = replace(parts_of(layout)[2], share=1 / replicas, copies=replicas)
+    assert promised > 1.03 * rates_of(alone, layout)[2]
+    assert 0.85 * promised < simulated_rps(alone, part, promised * replicas) / replicas < 1.35 * promised
 
 
 def test_simulation_confirms_them_where_a_single_prompt_beside_it_makes_a_request_miss():
