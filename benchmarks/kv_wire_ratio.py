@@ -18,7 +18,8 @@ import torch
 from aiohttp import web
 
 from planner.deployment import Codec
-from runtime.codec import TORCH_DTYPE, Rows, decode, encode, rows_of
+from runtime.codec.protocol import TORCH_DTYPE
+from runtime.codec.rows import Rows, decode, encode, rows_of
 from runtime.relay.relay import Relay
 from runtime.relay.server import add_relay_routes
 from runtime.tiles import Geometry, KvFormat, Layout

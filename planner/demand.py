@@ -1,6 +1,7 @@
 """The workload as the cost model reads it: clipped lengths as arrays, and the moments that size a decode batch."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Demand:
     """Prompt and output tokens of equally likely requests, and how they come.
 
@@ -34,17 +35,17 @@ class Demand:
     burstiness: float = 1.0
     fleet_rps: float = 0.0
 
-    @property
+    @cached_property
     def cached(self) -> Floats:
         """Whole tokens of each prompt that need no computing; the share is below 1, so its last token always does."""
         return np.floor(self.cached_share * self.prompt)
 
-    @property
+    @cached_property
     def computed(self) -> Floats:
         """Tokens of each prompt that a pass computes."""
         return self.prompt - self.cached
 
-    @property
+    @cached_property
     def pairs(self) -> Floats:
         """What attention over each prompt costs, in tokens²: n² - c², since cached queries are not asked again."""
         return self.prompt**2 - self.cached**2
@@ -69,19 +70,19 @@ class Demand:
             return np.full_like(rps, self.arrival_variation)
         return np.asarray(self.arrival_variation * np.minimum(1.0, rps / self.fleet_rps))
 
-    @property
+    @cached_property
     def output_mean(self) -> float:
         return float(self.output.mean())
 
-    @property
+    @cached_property
     def prompt_mean(self) -> float:
         return float(self.prompt.mean())
 
-    @property
+    @cached_property
     def context(self) -> float:
         return float(np.average(self.prompt + self.output / 2, weights=self.output))
 
-    @property
+    @cached_property
     def context_square(self) -> float:
         square = self.prompt**2 + self.prompt * self.output + self.output**2 / 3
         return float(np.average(square, weights=self.output))

@@ -7,8 +7,9 @@ replace.
 
 from dataclasses import replace
 
+from planner.choosing.bounding import bounding
 from planner.choosing.contest import Finding, best_use
-from planner.choosing.finalists import KEPT, bounded_by, finalists_of
+from planner.choosing.finalists import KEPT, finalists_of
 from planner.choosing.notches import notch_above
 from planner.choosing.search import Search
 from planner.procurement.shop import Choice
@@ -20,9 +21,9 @@ MARGINS = (0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 def most_goodput(search: Search, choice: Choice) -> Finding | None:
     """The best use of the budget; None if it buys nothing that serves."""
-    bound = bounded_by(search, choice, search.budget_usd_per_hour)
-    finalists = finalists_of(search, choice, Aim(search.budget_usd_per_hour), bound)
-    return best_use(search, choice, finalists, bound.rps, among_rivals=True) if finalists else None
+    with bounding(search, choice, search.budget_usd_per_hour) as bound:
+        finalists = finalists_of(search, choice, Aim(search.budget_usd_per_hour), bound)
+        return best_use(search, choice, finalists, bound, among_rivals=True) if finalists else None
 
 
 def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | None:
@@ -34,7 +35,8 @@ def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | Non
         cheapest = finalists[0]
         search.progress(f"{cheapest.usd_per_hour:.2f} $/h for {rate_rps * margin:.1f} requests/s")
         whole = cheapest.usd_per_hour + cheapest.pairing.served_rps * cheapest.pairing.transfer_usd_per_hour_per_rps
-        finding = best_use(search, choice, finalists[:1], bounded_by(search, choice, whole).rps)
+        with bounding(search, choice, whole) as bound:
+            finding = best_use(search, choice, finalists[:1], bound)
         if confirmed := _confirmed(search, finding, rate_rps):
             return confirmed
     return None

@@ -16,6 +16,7 @@ from planner.deployment import Alternative, Phase
 from planner.evaluate import Measures
 from planner.parallel.rules import Colocated, Ruled
 from planner.procurement.shop import Choice
+from planner.proof.beside import Bound
 from planner.search.score import Aim
 from planner.search.starts import Limits
 
@@ -71,7 +72,7 @@ def most_of(
 
 
 def best_use(
-    search: Search, choice: Choice, finalists: Sequence[Candidate], bound_rps: float, *, among_rivals: bool = False
+    search: Search, choice: Choice, finalists: Sequence[Candidate], bound: Bound, *, among_rivals: bool = False
 ) -> Finding:
     """The finalist or rival that simulation prefers, or the other use of what it rents if that is preferred to it."""
     best = most_of(finalists, search.trial)
@@ -85,18 +86,18 @@ def best_use(
             search.progress(f"{best.goodput_rps:.1f} requests/s by what the score underrates")
     other = _other_use(search, choice, best.candidate)
     if other is None:
-        return _finding(best, bound_rps)
+        return _finding(best, bound)
     trial = search.trial(other)
     beaten = Tried(other, trial, trial.goodput_rps(best.goodput_rps))
     search.progress(f"{beaten.alternative.goodput_rps:.1f} requests/s {beaten.alternative.name}")
     if beaten.goodput_rps > best.goodput_rps:
         best, beaten = beaten, best
-    return _finding(best, bound_rps, beaten.alternative)
+    return _finding(best, bound, beaten.alternative)
 
 
-def _finding(best: Tried, bound_rps: float, *beaten: Alternative) -> Finding:
+def _finding(best: Tried, bound: Bound, *beaten: Alternative) -> Finding:
     measures = best.trial.sustained(best.goodput_rps).measures if best.goodput_rps > 0 else None
-    return Finding(best.candidate, best.goodput_rps, bound_rps, beaten, measures)
+    return Finding(best.candidate, best.goodput_rps, bound.wait().rps, beaten, measures)
 
 
 def _rivals(search: Search, choice: Choice, beyond_rps: float) -> Iterator[Candidate]:

@@ -10,7 +10,8 @@ from planner.deployment import Phase
 from planner.procurement.placing import placed
 from planner.procurement.purchase import Purchase
 from planner.procurement.shop import Choice
-from planner.proof.bound import Bounded, bounded
+from planner.proof.beside import Bound
+from planner.proof.bound import Bounded
 from planner.search.packings import Packings
 from planner.search.score import Aim, Scorer
 from planner.search.settling import state_of
@@ -25,13 +26,10 @@ FINALISTS, CLOSE = 2, 0.005
 """States that are simulated at most, and how far below the best score they may be."""
 
 
-def bounded_by(search: Search, choice: Choice, budget_usd_per_hour: float) -> Bounded:
-    return bounded(search.capacities, choice.offers, search.links, budget_usd_per_hour, rent_all=search.rent_all)
-
-
-def finalists_of(search: Search, choice: Choice, aim: Aim, bound: Bounded | None) -> list[Candidate]:
+def finalists_of(search: Search, choice: Choice, aim: Aim, bound: Bound | None) -> list[Candidate]:
     """The best few that tabu search finds, the best first."""
-    limits = replace(search.limits, bound=bound.rps if bound else None)
+    known = bound.known if bound else None
+    limits = replace(search.limits, bound=known.rps if known else None)
     terms = Terms(search.capacities, choice.offers, search.links, search.rent_all, aim, limits, search.seed)
     scorer = terms.scorer()
 
@@ -40,9 +38,10 @@ def finalists_of(search: Search, choice: Choice, aim: Aim, bound: Bounded | None
     def improved(visit: Visit) -> None:
         if visit.score.merit > best[0]:
             best[0] = visit.score.merit
-            search.tell(visit.score.rps, bound.rps if bound else inf, "searching")
+            proven = bound.now() if bound else None
+            search.tell(visit.score.rps, proven.rps if proven else inf, "searching")
 
-    outcome = best_from(terms, scorer, _starts(search, choice, scorer, bound), improved)
+    outcome = best_from(terms, scorer, _starts(search, choice, scorer, known), improved)
     search.evaluations += scorer.solved
     found: dict[object, Candidate] = {}
     for visit in outcome.visits:
@@ -54,7 +53,7 @@ def finalists_of(search: Search, choice: Choice, aim: Aim, bound: Bounded | None
     return list(found.values())
 
 
-def _starts(search: Search, choice: Choice, scorer: Scorer, bound: Bounded | None) -> list[State]:
+def _starts(search: Search, choice: Choice, scorer: Scorer, known: Bounded | None) -> list[State]:
     """What procurement buys, what a bound is reached with and, of the same instances, all mixed and clustered.
 
     Procurement assumes the best of every link. Where the real ones keep too little of its promise, what it buys to
@@ -69,7 +68,7 @@ def _starts(search: Search, choice: Choice, scorer: Scorer, bound: Bounded | Non
             alone = choice.without(Phase.PREFILL, Phase.DECODE)
             other = bought(search, alone, scorer.aim.rate_rps)
             states += [_state(search, alone, other)] if other else []
-    states += [_rated(scorer, bound.begun)] if bound and bound.begun else []
+    states += [_rated(scorer, known.begun)] if known and known.begun else []
     rented = states[0].rented if states else scorer.supply.everything if search.rent_all else ()
     states += [mixed(packings, rented), clustered(packings, rented)]
     return list({canonical(scorer.supply, state): state for state in states}.values())[: search.most_starts]

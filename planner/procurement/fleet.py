@@ -29,8 +29,8 @@ def sized(
     rate_rps: float | None = None,
     keep_all: bool = False,
 ) -> tuple[Capacities, Choice]:
-    """Capacities in the fleet that serves a rate or else is what the budget buys or all offers are, and what there is to
-    choose from with them."""
+    """Capacities in the fleet that serves a rate or else is what the budget buys or all offers are; and what there is
+    to choose from with them."""
     if rate_rps:
         own = capacities.in_fleet(rate_rps)
         return own, choice_of(own, offers, links=links, keep_all=keep_all)

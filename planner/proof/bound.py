@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.catalog import Link, Offer
-from planner.deployment import Phase
+from planner.deployment import Codec, Phase
 from planner.links import Links
-from planner.parallel.layouts import Capacities
 from planner.parallel.relaxed import Relaxed
 from planner.parallel.shapes import GpuKind
+from planner.parallel.task import Task
 from planner.procurement.groups import kind_of
 from planner.procurement.procure import most_rps
 from planner.procurement.purchase import Formation, Groups
@@ -39,20 +39,26 @@ class Bounded:
 
 
 def bounded(
-    capacities: Capacities, offers: Sequence[Offer], links: Links, budget_usd_per_hour: float, *, rent_all: bool = False
+    task: Task,
+    codec: Codec | None,
+    offers: Sequence[Offer],
+    links: Links,
+    budget_usd_per_hour: float,
+    *,
+    rent_all: bool = False,
 ) -> Bounded:
     """What no legal plan of these offers exceeds within the budget, and a state that may come near it."""
-    relaxed = Relaxed(capacities.task, capacities.codec)
+    relaxed = Relaxed(task, codec)
     prefill, decode, mixed = (_groups(relaxed, offers, phase) for phase in Phase)
     shop = shop_of(
-        capacities.task,
-        capacities.codec,
+        task,
+        codec,
         offers,
         links,
         holds_both=[_holds_both(prefill, decode, i, offer) for i, offer in enumerate(offers)],
         slower=[_slower(relaxed, offer, *ways_out(offer, links)) for offer in offers],
     )
-    spanning = Spanning(capacities.task, offers, shop, links, relaxed)
+    spanning = Spanning(task, offers, shop, links, relaxed)
 
     def most(*, whole: bool) -> tuple[float, Formation | None]:
         return most_rps(
@@ -68,11 +74,11 @@ def bounded(
             seconds=MOST_S,
         )
 
-    _, parts = most(whole=False)
+    in_parts, parts = most(whole=False)
     while parts and spanning.refined(parts.spanning):
-        _, parts = most(whole=False)
+        in_parts, parts = most(whole=False)
     bound, found = most(whole=True)
-    return Bounded(bound, begun(found, offers, (prefill, decode, mixed), spanning) if found else None)
+    return Bounded(min(bound, in_parts), begun(found, offers, (prefill, decode, mixed), spanning) if found else None)
 
 
 def _groups(relaxed: Relaxed, offers: Sequence[Offer], phase: Phase) -> Groups:

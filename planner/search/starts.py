@@ -24,7 +24,7 @@ from planner.search.start import clustered, mixed
 from planner.search.state import State
 from planner.search.stop import AnyOf, MaxSeconds, MaxSteps, ProvenGap, Stalled, Stop, Told
 from planner.search.supply import Supply
-from planner.search.tabu import Visit, tabu_search
+from planner.search.tabu import PATIENCE, Visit, tabu_search
 
 PARALLEL_GPUS = 128
 """Below it a search takes about as long as a process takes to start."""
@@ -95,12 +95,7 @@ def best_from(
     if terms.rent_all and gpus >= PARALLEL_GPUS:
         starts = (_in_parts(terms, scorer, starts[0].rented), *starts)[:MOST_STARTS]
     many = min(len(starts), processes or os.cpu_count() or 1) if gpus >= PARALLEL_GPUS or processes else 1
-    if many > 1:
-        try:
-            return _ranked(_in_processes(terms, scorer, starts, improved, many))
-        except BrokenProcessPool:  # a caller that cannot be imported, as from standard input
-            pass
-    return _ranked([_searched(terms, scorer, start, n, improved) for n, start in enumerate(starts)])
+    return _raced(terms, scorer, starts, improved, many)
 
 
 def _in_parts(terms: Terms, scorer: Scorer, rented: tuple[int, ...]) -> State:
@@ -109,9 +104,34 @@ def _in_parts(terms: Terms, scorer: Scorer, rented: tuple[int, ...]) -> State:
     part, parts = part_of(packings, rented)
     starts = mixed(packings, part), clustered(packings, part)
     limits = replace(terms.limits, bound=None)
-    found = [_searched(replace(terms, limits=limits), scorer, start, n) for n, start in enumerate(starts)]
-    best = _ranked(found).visits
+    best = _raced(replace(terms, limits=limits), scorer, starts).visits
     return whole(packings, rented, best[0].state if best else starts[0], parts)
+
+
+def _raced(
+    terms: Terms,
+    scorer: Scorer,
+    starts: Sequence[State],
+    improved: Callable[[Visit], None] = lambda _: None,
+    processes: int = 1,
+) -> Outcome:
+    """From every start for as long as it gains; then from the best that is found so, until the limits."""
+    short = replace(terms, limits=replace(terms.limits, stall=PATIENCE))
+    found = _ranked(_each(short, scorer, starts, improved, processes))
+    if not found.visits:
+        return found
+    return _ranked([found, _searched(terms, scorer, found.visits[0].state, len(starts), improved)])
+
+
+def _each(
+    terms: Terms, scorer: Scorer, starts: Sequence[State], improved: Callable[[Visit], None], processes: int
+) -> list[Outcome]:
+    if processes > 1:
+        try:
+            return _in_processes(terms, scorer, starts, improved, processes)
+        except BrokenProcessPool:  # a caller that cannot be imported, as from standard input
+            pass
+    return [_searched(terms, scorer, start, n, improved) for n, start in enumerate(starts)]
 
 
 def _searched(

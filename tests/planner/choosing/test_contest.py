@@ -66,7 +66,8 @@ def contest(monkeypatch):
         monkeypatch.setattr("planner.choosing.contest._colocated", lambda *_: [found_again])
         monkeypatch.setattr("planner.choosing.contest._other_use", lambda *_: None)
         search = SimpleNamespace(trial=trial_of, progress=lambda _: None)
-        return best_use(search, None, [finalist], 9.0, among_rivals=True).chosen
+        bound = SimpleNamespace(wait=lambda: SimpleNamespace(rps=9.0))
+        return best_use(search, None, [finalist], bound, among_rivals=True).chosen
 
     return play
 

@@ -26,7 +26,8 @@ def capacities_for(market: RandomMarket) -> Capacities:
 
 
 def bound_of(market: RandomMarket) -> Bounded:
-    return bounded(capacities_for(market), market.offers, {}, market.budget_usd_per_hour, rent_all=market.rent_all)
+    task = capacities_for(market).task
+    return bounded(task, None, market.offers, {}, market.budget_usd_per_hour, rent_all=market.rent_all)
 
 
 def best_rps(market: RandomMarket) -> float:
@@ -62,7 +63,7 @@ def test_it_begins_with_groups_that_span_where_no_instance_holds_the_model():
 
     llm = llm_named("qwen3-32b")
     task = Task(llm, demand_of(workload_named("conversation"), 4096), Slo(8.0, 0.2, 0.9), 4096)
-    found = bounded(Capacities(task), [machine(f"m{i}") for i in range(4)], {}, 10.0, rent_all=True)
+    found = bounded(task, None, [machine(f"m{i}") for i in range(4)], {}, 10.0, rent_all=True)
     assert found.rps > 0
     assert found.begun is not None
     assert {len(group.cuts) for group in found.begun.groups} <= {2, 3, 4}
