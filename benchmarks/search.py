@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.random_markets import random_market
 from planner.catalog import Offer
-from planner.choosing.bounding import bounding
+from planner.choosing.bounding import bounding, pays_beside
 from planner.choosing.finalists import finalists_of
 from planner.choosing.search import Search
 from planner.demand import demand_of, longest_request
@@ -31,6 +31,7 @@ from planner.parallel.task import Task
 from planner.plan import plan
 from planner.procurement.fleet import sized
 from planner.procurement.shop import choice_of
+from planner.proof.beside import answering
 from planner.search.exhaustive import best_of_all
 from planner.search.neighbourhood import OF_EACH_KIND, SHORTLIST
 from planner.search.score import Aim
@@ -192,7 +193,8 @@ def _found(own: Capacities, offers: tuple[Offer, ...], search: Search) -> tuple[
     choice = choice_of(own, offers, links={}, keep_all=search.rent_all)
     if not choice.offers:
         return 0.0, 0.0
-    with bounding(search, choice, search.budget_usd_per_hour) as bound:
+    with answering(beside=pays_beside(offers)) as search.ask:
+        bound = bounding(search, choice, search.budget_usd_per_hour)
         found = finalists_of(search, choice, Aim(search.budget_usd_per_hour), bound)
         return found[0].pairing.served_rps if found else 0.0, bound.wait().rps
 

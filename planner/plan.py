@@ -8,6 +8,7 @@ from enum import StrEnum
 from planner.advice.infeasible import nothing_serves, too_dear, too_much, unconfirmed
 from planner.advice.transfer_reasons import transfer_reason
 from planner.choosing import buying, choose
+from planner.choosing.bounding import pays_beside
 from planner.choosing.contest import Finding
 from planner.choosing.drafting import Occasion, drafted
 from planner.choosing.progress import Progress, Report, unheard
@@ -21,6 +22,7 @@ from planner.market import Market
 from planner.parallel.layouts import Capacities, Task
 from planner.procurement.fleet import sized
 from planner.procurement.shop import Choice
+from planner.proof.beside import answering
 from planner.requirements import fitness, refusals_in_words, trust_in_words
 from planner.workload import Slo, Workload
 
@@ -72,12 +74,13 @@ def plan(
     stated = links or {}
     check_links(stated, (offer.offer_id for offer in market.offers))
     rate = workload.rate_rps if goal is Goal.COST else None
-    capacities, choice = sized(
-        capacities, market.offers, stated, budget_usd_per_hour=budget_usd_per_hour, rate_rps=rate, keep_all=fixed
-    )
-    search = Search(capacities, budget_usd_per_hour, stated, fixed, seed, progress, report)
-    progress(_of_use(market, llm, len(choice.offers)))
-    found = _found(search, choice, market, rate)
+    with answering(beside=pays_beside(market.offers)) as ask:
+        capacities, choice = sized(
+            capacities, market.offers, stated, budget_usd_per_hour=budget_usd_per_hour, rate_rps=rate, keep_all=fixed
+        )
+        search = Search(capacities, budget_usd_per_hour, stated, fixed, seed, progress, report, ask=ask)
+        progress(_of_use(market, llm, len(choice.offers)))
+        found = _found(search, choice, market, rate)
     report(_progress(found, started, "simulated"))
     occasion = Occasion(
         created_at=now(),

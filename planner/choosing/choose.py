@@ -21,9 +21,9 @@ MARGINS = (0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 def most_goodput(search: Search, choice: Choice) -> Finding | None:
     """The best use of the budget; None if it buys nothing that serves."""
-    with bounding(search, choice, search.budget_usd_per_hour) as bound:
-        finalists = finalists_of(search, choice, Aim(search.budget_usd_per_hour), bound)
-        return best_use(search, choice, finalists, bound, among_rivals=True) if finalists else None
+    bound = bounding(search, choice, search.budget_usd_per_hour)
+    finalists = finalists_of(search, choice, Aim(search.budget_usd_per_hour), bound)
+    return best_use(search, choice, finalists, bound, among_rivals=True) if finalists else None
 
 
 def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | None:
@@ -35,8 +35,7 @@ def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | Non
         cheapest = finalists[0]
         search.progress(f"{cheapest.usd_per_hour:.2f} $/h for {rate_rps * margin:.1f} requests/s")
         whole = cheapest.usd_per_hour + cheapest.pairing.served_rps * cheapest.pairing.transfer_usd_per_hour_per_rps
-        with bounding(search, choice, whole) as bound:
-            finding = best_use(search, choice, finalists[:1], bound)
+        finding = best_use(search, choice, finalists[:1], bounding(search, choice, whole))
         if confirmed := _confirmed(search, finding, rate_rps):
             return confirmed
     return None

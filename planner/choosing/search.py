@@ -14,6 +14,7 @@ from planner.parallel.layouts import Capacities, Task
 from planner.procurement.placing import placed
 from planner.procurement.purchase import Purchase
 from planner.procurement.shop import Choice
+from planner.proof.beside import Ask, here
 from planner.search.rating import Ratings
 from planner.search.settling import settled
 from planner.search.starts import Limits
@@ -33,6 +34,7 @@ class Search:
     report: Report = unheard
     limits: Limits = field(default_factory=Limits)
     most_starts: int | None = None
+    ask: Ask = here
     evaluations: int = 0
     began_s: float = field(default_factory=time.perf_counter)
 

@@ -30,13 +30,18 @@ def procure(
 
     None as well where less than `least_rps` is promised by the relaxation, which is known much sooner.
     """
-    program = Program(shop, prefill, decode, mixed, Spans.none(len(shop.gpus)))
+    spans = Spans.none(len(shop.gpus))
+    if least_rps:
+        promised, _ = most_rps(
+            shop, prefill, decode, mixed, spans, budget_usd_per_hour=budget_usd_per_hour, rent_all=rent_all, whole=False
+        )
+        if promised < least_rps:
+            return None
+    program = Program(shop, prefill, decode, mixed, spans)
     limits = [
         *program.limits(budget_usd_per_hour, rent_all=rent_all),
         program.instances <= max(MOST_INSTANCES, int(shop.available.sum()) if rent_all else 0),
     ]
-    if least_rps and -program.relaxed(-program.served, limits) < least_rps:
-        return None
     if demand_rps is None:
         thrift = SPARE_MONEY * _best_rps(prefill, decode, mixed) / max(budget_usd_per_hour, 1e-9)
         goal = thrift * program.usd - program.served
@@ -79,7 +84,7 @@ def most_rps(
     if whole:
         bound = abs(program.solve(goal, limits, gap=gap, seconds=seconds, **BRANCHING))
     else:
-        bound = abs(program.relaxed(goal, limits))
+        bound = abs(program.solve_in_parts(goal, limits))
     if program.copies.value is None:
         return bound, None
     formation = Formation(

@@ -1,14 +1,14 @@
 """A bound worked out beside the search that it bounds, in a process of its own, where that is quicker."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from threading import Thread
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from planner.catalog import Offer
 from planner.deployment import Codec
@@ -43,17 +43,28 @@ class Bound(Protocol):
     def wait(self) -> Bounded: ...
 
 
+Ask: TypeAlias = Callable[[Question], Bound]
+
+
 @contextmanager
-def answered(question: Question, *, beside: bool) -> Iterator[Bound]:
-    """The answer, worked out first or `beside` what is done meanwhile. No process outlives the block."""
+def answering(*, beside: bool) -> Iterator[Ask]:
+    """Who answers questions: this process at once, or another `beside` it, which gets ready for them meanwhile.
+
+    No process outlives the block.
+    """
     if not beside:
-        yield _Known(question.answer())
+        yield here
         return
-    process = _Process(question)
+    process = _Process()
     try:
-        yield process
+        yield process.ask
     finally:
         process.end()
+
+
+def here(question: Question) -> Bound:
+    """Answered at once."""
+    return _Known(question.answer())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,44 +79,55 @@ class _Known:
 
 
 class _Process:
-    """Where it cannot start, as under a program that cannot be imported, the answer is worked out here in the end.
+    """Answers one question after the other. Where it cannot start, as under a program that cannot be imported, they are
+    answered here in the end."""
 
-    The question goes over a connection of its own, by a thread: a process that ends early must not be waited for, nor
-    one that is slow to import what it needs.
-    """
-
-    known = None
-
-    def __init__(self, question: Question) -> None:
+    def __init__(self) -> None:
         context = get_context("spawn")
-        self._question = question
         self._here, there = context.Pipe()
         self._process = context.Process(target=_answer, args=(there,), daemon=True)
         self._process.start()
         there.close()
+        self._pending: list[_Pending] = []
+
+    def ask(self, question: Question) -> Bound:
+        for earlier in self._pending:
+            earlier.wait()
+        self._pending.append(_Pending(question, self._here))
+        return self._pending[-1]
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+        for pending in self._pending:
+            pending.thread.join()
+        self._here.close()
+
+
+class _Pending:
+    """Asked by a thread: a process that ended early must not be waited for, nor one that is slow to get ready."""
+
+    known = None
+
+    def __init__(self, question: Question, connection: Connection) -> None:
+        self._question, self._connection = question, connection
         self._answer: Future[Bounded] = Future()
-        self._asking = Thread(target=self._ask, daemon=True)
-        self._asking.start()
+        self.thread = Thread(target=self._ask, daemon=True)
+        self.thread.start()
 
     def now(self) -> Bounded | None:
         return self._answer.result() if self._answer.done() else None
 
     def wait(self) -> Bounded:
-        self._asking.join()
+        self.thread.join()
         if not self._answer.done():
             self._answer.set_result(self._question.answer())
         return self._answer.result()
 
-    def end(self) -> None:
-        self._process.terminate()
-        self._process.join()
-        self._asking.join()
-        self._here.close()
-
     def _ask(self) -> None:
         try:
-            self._here.send(self._question)
-            self._answer.set_result(self._here.recv())
+            self._connection.send(self._question)
+            self._answer.set_result(self._connection.recv())
         except (EOFError, OSError):
             return  # It has ended.
 
@@ -113,4 +135,5 @@ class _Process:
 def _answer(connection: Connection) -> None:
     """An interrupt is for the process that asks, which ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection.send(connection.recv().answer())
+    while True:
+        connection.send(connection.recv().answer())

@@ -1,6 +1,7 @@
 """A bound worked out in another process is the same, and no process is left over."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from planner.gpus import gpu_named
 from planner.models import llm_named
 from planner.plan import task_of
 from planner.proof import beside
-from planner.proof.beside import Question, answered
+from planner.proof.beside import Question, answering, here
 from planner.traces import workload_named
 from planner.workload import Slo
 
@@ -33,22 +34,28 @@ def sleeps(connection):
 
 
 def leave_at_once():
-    with answered(QUESTION, beside=True) as bound:
-        assert bound.now() is None
+    with answering(beside=True) as ask:
+        assert ask(QUESTION).now() is None
         raise KeyboardInterrupt
 
 
 def test_it_is_the_same_in_another_process():
-    with answered(QUESTION, beside=False) as here, answered(QUESTION, beside=True) as there:
-        assert there.known is None
-        assert here.known == here.now() == here.wait() == there.wait() == there.now()
-        assert here.wait().rps > 0
+    with answering(beside=False) as ask:
+        assert ask is here
+    known = here(QUESTION)
+    assert known.known == known.now() == known.wait()
+    assert known.wait().rps > 0
+    with answering(beside=True) as ask:
+        pending = ask(QUESTION)
+        assert pending.known is None
+        assert pending.wait() == pending.now() == known.wait()
+        assert ask(replace(QUESTION, budget_usd_per_hour=1.0)).wait().rps < known.wait().rps
 
 
 def test_where_no_process_starts_it_is_worked_out_here(monkeypatch):
     monkeypatch.setattr(beside, "_answer", breaks_off)
-    with answered(QUESTION, beside=True) as bound:
-        assert bound.wait() == QUESTION.answer()
+    with answering(beside=True) as ask:
+        assert ask(QUESTION).wait() == QUESTION.answer()
 
 
 def test_who_leaves_early_waits_for_nothing(monkeypatch):

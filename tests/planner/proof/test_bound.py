@@ -69,6 +69,13 @@ def test_it_begins_with_groups_that_span_where_no_instance_holds_the_model():
     assert {len(group.cuts) for group in found.begun.groups} <= {2, 3, 4}
 
 
+@pytest.mark.parametrize("seed", [2, 9, 16, 24])
+def test_it_holds_where_no_time_is_left_for_whole_groups(seed, monkeypatch):
+    market = random_market(seed)
+    monkeypatch.setattr("planner.proof.bound.MOST_S", 0.0)
+    assert best_rps(market) <= bound_of(market).rps * (1 + 1e-6)
+
+
 def test_nothing_is_bounded_by_nothing():
     market = random_market(3)
     assert bound_of(market).rps == 0
