@@ -30,7 +30,7 @@ Speed = tuple[float, float]
 """GB of 16-bit KV a second: encoded, decoded."""
 
 
-def on_cpu() -> Iterator[tuple[str, str, Speed, Speed, Speed]]:
+def cpu_speeds() -> Iterator[tuple[str, str, Speed, Speed, Speed]]:
     """Geometry, codec; the reference's speed, the compiled loops', and theirs with frames: headers, CRCs, copies."""
     torch.set_num_threads(1)
     compiled.warm_up()
@@ -67,7 +67,7 @@ def _frame_speed(kv_format: KvFormat) -> Speed:
     return _speeds(2 * keys.nbytes, _cpu_s(encode_all), _cpu_s(decode_all))
 
 
-def on_gpu() -> Iterator[tuple[str, str, float, Speed]]:
+def gpu_speeds() -> Iterator[tuple[str, str, float, Speed]]:
     """Geometry, codec, the device's own copy in GB/s read and written, and the kernels' in the same."""
     from runtime.codec import on_gpu
 

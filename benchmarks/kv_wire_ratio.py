@@ -18,6 +18,7 @@ import torch
 from aiohttp import web
 
 from planner.deployment import Codec
+from runtime.codec import compiled
 from runtime.codec.protocol import TORCH_DTYPE
 from runtime.codec.rows import Rows, decode, encode, rows_of
 from runtime.relay.relay import Relay
@@ -70,6 +71,7 @@ class CountedLink:
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
+    compiled.warm_up()
     with tempfile.TemporaryDirectory() as folder:
         crossed = asyncio.run(wire_bytes(Path(folder)))
     text = "\n".join([*header(), *ratio_table(crossed), *model_table(), *speed_table()])
@@ -133,12 +135,12 @@ def made_up(kv_format: KvFormat) -> KV:
 def encode_all(kv_format: KvFormat, kv: KV, into: memoryview, tag: bytes) -> None:
     for rows in all_rows(kv_format):
         keys, values = (part[slice(*rows.box.layers)] for part in kv)
-        encode(rows, keys, values, into[rows.offset : rows.offset + rows.size], tag)
+        encode(rows, keys, values, into[rows.offset : rows.offset + rows.size], tag, compiled)
 
 
 def decode_all(kv_format: KvFormat, frames: memoryview, tag: bytes) -> None:
     for rows in all_rows(kv_format):
-        decode(rows, frames[rows.offset : rows.offset + rows.size], tag)
+        decode(rows, frames[rows.offset : rows.offset + rows.size], tag, compiled)
 
 
 def all_rows(kv_format: KvFormat) -> Iterator[Rows]:

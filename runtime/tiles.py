@@ -5,13 +5,15 @@ offset of every tile in a region or a stream is computed on both sides and never
 socket is ever believed, and a tile that was damaged does not cost its neighbours.
 
 A frame is a 32-byte header and a payload. The payload holds K then V of the tile's tokens, in up to two parts:
-first the tokens in `int8`, then those in `int4` (or all of them raw). See `runtime/codec.py` for the parts' insides.
+first the tokens in `int8`, then those in `int4` (or all of them raw). For the parts' insides see
+`runtime/codec/reference.py`.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple, Self
 
@@ -273,6 +275,7 @@ class Layout:
             offset += length
 
 
+@lru_cache(maxsize=256)
 def payload_bytes(geometry: Geometry, parts: Parts) -> int:
     """K and V together. Per token in `int8`; K per channel and V per token in `int4`."""
     dim = geometry.head_dim

@@ -19,6 +19,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
 )
 from vllm.v1.metrics.cache_hit_source import CacheHitSource
 
+from runtime.codec.choice import Choice, quickest
 from runtime.connector.jobs import Step
 from runtime.connector.model import (
     caches_by_layer,
@@ -91,6 +92,8 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
     def register_kv_caches(self, kv_caches: "dict[str, torch.Tensor]") -> None:
         layout = tested_layout(self._vllm_config, kv_caches, self._spec)
         caches = caches_by_layer(kv_caches)
+        codec = Choice(partial(quickest, self._geometry, next(iter(caches.values())).device))
+        codec.start()
         self._worker = WorkerSide(
             self._door(rank=global_rank(self._vllm_config)),
             share=share_of(self._vllm_config, self._geometry, caches),
@@ -98,6 +101,7 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
             caches=caches,
             block_size=self._spec.block_size,
             fetch_timeout_s=self._fetch_timeout_s,
+            codec=codec,
         )
 
     def start_load_kv(self, forward_context: "ForwardContext", **kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 Blocks of a finished request are copied out within the step and reported sent at once, so that vLLM frees them;
 encoding and fetching run in threads. A rank reports every request it was given, also one that failed: the scheduler
-waits for all ranks. On a GPU the copy goes to host memory within the step; encoding on the device is for later.
+waits for all ranks. On a GPU blocks are encoded there within the step, so that only tiles go to host memory.
 """
 
 import logging
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from planner.errors import KvTransferError
-from runtime.codec import Rows, decode, encode, rows_of
+from runtime.codec import reference
+from runtime.codec.protocol import TileCodec
+from runtime.codec.rows import BATCH_BYTES, GPU_BATCH_BYTES, Rows, decode, frame, payloads, rows_of
 from runtime.connector.jobs import Load, Save, Step
 from runtime.connector.layouts import PageLayout, read, write
 from runtime.relay.door import AgentDoor
@@ -30,7 +32,8 @@ LIMIT_STAGED_BYTES = 2 << 30
 
 logger = logging.getLogger("vllm.thunder")
 
-Staged = list[tuple[Rows, Tensor, Tensor]]
+Staged = list[tuple[Rows, list[Tensor]]]
+"""K and V, or, where they lay on a GPU, the payloads they became."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,10 @@ class WorkerSide:
         caches: Mapping[int, Tensor],
         block_size: int,
         fetch_timeout_s: float,
+        codec: TileCodec = reference,
     ) -> None:
         self._door = door
+        self._codec = codec
         self._share = share
         self._layout = layout
         self._caches = caches
@@ -79,7 +84,9 @@ class WorkerSide:
         self._staged_bytes = 0
         device = next(iter(caches.values())).device
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._on_gpu = device.type == "cuda"
+        self._batch_bytes = GPU_BATCH_BYTES if self._on_gpu else BATCH_BYTES
+        self._stream = torch.cuda.Stream(device) if self._on_gpu else None
 
     def start(self, step: Step) -> None:
         """Begin what a step asks for; only copying out is done when this returns."""
@@ -127,14 +134,15 @@ class WorkerSide:
                 raise KvTransferError(f"{self._staged_bytes} bytes wait to be encoded; expected {LIMIT_STAGED_BYTES}.")
 
     def _stage(self, save: Save) -> Staged:
-        """Copies of this rank's K and V of a prompt, as they are encoded together."""
+        """Copies in memory of what this rank has of a prompt, as it is encoded together."""
         if not self._share.writes:
             return []
         blocks = self._cache_blocks(save.block_ids)
         layout, staged = Layout(save.format, save.format.whole), []
-        for rows in rows_of(layout, self._box(save.format)):
-            keys, values = read(self._layout, self._caches_of(rows), blocks, save.format.tokens)
-            staged.append((rows, keys.cpu(), values.cpu()))
+        for rows in rows_of(layout, self._box(save.format), self._batch_bytes):
+            kv = read(self._layout, self._caches_of(rows), blocks, save.format.tokens)
+            copied = [payload.cpu() for payload in payloads(rows, *kv, self._codec)] if self._on_gpu else list(kv)
+            staged.append((rows, copied))
         with self._lock:
             self._staged_bytes += _size(staged)
         return staged
@@ -146,9 +154,10 @@ class WorkerSide:
             session = self._door.session()
             if session.boot != save.boot:
                 raise KvTransferError("The agent has restarted, and the ticket's bytes are gone.")
-            for rows, keys, values in staged:
+            for rows, copied in staged:
                 into = session.memory.view(save.offset + rows.offset, rows.size)
-                encode(rows, keys, values, into, bytes.fromhex(save.ticket))
+                encoded = copied if self._on_gpu else payloads(rows, copied[0], copied[1], self._codec)
+                frame(rows, encoded, into, bytes.fromhex(save.ticket))
             session.tell("encoded", {"ticket": save.ticket, "seconds": time.monotonic() - started})
         except KvTransferError as error:
             self._encode_failed(save, error)
@@ -204,9 +213,10 @@ class WorkerSide:
         blocks = self._cache_blocks(load.block_ids[load.first_token // self._block_size :])
         view, tag = memoryview(tiles), bytes.fromhex(load.ticket["ticket"])
         with torch.cuda.stream(self._stream) if self._stream else nullcontext():
-            for rows in rows_of(Layout(load.format, box), box):
-                parts = decode(rows, view[rows.offset : rows.offset + rows.size], tag)
-                keys, values = (part[:, :, skipped:].to(self._device) for part in parts)
+            for rows in rows_of(Layout(load.format, box), box, self._batch_bytes):
+                frames = view[rows.offset : rows.offset + rows.size]
+                parts = decode(rows, frames, tag, self._codec, self._device)
+                keys, values = (part[:, :, skipped:] for part in parts)
                 write(self._layout, self._caches_of(rows), blocks, keys, values)
         if self._stream:
             self._stream.synchronize()
@@ -226,4 +236,4 @@ class WorkerSide:
 
 
 def _size(staged: Staged) -> int:
-    return sum(keys.nbytes + values.nbytes for _, keys, values in staged)
+    return sum(part.nbytes for _, copied in staged for part in copied)

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache, LlamaForCausalLM
 
 from planner.deployment import Codec
-from runtime.codec import Rows, decode, encode
+from runtime.codec.rows import Rows, decode, encode
 from runtime.tiles import Geometry, KvFormat, Layout
 from tests.engine.held_out import prompts
 from tests.engine.kv_world import MODEL

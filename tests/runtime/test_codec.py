@@ -1,4 +1,4 @@
-"""The codec's reference: what comes back is near enough, and its bytes never change."""
+"""The codecs as the reference has them: what comes back is near enough, and the bytes never change."""
 
 import hashlib
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.deployment import Codec
-from runtime import codec as codec_module
-from runtime.codec import TORCH_DTYPE, CannotEncode, Rows, decode, encode, rows_of
+from runtime.codec.protocol import TORCH_DTYPE, CannotEncode
+from runtime.codec.rows import Rows, decode, encode, rows_of
 from runtime.tiles import HEADER, BadFrame, Box, Geometry, KvFormat, Layout, Tile
 
 pytestmark = pytest.mark.engine_env
@@ -135,13 +135,20 @@ def halves(groups, index):
 
 
 @pytest.mark.parametrize(
-    ("codec", "digest"),
-    [(Codec.RAW, "217626b95ade763e"), (Codec.INT8, "c76ba14fca1ee18a"), (Codec.INT4, "f606ba399abbcfa8")],
+    ("codec", "dtype", "digest"),
+    [
+        (Codec.RAW, "float16", "217626b95ade763e"),
+        (Codec.INT8, "float16", "c76ba14fca1ee18a"),
+        (Codec.INT4, "float16", "f606ba399abbcfa8"),
+        (Codec.RAW, "bfloat16", "b94221cfb2776def"),
+        (Codec.INT8, "bfloat16", "1a1d63f04a9462f1"),
+        (Codec.INT4, "bfloat16", "8afbf7fd0f124ea3"),
+    ],
 )
-def test_the_bytes_of_known_kv_never_change(codec, digest):
-    shape = kv_format(codec, tokens=150)
+def test_the_bytes_of_known_kv_never_change(codec, dtype, digest):
+    shape = kv_format(codec, tokens=150, dtype=dtype)
     known = (torch.arange(2 * 150 * 64) * 37 % 1009 - 504).view(2, 1, 150, 64) / 64
-    _, frames = there(shape, *known.half())
+    _, frames = there(shape, *known.to(TORCH_DTYPE[dtype]))
     assert hashlib.sha256(frames).hexdigest()[:16] == digest
 
 
@@ -158,8 +165,9 @@ def test_a_group_of_equal_values_comes_back_exactly(codec, dtype):
 @pytest.mark.parametrize("codec", [Codec.RAW, Codec.INT8, Codec.INT4])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("token", [0, 100, 199])
-def test_what_is_not_finite_is_refused(codec, poison, token):
-    shape = kv_format(codec)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_not_finite_is_refused(codec, poison, token, dtype):
+    shape = kv_format(codec, dtype=dtype)
     for part in (0, 1):
         kv = kv_of(shape)
         kv[part][0, token, 5] = poison
@@ -175,12 +183,33 @@ def test_values_that_fp16_cannot_hold_are_refused():
         there(shape, keys, values)
 
 
-def test_halves_round_to_even():
-    shape = kv_format(Codec.INT4, tokens=128)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_round_to_even(dtype):
+    shape = kv_format(Codec.INT4, tokens=128, dtype=dtype)
     keys = torch.zeros(1, 128, 64)
     keys[0, 64:, 0] = torch.tensor([0.0, 15.0, 0.5, 1.5, 2.5, 3.5] + [0.0] * 58)
-    restored, _ = and_back(shape, keys.half(), torch.zeros(1, 128, 64).half())
+    restored, _ = and_back(shape, *torch.stack((keys, torch.zeros(1, 128, 64))).to(TORCH_DTYPE[dtype]))
     assert restored[0, 64:70, 0].tolist() == [0, 15, 0, 2, 2, 4]
+
+
+@pytest.mark.parametrize("codec", [Codec.INT8, Codec.INT4])
+def test_the_largest_number_comes_back_and_no_infinity(codec):
+    """The scale is rounded up, so that code x scale + minimum lies past what fp16 holds."""
+    shape = kv_format(codec, tokens=64)
+    keys, values = torch.full((2, 1, 64, 64), 65504.0).half()
+    keys[:, ::2] = values[..., ::2] = -65504.0
+    for part in and_back(shape, keys, values):
+        assert part.max() == 65504
+        assert part.isfinite().all()
+
+
+@pytest.mark.parametrize("codec", [Codec.INT8, Codec.INT4])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_sign_of_a_zero_does_not_show_in_the_bytes(codec, dtype):
+    shape = kv_format(codec, dtype=dtype)
+    keys = torch.zeros(1, 200, 64).to(TORCH_DTYPE[dtype])
+    signed = torch.where(torch.arange(64) % 3 == 0, -keys, keys)
+    assert there(shape, keys, keys)[1] == there(shape, signed, signed)[1] == there(shape, -keys, -keys)[1]
 
 
 def test_boundary_layers_come_back_nearer():
@@ -191,8 +220,9 @@ def test_boundary_layers_come_back_nearer():
 
 
 @pytest.mark.parametrize("codec", [Codec.RAW, Codec.INT8, Codec.INT4])
-def test_some_groups_alone_are_the_same_as_among_all(codec):
-    shape = kv_format(codec, tokens=300)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_some_groups_alone_are_the_same_as_among_all(codec, dtype):
+    shape = kv_format(codec, tokens=300, dtype=dtype)
     keys, values = kv_of(shape)
     rows, frames = there(shape, keys, values)
     whole = decode(rows, memoryview(frames), TAG)
@@ -227,17 +257,16 @@ def test_frames_of_another_head_are_not_decoded():
     layers=st.tuples(st.integers(0, 3), st.integers(4, 6)),
     heads=st.sampled_from([(0, 1), (1, 3), (0, 3)]),
     batch_bytes=st.sampled_from([1, 100_000, 1 << 30]),
+    dtype=st.sampled_from(["float16", "bfloat16"]),
 )
 def test_layers_together_give_the_bytes_and_values_of_each_alone(
-    codec, tokens, boundary_layers, layers, heads, batch_bytes
+    codec, tokens, boundary_layers, layers, heads, batch_bytes, dtype
 ):
-    shape = kv_format(codec, tokens, boundary_layers=boundary_layers, layers=6, kv_heads=3)
+    shape = kv_format(codec, tokens, dtype=dtype, boundary_layers=boundary_layers, layers=6, kv_heads=3)
     whole, box = Layout(shape, shape.whole), Box(layers, heads, (0, shape.groups))
     kv = [torch.stack(kv_of(shape, heads=heads[1] - heads[0], seed=layer)) for layer in range(6)]
     region, expected = bytearray(whole.size), bytearray(whole.size)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec_module, "BATCH_BYTES", batch_bytes)
-        batches = list(rows_of(whole, box))
+    batches = list(rows_of(whole, box, batch_bytes))
     assert [layer for rows in batches for layer in range(*rows.box.layers)] == list(range(*layers))
     for rows in batches:
         keys, values = torch.stack(kv[slice(*rows.box.layers)], dim=1)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from planner.deployment import Codec
+from runtime.codec import compiled, reference
 from runtime.connector.jobs import Load, Save, Step
 from runtime.connector.layouts import page_layout, read, write
 from runtime.connector.worker import Share, WorkerSide
@@ -55,7 +56,7 @@ def agent(tmp_path):
 class Engine:
     """The workers of a TP x PP engine with small caches, and its scheduler's door."""
 
-    def __init__(self, agent, name, tp=1, pp=1, block_size=32, slots=None):
+    def __init__(self, agent, name, tp=1, pp=1, block_size=32, slots=None, codec=reference):
         self.block_size = block_size
         self.workers = []
         self.door = AgentDoor(agent.socket_path, owner=name, rank=None)
@@ -78,6 +79,7 @@ class Engine:
                     caches={layer: torch.zeros(pages, dtype=torch.float16) for layer in range(*layers)},
                     block_size=block_size,
                     fetch_timeout_s=5,
+                    codec=codec,
                 )
             )
 
@@ -174,11 +176,24 @@ def test_block_sizes_may_differ_and_blocks_may_be_split(start, block_size, slots
 
 
 @pytest.mark.parametrize(("codec", "tolerance"), [(Codec.INT8, 0.03), (Codec.INT4, 0.3)])
-def test_codecs_bring_nearly_the_same(start, codec, tolerance):
-    prefill, decode = start("p"), start("d")
+@pytest.mark.parametrize("implementation", [reference, compiled])
+def test_codecs_bring_nearly_the_same(start, codec, tolerance, implementation):
+    prefill, decode = start("p", codec=implementation), start("d", codec=implementation)
     prefill.fill()
     assert decode.load(prefill.hand_on(codec)) == [set()]
     assert_has(decode, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("codec", [Codec.RAW, Codec.INT4])
+def test_on_a_gpu_kv_is_encoded_in_the_step_and_what_is_refused_is_said(start, agent, codec, monkeypatch):
+    prefill, decode = start("p"), start("d")
+    monkeypatch.setattr(prefill.workers[0], "_on_gpu", True)
+    prefill.fill()
+    assert decode.load(prefill.hand_on(codec)) == [set()]
+    assert_has(decode, tolerance=0.3 if codec is Codec.INT4 else 0.0)
+    prefill.fill(KV / 0)
+    assert decode.load(prefill.hand_on(codec)) == [{"d"}]
+    assert agent.health.kv["tickets_failed"] == 1
 
 
 def test_blocks_of_a_local_prefix_hit_are_not_touched(start):
