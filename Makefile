@@ -42,6 +42,7 @@ check: .venv/.lock-installed  ## format, lint, types, layers
 
 bench: setup .venv-benchmarks/.lock-installed  ## the published measurements that need no cloud: benchmarks/results/*.md
 	.venv/bin/python -m benchmarks.cost_model
+	.venv/bin/python -m benchmarks.replica_rates
 	.venv/bin/python -m benchmarks.simulator
 	.venv/bin/python -m benchmarks.simulator_vs_engines
 	.venv/bin/python -m benchmarks.rebalance

@@ -43,7 +43,7 @@ def _waiting(busy: Floats, arrival_variation: Variation, spread: Floats) -> Floa
     service = spread - arrival_variation
     common = busy**2 * (3 * arrival_variation + spread)
     even = (1 + arrival_variation + busy * service) / (1 + busy * (service - 1) + common)
-    bursty = 4 * busy / (arrival_variation + common)
+    bursty = 4 * busy / np.maximum(arrival_variation + common, LEAST_SPREAD)
     share = busy + (arrival_variation - 1) * busy * (1 - busy) * np.where(
         np.asarray(arrival_variation) < 1, even, bursty
     )

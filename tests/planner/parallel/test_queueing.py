@@ -109,3 +109,7 @@ def test_the_number_in_service_spreads_by_the_peakedness(burstiness):
     seen = np.linspace(100.0, arrival[-1] - 100.0, 40_000)
     inside = np.searchsorted(arrival, seen) - np.searchsorted(gone, seen)
     assert inside.var() / inside.mean() == pytest.approx(peakedness(1 / burstiness), rel=0.1)
+
+
+def test_arrivals_and_services_that_never_vary_never_wait():
+    assert waits_within(np.zeros((1, 1)), np.array([[1.0, 1.0]]), np.array([0.6]), 0.0).min() > 0.99
