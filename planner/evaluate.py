@@ -5,7 +5,7 @@ no token comes after the first, TPOT is 0: it meets any target, and is in no per
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +112,11 @@ class Run:
             for requests, timings, copies in self.played
         ]
         return measure(_joined(found), slo, self.seconds * (1 - since) * self.times)
+
+    def least_of_parts(self, slo: Slo, *, since: float) -> float:
+        """The SLO attainment of the part that attains the least."""
+        alone = (replace(self, played=(one,)) for one in self.played)
+        return min(run.measured(slo, since=since).slo_attainment for run in alone)
 
 
 def joined(runs: Sequence[Run]) -> Run:

@@ -23,13 +23,16 @@ RUNS = 2
 """Long runs of different seeds that must each meet the SLO: a backlog that one burst starts is a matter of chance."""
 APART = 1000
 """Between the seeds of two runs: each part of a fleet has one of its own."""
+PART = 0.5
+"""Attainment below which no part of a fleet may end, however well the others do: its backlog may grow without end."""
 STEADY, LATE = 1 / 2, 2 / 3
 """Shares of a long run after which the fleet is taken to be full, and after which a backlog has had time to show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sustained:
-    """What clients see once the fleet is full, and the least attainment of any run's half, or last third alone."""
+    """What clients see once the fleet is full, and the least attainment of any run's half, or last third alone; or of a
+    part, where one falls far behind."""
 
     measures: Measures
     least_attainment: float
@@ -112,7 +115,9 @@ class Trial:
 
     def _made(self, rate_rps: float, seconds: float, number: int) -> tuple[Run, float]:
         run = run_at(rate_rps, self.demand, self.parts, seconds, seed=self.seed + number * APART)
-        return run, min(run.measured(self.slo, since=share).slo_attainment for share in (STEADY, LATE))
+        least = min(run.measured(self.slo, since=share).slo_attainment for share in (STEADY, LATE))
+        least_part = run.least_of_parts(self.slo, since=LATE)
+        return run, least if least_part >= PART else min(least, least_part)
 
 
 def sustained_at(rate_rps: float, demand: Demand, slo: Slo, parts: Sequence[Part], *, seed: int) -> Sustained:

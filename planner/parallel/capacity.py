@@ -26,6 +26,8 @@ UTILISATIONS = 1 / (1 + np.exp(-np.linspace(-np.log(49), np.log(49), 33)))
 BATCHES = np.geomspace(0.1, MAX_SEQUENCES, 120)
 HIGHEST_TARGET = 0.995
 """An exponential tail never reaches 1; simulation does."""
+LEAST_STIFFNESS = 0.02
+"""Of the rate of a replica that is nearly saturated, by its batch."""
 BEYOND = 4.0
 """Times the largest batch there can be, to which batches go on growing with utilisation: rates can be interpolated."""
 DECODE_MISSES = 0.2
@@ -131,7 +133,8 @@ def mixed_rps(pace: Turning, demand: Demand, slo: Slo, kv_tokens: int) -> float:
     slack = slo.ttft_s - passes.latency_s - step[:, None]
     first = waits_within(slack, passes.service_s, UTILISATIONS, variation)
     later = _steps_within(demand, slo, step, _full_turn_s(pace, demand, batch), rate, passes)
-    full = np.maximum(kv_held(demand, slo, batch, variation) / kv_tokens, most / MAX_SEQUENCES)
+    held = kv_held(demand, slo, batch, variation, _swing(batch, rate))
+    full = np.maximum(held / kv_tokens, most / MAX_SEQUENCES)
     attained = (first * later).mean(axis=1)
     busy = _last_reaching(UTILISATIONS, attained, targets(slo).mixed)
     with_room = np.exp(np.interp(0.0, np.log(full), np.log(rate), left=-np.inf, right=np.inf))
@@ -184,10 +187,23 @@ def with_margin(batch: Floats, demand: Demand, slo: Slo, variation: Variation | 
     return np.maximum(1.0, batch + _quantile(slo) * spread)
 
 
-def kv_held(demand: Demand, slo: Slo, batch: Floats, variation: Variation | None = None) -> Floats:
-    """Tokens of KV that batches of these means hold, exceeded too rarely to matter."""
+def _swing(batch: Floats, rate: Floats) -> Floats:
+    """How many times the variance of a batch is that of one whose requests stay as long however many they are.
+
+    Requests leave a batch b at r(b) = b / T(b). Where those that are one too many are worked off slowly, as d r / d b
+    says, they pile up: the variance is b / (d ln r / d ln b), to first order.
+    """
+    stiffness = np.diff(np.log(rate)) / np.maximum(np.diff(np.log(batch)), LEAST_GAIN)
+    return np.asarray(1 / np.clip(np.append(stiffness, stiffness[-1]), LEAST_STIFFNESS, 1.0))
+
+
+def kv_held(
+    demand: Demand, slo: Slo, batch: Floats, variation: Variation | None = None, swing: Floats | float = 1.0
+) -> Floats:
+    """Tokens of KV that batches of these means hold, exceeded too rarely to matter; `swing` times their variance."""
     excess = (peakedness(demand.arrival_variation if variation is None else variation) - 1) * demand.context**2
-    return np.asarray(batch * demand.context + _quantile(slo) * np.sqrt(batch * (demand.context_square + excess)))
+    spread = np.sqrt(batch * (demand.context_square + excess) * swing)
+    return np.asarray(batch * demand.context + _quantile(slo) * spread)
 
 
 def _quantile(slo: Slo) -> float:

@@ -45,7 +45,7 @@ def fleet(split_plan):
         hops = tuple(Hop(NET, Codec.RAW, (strand,)) for strand in strands)
         pairing = Pairing(tuple(replicas), routes, hops, 1.0, 9.0, 0.0, 0.0)
         task = Task(split_plan.llm, Demand(np.array([100.0]), np.array([10.0])), Slo(), 8192)
-        return parts(task, Candidate(plan.instances, tuple(members_of(plan)), pairing))
+        return parts(task, Candidate(plan.instances, tuple(members_of(plan, {})), pairing))
 
     return make
 
@@ -81,7 +81,7 @@ def test_replicas_whose_engines_share_a_machine_are_one_part(fleet):
 
 def test_fleets_are_alike_whatever_their_instances_and_replicas_are_called(split_plan):
     pairing = Pairing((), (), (), 1.0, 9.0, 0.0, 0.0)
-    members = members_of(split_plan)
+    members = members_of(split_plan, {})
     named = {one.id: replace(one, id=f"other-{one.id}") for one in split_plan.instances}
     renamed = [one.moved(f"other-{one.replica.id}", named, dict.fromkeys(named, 0)) for one in reversed(members)]
     fleet = Candidate(split_plan.instances, tuple(members), pairing)
@@ -96,7 +96,7 @@ def test_what_carries_nothing_is_given_back_and_a_replica_over_two_instances_kee
     """Of three instances the first has only a replica without traffic; the spanning one moves to i0 and i1 as r0."""
     idle = Replica("r0", Phase.MIXED, (Stage("i0", (0,), 32),))
     busy = Replica("r1", Phase.MIXED, (Stage("i2", (0,), 12), Stage("i1", (0,), 20)))
-    members = members_of(replace(split_plan, replicas=(idle, busy)))
+    members = members_of(replace(split_plan, replicas=(idle, busy)), {})
 
     def only_spanning(_, given, **__) -> Pairing:
         (name,) = (member.replica.id for member in given if len(member.instances) == 2)

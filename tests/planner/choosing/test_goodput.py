@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from planner.choosing.goodput import Trial, goodput, sustained_at
+from planner.choosing.goodput import PART, Trial, goodput, sustained_at
 from planner.choosing.notches import NOTCH
 from planner.demand import Demand
 from planner.evaluate import Part, measured_at
@@ -71,3 +71,15 @@ def test_slow_requests_make_a_long_run_longer():
     found = sustained_at(2.0, demand, Slo(ttft_s=9.0, tpot_s=3.0), slow, seed=1)
     assert found.least_attainment == 1.0
     assert found.measures.duration_s >= 2 * 15 / 2 * 100.0
+
+
+def test_no_part_of_a_fleet_is_given_up_for_the_others():
+    """One replica of many gets 1.5 times what it computes, which is less than a tenth of all that there is."""
+    pace = linear_pace(fixed_s=1e-6, token_s=1e-4)
+    many = Part((Server(pace, 10**6),), (Lane(0, 0, 1.0),), share=0.94 / 10, copies=10)
+    one = Part((Server(linear_pace(fixed_s=1e-6, token_s=4e-4), 10**6),), (Lane(0, 0, 1.0),), share=0.06)
+    rate_rps = 1.5 * CAPACITY_RPS / 4 / 0.06
+    assert measured_at(rate_rps, PROMPTS, SLO, [many], seed=1).slo_attainment > SLO.attainment
+    found = sustained_at(rate_rps, PROMPTS, SLO, [many, one], seed=1)
+    assert found.measures.slo_attainment > SLO.attainment > PART > found.least_attainment
+    assert goodput(PROMPTS, SLO, [many, one], rate_rps, np.inf, seed=1) < rate_rps / 1.3
