@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import inf
 
 from planner.advice.infeasible import nothing_serves, too_dear, too_much, unconfirmed
 from planner.advice.transfer_reasons import transfer_reason
@@ -23,9 +24,11 @@ from planner.parallel.layouts import Capacities, Task
 from planner.procurement.fleet import sized
 from planner.procurement.shop import Choice
 from planner.proof.beside import answering
-from planner.requirements import fitness, refusals_in_words, trust_in_words
+from planner.requirements import fitness, offers_in_words, refusals_in_words, trust_in_words
 from planner.workload import Slo, Workload
 
+ROUNDING = 1e-6
+"""Of a score that reaches its bound."""
 MOST_CUT = 0.5
 """Part of the requests that may be cut to the longest admitted; a plan for fewer whole ones is for another workload."""
 
@@ -81,7 +84,7 @@ def plan(
         search = Search(capacities, budget_usd_per_hour, stated, fixed, seed, progress, report, ask=ask)
         progress(_of_use(market, llm, len(choice.offers)))
         found = _found(search, choice, market, rate)
-    report(_progress(found, started, "simulated"))
+    report(Progress(found.goodput_rps, inf, 0.0, time.perf_counter() - started, "simulated"))
     occasion = Occasion(
         created_at=now(),
         market_as_of=market.as_of,
@@ -99,10 +102,10 @@ def plan(
 def _found(search: Search, choice: Choice, market: Market, rate_rps: float | None) -> Finding:
     """Raises Infeasible with the reason where nothing serves."""
     if not choice.offers:
-        raise nothing_serves(search.capacities, market.offers)
+        raise nothing_serves(search.capacities, market, search.links)
     found = choose.least_cost(search, choice, rate_rps) if rate_rps else choose.most_goodput(search, choice)
     if found is None and not choice.serves:
-        raise nothing_serves(search.capacities, market.offers)
+        raise nothing_serves(search.capacities, market, search.links)
     if found is None or found.goodput_rps <= 0:
         raise _reason(search, choice, rate_rps, found)
     return found
@@ -124,13 +127,9 @@ def _of_use(market: Market, llm: LlmSpec, useful: int) -> str:
     others = len(found.fit) - useful
     left_out = [found.refused_in_words] if found.refused else []
     left_out += [f"{others:,} too small or too slow"] if others > 0 else []
-    return f"{len(market.offers):,} offers, {useful:,} of use" + (f": {', '.join(left_out)}" if left_out else "")
-
-
-def _progress(found: Finding, started: float, what: str) -> Progress:
-    score = found.chosen.pairing.served_rps
-    bound = max(found.bound_rps, score)
-    return Progress(score, bound, 1 - score / bound, time.perf_counter() - started, what)
+    return f"{offers_in_words(len(market.offers))}, {useful:,} of use" + (
+        f": {', '.join(left_out)}" if left_out else ""
+    )
 
 
 def _remarks(search: Search, market: Market, found: Finding) -> tuple[str, ...]:
@@ -144,6 +143,9 @@ def _remarks(search: Search, market: Market, found: Finding) -> tuple[str, ...]:
     taken = [offer for offer in market.offers if offer.offer_id in rented]
     refused = fitness(llm, taken).refused
     wrong = [f"The engine may not run on all that is given: {refusals_in_words(refused)}"] if refused else []
+    score = found.chosen.pairing.served_rps
+    if score > found.bound_rps * (1 + ROUNDING):
+        wrong.append(f"The score {score:.2f} is above its bound {found.bound_rps:.2f}: that bound is no proof.")
     return tuple(filter(None, (reason, *wrong, trust_in_words(taken))))
 
 

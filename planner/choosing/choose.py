@@ -23,7 +23,10 @@ def most_goodput(search: Search, choice: Choice) -> Finding | None:
     """The best use of the budget; None if it buys nothing that serves."""
     bound = bounding(search, choice, search.budget_usd_per_hour)
     finalists = finalists_of(search, choice, Aim(search.budget_usd_per_hour), bound)
-    return best_use(search, choice, finalists, bound, among_rivals=True) if finalists else None
+    if not finalists:
+        return None
+    found = best_use(search, choice, finalists, among_rivals=True)
+    return replace(found, bound_rps=bound.wait().rps)
 
 
 def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | None:
@@ -34,10 +37,10 @@ def least_cost(search: Search, choice: Choice, rate_rps: float) -> Finding | Non
             return None
         cheapest = finalists[0]
         search.progress(f"{cheapest.usd_per_hour:.2f} $/h for {rate_rps * margin:.1f} requests/s")
-        whole = cheapest.usd_per_hour + cheapest.pairing.served_rps * cheapest.pairing.transfer_usd_per_hour_per_rps
-        finding = best_use(search, choice, finalists[:1], bounding(search, choice, whole))
-        if confirmed := _confirmed(search, finding, rate_rps):
-            return confirmed
+        if found := _confirmed(search, best_use(search, choice, finalists[:1]), rate_rps):
+            pairing = found.chosen.pairing
+            whole = found.chosen.usd_per_hour + pairing.served_rps * pairing.transfer_usd_per_hour_per_rps
+            return replace(found, bound_rps=bounding(search, choice, whole).wait().rps)
     return None
 
 

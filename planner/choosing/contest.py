@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from planner.deployment import Alternative, Phase
 from planner.evaluate import Measures
 from planner.parallel.rules import Colocated, Ruled
 from planner.procurement.shop import Choice
-from planner.proof.beside import Bound
 from planner.search.score import Aim
 from planner.search.starts import Limits
 
@@ -43,7 +43,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The winner and its simulated goodput, a bound on the score of all, and the ones it beat.
+    """The winner and its simulated goodput, a bound on the score of all (infinite: not asked for), and those it beat.
 
     `measures` are those of its long runs at that goodput, where there were any.
     """
@@ -71,9 +71,7 @@ def most_of(
     return best
 
 
-def best_use(
-    search: Search, choice: Choice, finalists: Sequence[Candidate], bound: Bound, *, among_rivals: bool = False
-) -> Finding:
+def best_use(search: Search, choice: Choice, finalists: Sequence[Candidate], *, among_rivals: bool = False) -> Finding:
     """The finalist or rival that simulation prefers, or the other use of what it rents if that is preferred to it."""
     best = most_of(finalists, search.trial)
     assert best, "there are finalists"
@@ -86,18 +84,18 @@ def best_use(
             search.progress(f"{best.goodput_rps:.1f} requests/s by what the score underrates")
     other = _other_use(search, choice, best.candidate)
     if other is None:
-        return _finding(best, bound)
+        return _finding(best)
     trial = search.trial(other)
     beaten = Tried(other, trial, trial.goodput_rps(best.goodput_rps))
     search.progress(f"{beaten.alternative.goodput_rps:.1f} requests/s {beaten.alternative.name}")
     if beaten.goodput_rps > best.goodput_rps:
         best, beaten = beaten, best
-    return _finding(best, bound, beaten.alternative)
+    return _finding(best, beaten.alternative)
 
 
-def _finding(best: Tried, bound: Bound, *beaten: Alternative) -> Finding:
+def _finding(best: Tried, *beaten: Alternative) -> Finding:
     measures = best.trial.sustained(best.goodput_rps).measures if best.goodput_rps > 0 else None
-    return Finding(best.candidate, best.goodput_rps, bound.wait().rps, beaten, measures)
+    return Finding(best.candidate, best.goodput_rps, inf, beaten, measures)
 
 
 def _rivals(search: Search, choice: Choice, beyond_rps: float) -> Iterator[Candidate]:

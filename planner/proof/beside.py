@@ -1,6 +1,5 @@
 """A bound worked out beside the search that it bounds, in a process of its own, where that is quicker."""
 
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ from threading import Thread
 from typing import Protocol, TypeAlias
 
 from planner.catalog import Offer
+from planner.deaf import deaf_children
 from planner.deployment import Codec
+from planner.errors import ThunderError
 from planner.links import Links
 from planner.parallel.task import Task
 from planner.proof.bound import Bounded, bounded
@@ -86,7 +87,8 @@ class _Process:
         context = get_context("spawn")
         self._here, there = context.Pipe()
         self._process = context.Process(target=_answer, args=(there,), daemon=True)
-        self._process.start()
+        with deaf_children():
+            self._process.start()
         there.close()
         self._pending: list[_Pending] = []
 
@@ -133,7 +135,9 @@ class _Pending:
 
 
 def _answer(connection: Connection) -> None:
-    """An interrupt is for the process that asks, which ends this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Until the process that asks is gone. What goes wrong here will go wrong there, and be told."""
     while True:
-        connection.send(connection.recv().answer())
+        try:
+            connection.send(connection.recv().answer())
+        except (EOFError, OSError, ThunderError):
+            return

@@ -5,7 +5,6 @@ the same result, in processes or not, unless time runs out. The first start is s
 """
 
 import os
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +13,7 @@ from multiprocessing import get_context
 from typing import Protocol
 
 from planner.catalog import Offer
+from planner.deaf import deaf_children
 from planner.links import Links
 from planner.parallel.layouts import Capacities
 from planner.search.neighbourhood import Neighbourhood
@@ -166,7 +166,9 @@ def _in_processes(
     over = context.Event()
     pool = ProcessPoolExecutor(many - 1, context, _prepared, (terms, over))
     try:
-        others: list[Future[Outcome]] = [pool.submit(_searched_there, start, n) for n, start in enumerate(starts) if n]
+        others: list[Future[Outcome]] = []
+        with deaf_children():
+            others += (pool.submit(_searched_there, start, n) for n, start in enumerate(starts) if n)
         first = _searched(terms, scorer, starts[0], 0, improved)
         return [first, *(other.result() for other in others)]
     finally:
@@ -179,8 +181,6 @@ _THERE: list[tuple[Terms, Scorer, Flag]] = []
 
 
 def _prepared(terms: Terms, over: Flag) -> None:
-    """An interrupt is for the process that started this one, which will tell."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _THERE.append((terms, terms.scorer(), over))
 
 

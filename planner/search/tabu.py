@@ -65,7 +65,8 @@ def tabu_search(
         tabu.append(canonical(scorer.supply, current.state))
         following = best_of(current, neighbourhood.around(current.state, current.sums), scorer, tabu)
         if following is None:
-            break
+            idle = PATIENCE
+            continue
         current, steps, idle = following, steps + 1, idle + 1
         if current.score.merit > best.score.merit:
             best, idle = current, 0

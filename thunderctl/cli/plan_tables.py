@@ -3,7 +3,7 @@
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from planner.deployment import Codec, DemandSummary, Instance, Plan, Replica
+from planner.deployment import Alternative, Codec, DemandSummary, Instance, Plan, Replica
 from thunderctl.cli.output import table
 
 if TYPE_CHECKING:
@@ -90,11 +90,18 @@ def _stream(workload: DemandSummary) -> str:
     return arrivals + cached
 
 
+def _served(other: Alternative) -> str:
+    if not other.goodput_rps:
+        return "serves nothing here"
+    return f"{other.goodput_rps:.2f} requests/s for ${other.cost_usd_per_hour:.2f}/h"
+
+
 def _expectation(plan: Plan) -> "RenderableType":
     predicted, slo = plan.predicted, plan.slo
     guess = "" if predicted.calibrated else " (uncalibrated: see the notes)"
     transfer = f", {plan.transfer_usd_per_hour:.2f} of it KV transfer" if plan.transfer_usd_per_hour else ""
     tokens = f"${predicted.usd_per_million_tokens:.2f} per million tokens"
+    for_its_cost = f" for ${plan.cost_usd_per_hour:.2f}/h" if plan.goal == "cost" else ""
     rows: list[tuple[str, str]] = [
         ("model", f"{plan.llm.name} ({plan.dtype}), up to {plan.max_model_len:,} tokens"),
         (
@@ -111,16 +118,13 @@ def _expectation(plan: Plan) -> "RenderableType":
         ("attainment", f"{predicted.slo_attainment:.1%} at {plan.workload.rate_rps:.2f} requests/s"),
         (
             "optimality",
-            f"analytic score {plan.search.objective_rps:.2f} of at most {plan.bound.goodput_rps:.2f} requests/s "
-            f"under the same model: gap {plan.bound.gap:.1%}, found in {plan.search.seconds:.2f} s",
+            f"analytic score {plan.search.objective_rps:.2f} of at most {plan.bound.goodput_rps:.2f} requests/s"
+            f"{for_its_cost} under the same model: gap {plan.bound.gap:.1%}, found in {plan.search.seconds:.2f} s",
         ),
         ("start-up", f"about {plan.startup_s / 60:.0f} min, ${plan.startup_usd:.2f} (estimated)"),
         ("prices", f"{plan.market_source} of {plan.market_as_of[:10]}"),
     ]
-    rows += [
-        ("instead of", f"{other.name}: {other.goodput_rps:.2f} requests/s for ${other.cost_usd_per_hour:.2f}/h")
-        for other in plan.alternatives
-    ]
+    rows += [("instead of", f"{other.name}: {_served(other)}") for other in plan.alternatives]
     rows += [("note", note) for note in plan.notes]
     from rich.table import Table
 

@@ -66,8 +66,7 @@ def contest(monkeypatch):
         monkeypatch.setattr("planner.choosing.contest._colocated", lambda *_: [found_again])
         monkeypatch.setattr("planner.choosing.contest._other_use", lambda *_: None)
         search = SimpleNamespace(trial=trial_of, progress=lambda _: None)
-        bound = SimpleNamespace(wait=lambda: SimpleNamespace(rps=9.0))
-        return best_use(search, None, [finalist], bound, among_rivals=True).chosen
+        return best_use(search, None, [finalist], among_rivals=True).chosen
 
     return play
 
