@@ -92,7 +92,7 @@ def timed(name: str, fleet: Plan, links: Links, workload: Workload) -> Timed:
         solved, served_rps = decide(fleet, links, workload)
         walls_ms.append((time.perf_counter() - started) * 1e3)
     search = searching(fleet, links, workload)
-    members = members_of(fleet)
+    members = members_of(fleet, links)
     every = designations_of(members, links, np.zeros(len(members)))
     reference_ms, reference_rps = reference(search, fleet, every)
     wall = statistics.median(walls_ms), max(walls_ms)
@@ -142,7 +142,7 @@ def searching(fleet: Plan, links: Links, workload: Workload) -> Search:
 
 def reference(search: Search, fleet: Plan, every: Designations) -> tuple[float, float | None]:
     """Milliseconds to solve every designation up to symmetry, without bounds, and the best; None where estimated."""
-    solver = served(search, fleet, members_of(fleet))
+    solver = served(search, fleet, members_of(fleet, search.links))
     whole = every.count <= ALL
     numbers = np.arange(every.count) if whole else np.random.default_rng(SEED).choice(every.count, SAMPLE)
     started = time.perf_counter()

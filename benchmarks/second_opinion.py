@@ -74,7 +74,7 @@ def _rows(workload: str) -> Iterator[tuple[str, float, float]]:
         known=capacities,
     )
     own = ours.predicted.goodput_rps
-    yield "our plan", own, goodput_rps(Fleet(task, tuple(members_of(ours)), ours.routes), own, seed=SEED)
+    yield "our plan", own, goodput_rps(Fleet(task, tuple(members_of(ours, {})), ours.routes), own, seed=SEED)
     for found in compared(Setting(capacities, market.offers, BUDGET_USD_PER_HOUR, seed=SEED), OTHERS):
         if found.chosen:
             fleet = Fleet(task, found.chosen.members, found.chosen.pairing.routes)

@@ -57,6 +57,7 @@ class Instance:
     ingress_usd_per_gb: float = 0.0
     handover_ms: float = 0.0
     codec_gb_per_s: float = CODEC_GB_PER_S
+    availability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,11 @@ class Plan:
     startup_usd: float = 0.0
     calibrations: tuple[GpuCalibration, ...] = ()
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def spans(self) -> bool:
+        """Does any replica run on several instances?"""
+        return any(len(replica.instances) > 1 for replica in self.replicas)
 
     def replica(self, replica_id: str) -> Replica:
         return next(replica for replica in self.replicas if replica.id == replica_id)

@@ -64,15 +64,15 @@ class Member:
         )
 
 
-def members_of(plan: Plan, gpus: Mapping[str, GpuType] | None = None, links: Links | None = None) -> list[Member]:
+def members_of(plan: Plan, links: Links, gpus: Mapping[str, GpuType] | None = None) -> list[Member]:
     """The plan's replicas as they run, or as they would if `gpus` were as the types of their names are.
 
-    `links` are those stated between instances or offers, the rest is estimated.
+    `links` are those stated between instances or offers, the rest is estimated; stages of one replica meet over them.
     """
     found = []
     for replica in plan.replicas:
         head, *others = (plan.instance(name) for name in replica.instances)
-        layout = _layout(plan, replica, (head, *others), gpus or {}, links or {})
+        layout = _layout(plan, replica, (head, *others), gpus or {}, links)
         found.append(Member(replica, head, layout, tuple(others)))
     return found
 

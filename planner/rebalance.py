@@ -53,10 +53,11 @@ def rebalance(
     """
     started = time.perf_counter()
     left = without(current, lost)
-    check_links(links or {}, (name for one in current.instances for name in (one.id, one.offer_id)))
+    stated = links or {}
+    check_links(stated, (name for one in current.instances for name in (one.id, one.offer_id)))
     task = task_of(left.llm, workload, slo or left.slo, left.max_model_len)
-    capacities = running(Capacities(task, codec), members_of(left))
-    search = Search(capacities, left.budget_usd_per_hour, links or {}, rent_all=True, seed=seed, progress=progress)
+    capacities = running(Capacities(task, codec), members_of(left, stated))
+    search = Search(capacities, left.budget_usd_per_hour, stated, rent_all=True, seed=seed, progress=progress)
     turn = turned(search, left)
     decided_s = time.perf_counter() - started
     if turn is None:

@@ -89,7 +89,7 @@ def replay(
     _check_fail_once([name for _, name in failures])
     fits = requests.prompt + requests.output <= plan.max_model_len
     admitted = _only(requests, fits)
-    members = members_of(plan, links=links)
+    members = members_of(plan, links or {})
     places = {member.replica.id: i for i, member in enumerate(members)}
     plans = [plan, *(other for _, other in sorted(later, key=lambda one: one[0]))]
     starts = [0.0, *sorted(at_s for at_s, _ in later)]
@@ -177,7 +177,7 @@ def _place(places: dict[str, int], name: str) -> int:
 
 
 def _paths(plan: Plan, links: Links) -> list[Path]:
-    members = {member.replica.id: member for member in members_of(plan, links=links)}
+    members = {member.replica.id: member for member in members_of(plan, links)}
     return [
         Path(route, planned_hop(route, members[route.prefill], members[route.decode], links)) for route in plan.routes
     ]

@@ -31,8 +31,8 @@ class Lack(StrEnum):
 
     DISK = "too little disk"
     DRIVER = "too old a driver"
-    CARD = "cards too old"
-    DTYPE = "cards without the dtype"
+    CARD = "too old a card"
+    DTYPE = "without the dtype"
     RAM = "too little RAM"
 
 
@@ -54,7 +54,7 @@ class Fitness:
 
     @property
     def refused_in_words(self) -> str:
-        """How many lack what, most first: `120 too little disk, 8 cards too old`."""
+        """How many lack what, most first: `120 too little disk, 8 too old a card`."""
         counts = Counter(refusal.lack for refusal in self.refused).most_common()
         return ", ".join(f"{count:,} {lack}" for lack, count in counts)
 
@@ -95,7 +95,11 @@ def trust_in_words(offers: Sequence[Offer]) -> str:
     """What is taken on trust of these offers, in a sentence; empty where they state everything."""
     counts = Counter(name for offer in offers for name in unstated(offer))
     names = ", ".join(f"the {name} of {count}" for name, count in counts.items())
-    return f"Unstated, and taken to be enough: {names} of {len(offers)} offers." if counts else ""
+    return f"Unstated, and taken to be enough: {names} of {offers_in_words(len(offers))}." if counts else ""
+
+
+def offers_in_words(count: int) -> str:
+    return f"{count:,} offer" if count == 1 else f"{count:,} offers"
 
 
 def disk_need_gb(llm: LlmSpec, gpu: GpuType) -> float:

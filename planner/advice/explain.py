@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from planner.advice.levers import Lever, market_levers, replica_levers
+from planner.advice.levers import Lever, levers_left_out, market_levers, replica_levers
 from planner.advice.robustness import WhatIf, what_ifs
 from planner.advice.startup import Startup, slowest_startup
 from planner.advice.token_cost import TokenCost, token_costs
@@ -38,10 +38,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`levers` are ordered by what they would gain, the most first; `refused` counts offers by what they lack."""
+    """`levers` are ordered by what they would gain, the most first; `refused` counts offers by what they lack.
+
+    `levers_left_out` says why those of the market are not among them, where they are not known.
+    """
 
     reasons: tuple[Reason, ...]
     levers: tuple[Lever, ...]
+    levers_left_out: str
     what_ifs: tuple[WhatIf, ...]
     startup: Startup
     refused: str
@@ -58,10 +62,13 @@ def explained(
     found = fitness(plan.llm, offers)
     capacities = capacities.in_fleet(plan.search.objective_rps)
     levers = list(replica_levers(plan, capacities, links=links))
-    levers += () if fixed else market_levers(capacities, offers, plan.budget_usd_per_hour, links=links)
+    left_out = "" if fixed else levers_left_out(plan)
+    if not (fixed or left_out):
+        levers += market_levers(capacities, offers, plan.budget_usd_per_hour, links=links)
     return Explanation(
         reasons=() if fixed else tuple(_reasons(plan, token_costs(capacities, found.fit))),
         levers=tuple(sorted(levers, key=lambda lever: -lever.gain)),
+        levers_left_out=left_out,
         what_ifs=what_ifs(plan, capacities.task, links=links, seed=seed),
         startup=slowest_startup(plan.llm, plan.instances),
         refused=found.refused_in_words,

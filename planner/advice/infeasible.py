@@ -3,28 +3,34 @@
 from collections.abc import Sequence
 from math import ceil
 
+from planner.advice.joined import joined_layouts, most_gib
 from planner.catalog import Offer
 from planner.errors import Infeasible
+from planner.links import Links
 from planner.llm import LlmSpec
+from planner.market import Market
 from planner.memory import GIB, UTILISATION
 from planner.parallel.layouts import Capacities, GpuKind, Layout, Share, Task
 from planner.procurement.groups import SIZES
-from planner.requirements import Fitness, fitness, refusals_in_words
+from planner.requirements import Fitness, fitness, offers_in_words, refusals_in_words
+from planner.search.supply import Supply
 
 
-def nothing_serves(capacities: Capacities, offers: Sequence[Offer]) -> Infeasible:
+def nothing_serves(capacities: Capacities, market: Market, links: Links) -> Infeasible:
     """No group of any offer serves a request within the SLO: too little memory, or too slow."""
-    task = capacities.task
+    task, offers = capacities.task, market.offers
     if not offers:
-        return Infeasible(
-            "There are no offers to plan with; expected 1 or more.", hint="Allow more providers or regions."
-        )
+        hint = "Add rows to the file of offers." if market.source == "file" else "Allow more providers or regions."
+        return Infeasible("There are no offers to plan with; expected 1 or more.", hint=hint)
     sorted_out = fitness(task.llm, offers)
     if not sorted_out.fit:
         return _unfit(task.llm, sorted_out)
     offers = sorted_out.fit
     fitting = [layout for offer in offers for layout in _layouts(capacities, offer)]
-    return _too_slow(task, fitting) if fitting else _too_small(task.llm, task.max_model_len, offers)
+    if fitting:
+        return _too_slow(task, fitting)
+    joined = joined_layouts(capacities, offers, links)
+    return _too_slow_joined(task, joined) if joined else _too_small(task, offers, links)
 
 
 def too_dear(task: Task, budget_usd_per_hour: float, least_usd_per_hour: float, rate_rps: float | None) -> Infeasible:
@@ -58,7 +64,7 @@ def unconfirmed(task: Task, rate_rps: float | None) -> Infeasible:
 
 def _unfit(llm: LlmSpec, found: Fitness) -> Infeasible:
     return Infeasible(
-        f"The engine runs on none of the {len(found.refused)} offers with {llm.dtype} weights of {llm.name}: "
+        f"The engine runs on none of the {offers_in_words(len(found.refused))} with {llm.dtype} weights of {llm.name}: "
         f"{found.refused_in_words}. {refusals_in_words(found.refused)}",
         hint="Allow other providers or GPUs, or another dtype (--dtypes).",
     )
@@ -70,22 +76,43 @@ def _layouts(capacities: Capacities, offer: Offer) -> list[Layout]:
 
 
 def _too_slow(task: Task, fitting: Sequence[Layout]) -> Infeasible:
-    first = min(float(layout.pace.prefill_s(task.demand.prompt_mean)) for layout in fitting)
-    step = min(float(layout.pace.decode_step_s(1.0, task.demand.context)) for layout in fitting)
     return Infeasible(
-        f"No instance on offer serves {task.llm.name} within TTFT {task.slo.ttft_s:g} s and TPOT {task.slo.tpot_s:g} s "
-        f"for {task.slo.attainment:.0%} of requests: alone, a mean prompt takes {first:.3g} s and a token {step:.3g} s "
-        "at best.",
+        f"No instance on offer serves {_within(task)}: alone, {_latencies(task, fitting)} at best.",
         hint="Relax the SLO, or allow faster GPUs.",
     )
 
 
-def _too_small(llm: LlmSpec, max_model_len: int, offers: Sequence[Offer]) -> Infeasible:
-    need = (llm.weight_bytes + max_model_len * llm.kv_bytes_per_token) / GIB
+def _too_slow_joined(task: Task, fitting: Sequence[Layout]) -> Infeasible:
+    """The weights fit no instance, but several of one network, which are too slow or too far from each other."""
+    return Infeasible(
+        f"No instance on offer holds {task.llm.name}, and several of one network do not serve {_within(task)}: alone, "
+        f"{_latencies(task, fitting)} over as few as hold it.",
+        hint="Relax the SLO, or allow larger instances, faster GPUs or faster links.",
+    )
+
+
+def _within(task: Task) -> str:
+    slo = task.slo
+    return (
+        f"{task.llm.name} within TTFT {slo.ttft_s:g} s and TPOT {slo.tpot_s:g} s for {slo.attainment:.0%} of requests"
+    )
+
+
+def _latencies(task: Task, fitting: Sequence[Layout]) -> str:
+    first = min(float(layout.pace.prefill_s(task.demand.prompt_mean)) for layout in fitting)
+    step = min(float(layout.pace.decode_step_s(1.0, task.demand.context)) for layout in fitting)
+    return f"a mean prompt takes {first:.3g} s and a token {step:.3g} s"
+
+
+def _too_small(task: Task, offers: Sequence[Offer], links: Links) -> Infeasible:
+    llm = task.llm
+    need = (llm.weight_bytes + task.max_model_len * llm.kv_bytes_per_token) / GIB
     best = max(offers, key=lambda offer: offer.gpu_count * offer.memory_gib)
     room = best.gpu_count * best.memory_gib * UTILISATION
+    together = most_gib(Supply(offers, llm, links=links))
+    joined = f", and {together:.0f} GiB of one network's instances together" if together > room else ""
     return Infeasible(
-        f"{llm.name} needs {need:.0f} GiB for its weights and one request of {max_model_len} tokens; the largest "
-        f"instance on offer is {best.gpu_count} x {best.gpu.name}, of which {room:.0f} GiB can be used.",
+        f"{llm.name} needs {need:.0f} GiB for its weights and one request of {task.max_model_len} tokens; the largest "
+        f"instance on offer is {best.gpu_count} x {best.gpu.name}, of which {room:.0f} GiB can be used{joined}.",
         hint="Allow larger instances, a smaller model, a quantised checkpoint, or a smaller max_model_len.",
     )

@@ -47,7 +47,7 @@ class Lever:
 
 def replica_levers(plan: Plan, capacities: Capacities, *, links: Links) -> tuple[Lever, ...]:
     """A tenth more time to the first token, time per token, KV memory, and bandwidth between instances."""
-    task, members = capacities.task, members_of(plan)
+    task, members = capacities.task, members_of(plan, links)
     before = _paired_rps(plan, capacities, members, links)
 
     def with_slo(**targets: float) -> float:
@@ -55,13 +55,24 @@ def replica_levers(plan: Plan, capacities: Capacities, *, links: Links) -> tuple
         return _paired_rps(plan, Capacities(relaxed, capacities.codec), members, links)
 
     roomier = [replace(m, layout=replace(m.layout, kv_tokens=int(m.layout.kv_tokens * MORE))) for m in members]
-    wider = [replace(m, instance=_wider_instance(m.instance), others=_wider_instances(m.others)) for m in members]
     wide_links = {ends: _wider(link) for ends, link in links.items()}
+    wider = members_of(replace(plan, instances=tuple(map(_wider_instance, plan.instances))), wide_links)
     return (
         Lever("TTFT", "+10 % TTFT", before, with_slo(ttft_s=task.slo.ttft_s * MORE)),
         Lever("TPOT", "+10 % TPOT", before, with_slo(tpot_s=task.slo.tpot_s * MORE)),
         Lever("KV memory", "+10 % KV memory", before, _paired_rps(plan, capacities, roomier, links)),
         Lever("wires", "+10 % bandwidth", before, _paired_rps(plan, capacities, wider, wide_links)),
+    )
+
+
+def levers_left_out(plan: Plan) -> str:
+    """Why the market's levers are not known, in a sentence; empty where they are: procurement asks about groups of one
+    instance each, so of plans that span several it would answer for other fleets."""
+    if not plan.spans:
+        return ""
+    return (
+        "Replicas span instances: what more budget, more copies or free transfers would add is not known without "
+        "planning again."
     )
 
 
@@ -101,10 +112,6 @@ def _paired_rps(plan: Plan, capacities: Capacities, members: Sequence[Member], l
 
 def _wider(link: Link) -> Link:
     return replace(link, bandwidth_gbit_per_s=link.bandwidth_gbit_per_s * MORE)
-
-
-def _wider_instances(instances: Iterable[Instance]) -> tuple[Instance, ...]:
-    return tuple(map(_wider_instance, instances))
 
 
 def _wider_instance(instance: Instance) -> Instance:

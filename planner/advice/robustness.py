@@ -31,9 +31,9 @@ class WhatIf:
 
 
 def what_ifs(plan: Plan, task: Task, *, links: Links, seed: int) -> tuple[WhatIf, ...]:
-    """Bandwidth between instances halves, if any KV crosses it; and each GPU type in turn is a fifth slower."""
+    """Bandwidth between instances halves, if KV or activations cross it; each GPU type in turn a fifth slower."""
     found = []
-    if any(hop and hop.crossing for hop in as_candidate(plan, links).pairing.hops):
+    if plan.spans or any(hop and hop.crossing for hop in as_candidate(plan, links).pairing.hops):
         halved = as_candidate(narrowed(plan), {ends: _narrowed(link) for ends, link in links.items()})
         found.append(_what_if("bandwidth between instances halves", plan, task, halved, seed))
     for name in sorted({instance.gpu for instance in plan.instances}):
@@ -44,7 +44,7 @@ def what_ifs(plan: Plan, task: Task, *, links: Links, seed: int) -> tuple[WhatIf
 
 def as_candidate(plan: Plan, links: Links, gpus: Mapping[str, GpuType] | None = None) -> Candidate:
     """The plan as it would be simulated, at any rate; `gpus` stand in for the types of their names."""
-    members = {member.replica.id: member for member in members_of(plan, gpus)}
+    members = {member.replica.id: member for member in members_of(plan, links, gpus)}
     pairing = Pairing(
         replicas=plan.replicas,
         routes=plan.routes,

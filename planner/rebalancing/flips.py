@@ -63,7 +63,7 @@ def without(current: Plan, lost: Sequence[str]) -> Plan:
 
 def turned(search: Search, current: Plan) -> Turned | None:
     """The designation of the plan's replicas that serves the most, paired; None if none serves anything."""
-    members = members_of(current)
+    members = members_of(current, search.links)
     decision = decided(served(search, current, members), designations_of(members, search.links, _load(current)))
     search.evaluations += decision.solved
     after = formed(search, current, members, decision.phases)
@@ -73,7 +73,7 @@ def turned(search: Search, current: Plan) -> Turned | None:
 def confirmed(search: Search, current: Plan, turn: Turned) -> Confirmed:
     """What was decided, unless simulation finds that what is in force serves more."""
     bound = turn.decision.bound_rps
-    members = members_of(current)
+    members = members_of(current, search.links)
     before = formed(search, current, members, phases_of(members)) if turn.flips else turn.after
     goodput = search.goodput_rps(turn.after)
     found = Finding(turn.after, goodput, bound)

@@ -22,7 +22,7 @@ def uneven(split_plan: Plan) -> Plan:
 
 
 def spanning(plan: Plan, **given: object) -> Member:
-    (member,) = members_of(plan, **given)  # type: ignore[arg-type]
+    (member,) = members_of(plan, **({"links": {}} | given))  # type: ignore[arg-type]
     return member
 
 

@@ -224,7 +224,7 @@ def test_progress_is_told(market_of, offer):
     told: list[str] = []
     market = market_of(offer("o", "A40"))
     plan(market, llm_named("qwen3-8b"), CONVERSATION, Slo(), budget_usd_per_hour=2.0, progress=told.append)
-    assert told[0] == "1 offers, 1 of use"
+    assert told[0] == "1 offer, 1 of use"
     assert len(told) > 1
 
 

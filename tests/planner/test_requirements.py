@@ -95,7 +95,7 @@ def test_offers_are_divided_and_the_reasons_counted_most_first(offer):
     small = [offer(f"small-{i}", disk_gb=10.0) for i in range(2)]
     found = fitness(QWEN, [offer("good"), *small, offer("old", "V100")])
     assert [one.offer_id for one in found.fit] == ["good"]
-    assert found.refused_in_words == "2 too little disk, 1 cards too old"
+    assert found.refused_in_words == "2 too little disk, 1 too old a card"
     assert "small-0: 10 GB of disk; weights and environment take 33." in refusals_in_words(found.refused)
     assert "old: V100-SXM2-16GB has compute capability 7.0; vLLM needs 7.5." in refusals_in_words(found.refused)
 

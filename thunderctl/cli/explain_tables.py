@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 def explain_tables(plan: Plan, found: Explanation) -> "Iterator[RenderableType]":
     """Why these instances, what binds, how it degrades, and where the time to the first token goes."""
+    from rich.text import Text
+
     if found.reasons:
         yield _reasons(found)
     yield _levers(found)
+    if found.levers_left_out:
+        yield Text(found.levers_left_out)
     yield _what_ifs(plan, found)
     yield _startup(plan, found)
 

@@ -53,6 +53,7 @@ def simulation_table(found: "Replay", plan: "Plan", *, wall_s: float) -> "Table"
         ),
         ("attainment", f"{measures.slo_attainment:.1%} (target {slo.attainment:.0%})" if measures.requests else NONE),
         ("goodput", f"{measures.goodput_rps:.2f} requests/s" if measures.requests else NONE),
+        ("sustains", _sustains(found, plan)),
         ("throughput", f"{measures.throughput_tokens_per_s:,.0f} tokens/s" if measures.completed else NONE),
         ("TTFT", _latencies(measures.ttft_p50_s, measures.ttft_p90_s, measures.ttft_p99_s)),
         ("TPOT", _latencies(measures.tpot_p50_s, measures.tpot_p90_s, measures.tpot_p99_s)),
@@ -71,6 +72,8 @@ def simulation_json(found: "Replay", plan: "Plan", *, seed: int, wall_s: float) 
     return {
         "schema": "thunder.simulation/v1",
         **{name: _known(name, value) for name, value in asdict(found.measures).items()},
+        "arrival_rate_rps": found.arrival_rate_rps,
+        "meets_target": _meets_target(found, plan),
         "rejected": found.rejected,
         "lost": found.lost,
         "preemptions": found.preemptions,
@@ -90,6 +93,22 @@ def simulation_json(found: "Replay", plan: "Plan", *, seed: int, wall_s: float) 
             for name, phase, kv_tokens, peak in columns
         ],
     }
+
+
+def _meets_target(found: "Replay", plan: "Plan") -> bool | None:
+    """Did the share of requests that the SLO asks for meet it, in this run? None where there were none."""
+    return found.measures.slo_attainment >= plan.slo.attainment if found.measures.requests else None
+
+
+def _sustains(found: "Replay", plan: "Plan") -> str:
+    """Goodput is what met the SLO; a plan's own goodput is the rate of which the target's share does."""
+    met = _meets_target(found, plan)
+    if met is None or not found.arrival_rate_rps:
+        return NONE
+    return (
+        f"{found.arrival_rate_rps:.2f} requests/s at {plan.slo.attainment:.0%}: {'yes' if met else 'no'}, in this run "
+        f"(the plan's goodput at {plan.slo.attainment:.0%}: {plan.predicted.goodput_rps:.2f})"
+    )
 
 
 def _latencies(p50_s: float, p90_s: float, p99_s: float) -> str:

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from planner.advice.explain import explained, explanation_to_json
+from planner.advice.levers import replica_levers
 from planner.advice.robustness import as_candidate, narrowed, slowed, what_ifs
 from planner.advice.startup import slowest_startup
-from planner.deployment import Phase
+from planner.catalog import Link
+from planner.deployment import Codec, Phase, Plan, Route
 from planner.links import INSIDE
 from planner.models import llm_named
 from planner.parallel.layouts import Capacities
@@ -28,6 +30,19 @@ def made_of(market, budget, **wanted):
 def cards(offer):
     """Two good cards for 40 cents each, and dear ones."""
     return (offer("good", usd_per_hour=0.4, available=2), offer("dear", usd_per_hour=0.9, available=8))
+
+
+@pytest.fixture
+def joined(split_plan: Plan) -> Plan:
+    """One replica that does both phases, over the A5000 of i1 and that of i2."""
+    return replace(split_plan, replicas=(split_plan.replicas[2],), routes=(Route("r2", "r2", 1.0, Codec.LOCAL),))
+
+
+def stated(gbit_per_s: float) -> dict[tuple[str, str], Link]:
+    return {ends: Link(gbit_per_s, 0.5) for ends in (("i1", "i2"), ("i2", "i1"))}
+
+
+JOINED = Capacities(task_of(llm_named("llama-3.1-8b"), CONVERSATION, SLO, 8192))
 
 
 def test_each_offer_taken_stands_beside_the_best_that_was_not(market_of, cards):
@@ -98,6 +113,28 @@ def test_half_the_bandwidth_is_half_of_what_lies_between_instances_only(split_pl
     assert as_candidate(narrowed(split_plan), {}).pairing.hops[0].link is INSIDE
 
 
+def test_stated_links_are_between_the_stages_of_a_replica_too(joined):
+    slow, fast = (as_candidate(joined, stated(gbit)).members[0].layout.pace for gbit in (0.3, 10.0))
+    assert slow.prefill_s(1000.0) > 2 * fast.prefill_s(1000.0)
+    levers = {gbit: replica_levers(joined, JOINED, links=stated(gbit)) for gbit in (1.0, 10.0)}
+    assert levers[1.0][0].before_rps < levers[10.0][0].before_rps
+    assert {lever.limit: lever.binds for lever in levers[1.0]}["wires"]
+
+
+def test_half_the_bandwidth_is_asked_of_replicas_that_span_instances(joined):
+    narrow, *_ = what_ifs(joined, JOINED.task, links=stated(0.8), seed=0)
+    assert narrow.what == "bandwidth between instances halves"
+    assert narrow.goodput_rps < joined.predicted.goodput_rps
+
+
+def test_what_the_market_would_add_to_replicas_that_span_instances_is_said_to_be_unknown(joined, offer):
+    cards = tuple(offer(name, "A5000", network="lan") for name in ("o1", "o2"))
+    found = explained(joined, JOINED, cards, links={})
+    assert {lever.limit for lever in found.levers} == {"TTFT", "TPOT", "KV memory", "wires"}
+    assert "Replicas span instances" in found.levers_left_out
+    assert explanation_to_json(found)["levers_left_out"] == found.levers_left_out
+
+
 def test_a_slowed_card_keeps_its_memory(offer):
     card = offer("a").gpu
     slow = slowed(card)
@@ -109,7 +146,7 @@ def test_a_slowed_card_keeps_its_memory(offer):
 def test_the_explanation_is_plain_json_and_its_pieces_sum_to_the_plans_start_up(market_of, cards):
     made = made_of(market_of(*cards), 0.8)
     document = json.loads(json.dumps(explanation_to_json(explained(made, CAPACITIES, cards, links={}))))
-    assert set(document) == {"reasons", "levers", "what_ifs", "startup", "refused"}
+    assert set(document) == {"reasons", "levers", "levers_left_out", "what_ifs", "startup", "refused"}
     pieces = document["startup"]
     assert pieces["seconds"] == pytest.approx(sum(pieces.values()) - pieces["seconds"])
     assert made.startup_s == slowest_startup(EIGHT, made.instances).seconds == pieces["seconds"]

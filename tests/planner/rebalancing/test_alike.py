@@ -16,7 +16,7 @@ from tests.planner.search.fleets import paper_coding_plan, plan_of
 
 
 def test_the_papers_coding_plan_has_540_designations_in_two_phases():
-    members = members_of(paper_coding_plan())
+    members = members_of(paper_coding_plan(), {})
     found = designations_of(members, {}, np.zeros(len(members)), phases=2)
     assert sorted(map(len, found.classes)) == [1, 1, 2, 2, 2, 4]
     assert (len(members), found.count) == (12, 540)
@@ -24,19 +24,19 @@ def test_the_papers_coding_plan_has_540_designations_in_two_phases():
 
 
 def test_replicas_alone_on_instances_alike_are_alike():
-    members = members_of(plan_of([("A40", (1,)), ("A40", (1,)), ("A6000", (1,))]))
+    members = members_of(plan_of([("A40", (1,)), ("A40", (1,)), ("A6000", (1,))]), {})
     assert classes_of(members, {}) == ((0, 1), (2,))
 
 
 def test_a_stated_link_tells_them_apart():
-    members = members_of(plan_of([("A40", (1,)), ("A40", (1,)), ("A6000", (1,))]))
+    members = members_of(plan_of([("A40", (1,)), ("A40", (1,)), ("A6000", (1,))]), {})
     assert classes_of(members, {("i0", "i2"): Link(1.0, 1.0)}) == ((0,), (1,), (2,))
     both = {(end, "i2"): Link(1.0, 1.0) for end in ("i0", "i1")}
     assert classes_of(members, both) == ((0, 1), (2,))
 
 
 def test_replicas_with_company_are_only_like_those_on_their_instance():
-    members = members_of(plan_of([("A40", (1, 1)), ("A40", (1, 1))]))
+    members = members_of(plan_of([("A40", (1, 1)), ("A40", (1, 1))]), {})
     assert classes_of(members, {}) == ((0, 1), (2, 3))
 
 
@@ -53,14 +53,14 @@ def test_the_fewest_flips_are_counted_and_made(phases, data):
 
 
 def test_of_replicas_alike_the_one_that_carries_least_flips():
-    members = members_of(plan_of([("A40", (1, 1, 1))], phases=(1, 1, 1)))
+    members = members_of(plan_of([("A40", (1, 1, 1))], phases=(1, 1, 1)), {})
     found = designations_of(members, {}, np.array([0.5, 0.1, 0.4]))
     flipped = {tuple(found.phases(n).tolist()) for n in np.flatnonzero(np.floor(found.farness().every()) == 1)}
     assert flipped == {(1, 0, 1), (1, 2, 1)}
 
 
 def test_every_designation_is_listed_once_up_to_symmetry():
-    members = members_of(plan_of([("A40", (1, 1)), ("A6000", (1, 1))]))
+    members = members_of(plan_of([("A40", (1, 1)), ("A6000", (1, 1))]), {})
     found = designations_of(members, {}, np.zeros(4))
     listed = {tuple(found.phases(n).tolist()) for n in range(found.count)}
 
@@ -74,4 +74,4 @@ def test_every_designation_is_listed_once_up_to_symmetry():
 def test_a_plans_phases_do_not_make_its_replicas_unlike():
     plan = plan_of([("A40", (1, 1))])
     flipped = replace(plan, replicas=(plan.replicas[0].flipped(Phase.MIXED), plan.replicas[1]))
-    assert classes_of(members_of(flipped), {}) == ((0, 1),)
+    assert classes_of(members_of(flipped, {}), {}) == ((0, 1),)

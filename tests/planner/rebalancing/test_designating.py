@@ -32,7 +32,7 @@ instances = st.lists(
 
 def every_rps(search, plan):
     """Requests/s of each designation of the plan's members, by the pairing that plans get."""
-    members = members_of(plan)
+    members = members_of(plan, search.links)
     found = {}
     for way in product(range(3), repeat=len(members)):
         one = formed(search, plan, members, np.array(way))
@@ -54,7 +54,7 @@ def test_nothing_serves_more_and_nothing_nearer_serves_as_much(fleet, workload, 
     assert found.after.pairing.served_rps >= best * (1 - 2 * SAME)
     # Of equal flows, pairing may see one that fills a wire where the program sees another: it packs, and gains a bit.
     assert found.decision.bound_rps == pytest.approx(best, rel=SAME)
-    now = phases_of(members_of(plan))
+    now = phases_of(members_of(plan, links))
     flips = int((found.decision.phases != now).sum())
     clearly = [way for way, rps in every.items() if rps >= best * (1 - SAME / 2)]
     assert flips <= min(int((np.array(way) != now).sum()) for way in clearly)
@@ -72,7 +72,7 @@ def test_tabu_search_comes_as_far_as_the_list_on_fleets_that_have_both():
     plan = plan_of([("A40", (1, 1)), ("A6000", (1, 1)), ("A100-SXM4-40GB", (1, 1)), ("A40", (2,))])
     for workload in ("coding", "conversation"):
         search = Search(CAPACITIES[workload], plan.budget_usd_per_hour, {}, rent_all=True)
-        members = members_of(plan)
+        members = members_of(plan, {})
         all_of = designations_of(members, {}, np.zeros(len(members)))
         exact = listed(served(search, plan, members), all_of)
         tabu = searched(served(search, plan, members), all_of)

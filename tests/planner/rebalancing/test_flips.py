@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from planner.catalog import Link
@@ -79,7 +81,7 @@ def test_more_replicas_than_can_be_listed_are_rebalanced_too():
     gpus = ("A40", "A6000", "A100-SXM4-40GB", "L4", "L40S", "H100-SXM5-80GB", "RTX4090")
     many = plan_of([(gpu, (tp,)) for gpu in gpus for tp in (1, 2)], gbit_per_s=40.0)
     changed = rebalance(many, CODING)
-    assert designation_count(classes_of(members_of(many), {})) > MOST_LISTED
+    assert designation_count(classes_of(members_of(many, {}), {})) > MOST_LISTED
     assert violations(changed.plan) == []
     assert changed.before is not None
     assert changed.plan.search.objective_rps > changed.before.search.objective_rps
@@ -87,7 +89,7 @@ def test_more_replicas_than_can_be_listed_are_rebalanced_too():
 
 
 def test_a_plans_members_are_its_replicas_where_they_run(split_plan):
-    members = members_of(split_plan)
+    members = members_of(split_plan, {})
     assert [(m.replica.id, m.instance.id, m.layout.tp, m.layout.pp) for m in members] == [
         ("r0", "i0", 1, 1),
         ("r1", "i0", 1, 1),
@@ -158,6 +160,17 @@ def test_slower_links_never_serve_more_and_end_split_serving(fleet):
     rates = [served(gbit) for gbit in (4.0, 0.8, 0.08)]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > rates[-1]
+
+
+def test_links_slow_a_replica_whose_stages_they_join(split_plan):
+    """r2 lies on i1 and i2."""
+    alone = replace(split_plan, replicas=(split_plan.replicas[2],), routes=())
+
+    def served(gbit: float) -> float:
+        links = {ends: Link(gbit, 0.5) for ends in (("i1", "i2"), ("i2", "i1"))}
+        return rebalance(alone, CONVERSATION, SLO, links=links).plan.search.objective_rps
+
+    assert served(1.0) < 0.9 * served(10.0)
 
 
 def test_the_same_question_has_the_same_answer(fleet, noon):

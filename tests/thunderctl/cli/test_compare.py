@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from planner.baselines.compare import BASELINES, Compared, beside
+from planner.deployment import Alternative
 from tests.planner.plans import split_plan
 from thunderctl.cli.compare import compare_table
 from thunderctl.cli.main import main
+from thunderctl.cli.plan_tables import plan_tables
 
 OFFERS = "provider,gpu,gpu_count,usd_per_hour,offer_id\nvast,A6000,1,0.4,card\nvast,L40S,1,0.9,other\n"
 
@@ -42,6 +44,14 @@ def test_a_baseline_that_serves_less_is_an_alternative_alone():
     told = beside(plan, [Compared("vllm", None, plan.predicted.goodput_rps * 0.9, 0.0)])
     assert told.notes == plan.notes
     assert [one.name for one in told.alternatives] == [*(one.name for one in plan.alternatives), "vllm"]
+
+
+def test_an_alternative_that_serves_nothing_is_said_to():
+    plan = replace(split_plan(), alternatives=(Alternative("splitwise", 0.0, 0.0), Alternative("vllm", 2.5, 3.0)))
+    *_, expectation = plan_tables(plan)
+    said = [str(cell) for cell in expectation.columns[1].cells]
+    assert "splitwise: serves nothing here" in said
+    assert "vllm: 2.50 requests/s for $3.00/h" in said
 
 
 def test_the_table_has_the_plan_first_and_its_goodput_by_each():

@@ -13,6 +13,7 @@ HEADER = "provider,gpu,gpu_count,usd_per_hour"
 FILES = {
     "one.csv": f"{HEADER},offer_id\nvast,A6000,1,0.4,card\n",
     "two.csv": f"{HEADER},offer_id,available\nvast,A6000,1,0.4,card,2\nvast,L40S,1,0.9,other,1\n",
+    "lan.csv": f"{HEADER},offer_id,network\nvast,A5000,1,0.2,a,lan\nvast,A5000,1,0.2,b,lan\n",
     "ada.csv": f"{HEADER}\nvast,RTX4090,1,0.4\n",
     "none.csv": f"{HEADER}\n",
     "empty.csv": "",
@@ -50,6 +51,7 @@ def said(monkeypatch, tmp_path, capsys):
     ("arguments", "code", "words"),
     [
         (["--offers", "none.csv"], 3, "There are no offers"),
+        (["--offers", "none.csv"], 3, "Add rows to the file of offers"),
         (["--offers", "empty.csv"], 2, "no column provider"),
         (["--offers", "small.csv"], 3, "largest instance on offer is 1 x A4000"),
         (["--offers", "small.csv", "--fixed"], 3, "largest instance on offer is 1 x A4000"),
@@ -122,6 +124,15 @@ def test_explain_says_why_what_binds_and_how_it_degrades(said):
         "weights over the network",
     ):
         assert words in shown
+
+
+def test_explain_says_what_it_does_not_know_of_replicas_that_span_instances(said):
+    asked = ("plan", "--model", "qwen3-14b", "--offers", "lan.csv", "--budget", "1", "--slo-ttft", "9", "--explain")
+    ended, shown, _ = said(*asked)
+    assert ended == 0
+    assert "Replicas span instances: what more budget" in shown
+    assert "bandwidth between instances halves" in shown
+    assert "+1 $/h" not in shown
 
 
 def test_an_explanation_is_a_key_of_the_plans_json_and_the_file_is_still_a_plan(said, tmp_path):

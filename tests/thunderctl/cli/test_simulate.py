@@ -127,7 +127,17 @@ def test_where_nothing_ended_there_are_no_latencies(simulated, document, tmp_pat
         None,
     )
     rows = [line.split() for line in simulated("--trace", str(trace))[1].splitlines()]
-    assert all([name, "–"] in rows for name in ("attainment", "goodput", "throughput", "TTFT", "TPOT"))
+    assert all([name, "–"] in rows for name in ("attainment", "goodput", "sustains", "throughput", "TTFT", "TPOT"))
+
+
+def test_a_run_says_whether_its_rate_is_sustained_at_the_target(simulated, document):
+    asked = ("--duration", "30", "--rate")
+    for rate, met, word in (("1", True, "yes"), ("300", False, "no")):
+        found, (_, out, _) = document(*asked, rate), simulated(*asked, rate)
+        assert found["meets_target"] is met
+        assert found["goodput_rps"] == pytest.approx(found["slo_attainment"] * found["arrival_rate_rps"])
+        (row,) = (line for line in out.splitlines() if line.strip().startswith("sustains"))
+        assert f"{found['arrival_rate_rps']:.2f} requests/s at 90%: {word}" in row
 
 
 def test_requests_can_be_written_to_stdout_alone(simulated):
