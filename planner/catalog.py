@@ -7,6 +7,9 @@ from planner.costmodel.coefficients import Efficiency, EngineProfile
 
 CODEC_GB_PER_S = 60.0
 """Packing or unpacking KV on a GPU, counted in bytes of the cache: LMCache's 4-bit codec does 65-70 on an L20."""
+INTERRUPTIBLE_AVAILABILITY = 0.95
+"""Part of the time that an offer is taken to be up which the provider may take back at any moment. A guess: AWS states
+only how many are interrupted in a month (most GPU types over 20 %), Vast nothing, and neither for how long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,13 @@ class Offer:
     def memory_gib(self) -> float:
         """Usable memory of one of its GPUs, GiB: the machine's own figure, else the card's."""
         return self.gpu_memory_gib or self.gpu.memory_gib
+
+    @property
+    def availability(self) -> float:
+        """Part of the time that it is expected to be up: all of it, unless it can be taken back."""
+        if not self.interruptible:
+            return 1.0
+        return min(self.reliability if self.reliability is not None else 1.0, INTERRUPTIBLE_AVAILABILITY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from planner.advice.interruptions import interruptions_in_words
 from planner.catalog import GpuType
 from planner.choosing.candidate import Candidate
 from planner.costmodel.coverage import unmeasured
@@ -32,6 +33,7 @@ def notes(
         "Latencies, attainment and goodput are simulated, not measured.",
         *_agreement(chosen.pairing.served_rps, goodput_rps),
         *_demand(task, workload, goodput_rps),
+        *interruptions_in_words(chosen, goodput_rps),
         *(f"Not calibrated: {reason}." for reason in unmeasured(task.llm, gpus_of(chosen))),
         *_links(chosen),
         *_prices(chosen, market_as_of, market_source, now),

@@ -62,7 +62,7 @@ def _most_rps(choice: Choice, budget_usd_per_hour: float) -> float:
     left, served = budget_usd_per_hour, 0.0
     for i in order:
         usd = float(shop.usd_per_hour[i])
-        copies = float(min(shop.available[i], left // usd if usd > 0 else inf))
+        copies = float(min(shop.available[i], np.floor(left / usd) if usd > 0 else inf))
         left, served = left - copies * usd, served + copies * float(each[i])
     return served
 

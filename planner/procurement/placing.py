@@ -70,6 +70,7 @@ def instance_of(offer: Offer, name: str, llm: LlmSpec) -> Instance:
         ingress_usd_per_gb=offer.ingress_usd_per_gb,
         handover_ms=offer.handover_ms,
         codec_gb_per_s=offer.codec_gb_per_s,
+        availability=offer.availability,
     )
 
 

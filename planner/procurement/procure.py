@@ -28,6 +28,7 @@ def procure(
 ) -> Purchase | None:
     """The purchase that serves the most within the budget or, given a demand, serves it for the least; None if none.
 
+    What is lost while interruptible copies are taken back counts against it in the first case, if there is a choice.
     None as well where less than `least_rps` is promised by the relaxation, which is known much sooner.
     """
     spans = Spans.none(len(shop.gpus))
@@ -44,7 +45,7 @@ def procure(
     ]
     if demand_rps is None:
         thrift = SPARE_MONEY * _best_rps(prefill, decode, mixed) / max(budget_usd_per_hour, 1e-9)
-        goal = thrift * program.usd - program.served
+        goal = thrift * program.usd + (0.0 if rent_all else program.lost) - program.served
     else:
         thrift, goal = 0.0, program.usd
         limits.append(program.served >= demand_rps)

@@ -52,6 +52,17 @@ class Program:
     def instances(self) -> Any:
         return cp.sum(self.copies)
 
+    @property
+    def lost(self) -> Any:
+        """Requests/s expected to be lost while interruptible copies are taken back, groups that span left out.
+
+        All that a mixed group serves then; of what a pair serves, half with either of its ends, so that (1 - a) r is
+        lost of r requests/s where both are up for a part `a` of the time: other pairs take over what can be paired.
+        """
+        down, mixed = 1 - self.shop.availability, self.mixed
+        ends = 2 * self.inside + cp.sum(self.out, axis=1) + cp.sum(self.into, axis=1)
+        return down @ ends / 2 + (down[mixed.offer] * mixed.rps) @ self.mixed_groups
+
     def solve(self, goal: Any, limits: list[Any], *, gap: float, seconds: float, **wanted: object) -> float:
         """Minimise; HiGHS's own bound on the minimum, from below: minus infinity where it has none yet."""
         problem = cp.Problem(cp.Minimize(goal), limits)

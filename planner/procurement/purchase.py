@@ -28,7 +28,8 @@ class Shop:
     prefill and a decode group fit one copy, so that KV can stay inside. `slower` is how many times
     fewer prompts/s a prefill group does when its KV leaves the instance (network, world); infinite: it cannot.
     `wire_rps` is how many requests/s of KV an instance's bandwidth carries (out, in). `out_usd_per_hour` and
-    `in_usd_per_hour` are what one request/s costs to send to the world and to receive from it.
+    `in_usd_per_hour` are what one request/s costs to send to the world and to receive from it. `availability` is the
+    part of the time that an offer is up.
     """
 
     usd_per_hour: Floats
@@ -41,6 +42,7 @@ class Shop:
     wire_rps: Floats
     out_usd_per_hour: Floats
     in_usd_per_hour: Floats
+    availability: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Spans:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """Copies of each offer, and how many of each group; what they serve, and a bound on what any purchase serves.
+    """Copies of each offer, and how many of each group; what they serve while they are up, and a bound on what any
+    purchase is expected to serve, given that interruptible ones are not always.
 
     Where the least cost was sought, the bound is on the cost, from below.
     """

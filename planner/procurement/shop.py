@@ -114,6 +114,7 @@ def shop_of(
         wire_rps=wires * USABLE * 1e9 / 8 / smallest,
         out_usd_per_hour=usd_per_hour_per_rps * np.array([_out_usd_per_gb(offer) for offer in offers]),
         in_usd_per_hour=usd_per_hour_per_rps * np.array([_in_usd_per_gb(offer) for offer in offers]),
+        availability=np.array([offer.availability for offer in offers]),
     )
 
 

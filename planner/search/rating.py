@@ -10,11 +10,13 @@ from planner.search.supply import Supply
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rated:
-    """A group's phase, its best layout and its requests/s in it. One object for all groups alike."""
+    """A group's phase, its best layout and its requests/s in it; and how much of these is expected to be lost while
+    one of its instances is taken back. One object for all groups alike."""
 
     phase: Phase
     layout: Layout
     rps: float
+    lost_rps: float
 
     def order(self) -> tuple[float, ...]:
         """The same in every process, unlike the order in which groups are rated."""
@@ -54,4 +56,4 @@ class Ratings:
         shape = tuple(Share(self.supply.kinds[offer], gpus) for offer in offers)
         between = tuple(tuple(self.supply.link(a, b) for b in offers) for a in offers) if len(offers) > 1 else None
         best = self.capacities.best(shape, phase, between)
-        return Rated(phase, *best) if best else None
+        return Rated(phase, *best, best[1] * self.supply.risk(offers)) if best else None

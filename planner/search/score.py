@@ -9,6 +9,7 @@ from planner.orchestration.pairing import packed_codec
 from planner.parallel.layouts import Capacities, best_codec
 from planner.search.carried import Carried, Carrier
 from planner.search.hops import Hops
+from planner.search.packings import PHASES
 from planner.search.rating import Ratings
 from planner.search.sites import Site, sites_of
 from planner.search.state import Group, State, Step
@@ -25,27 +26,34 @@ EXACT = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """The most requests/s for at most a budget or, with a rate, the least $/h that serves it."""
+    """The most requests/s for at most a budget or, with a rate, the least $/h that serves it.
+
+    `risk` is the part of these requests/s that is expected to be lost while interruptible instances are taken back. It
+    counts against what a budget buys; of fleets that cost as much, it tells the safer one.
+    """
 
     budget_usd_per_hour: float
     rate_rps: float | None = None
 
-    def merit(self, rps: float, usd_per_hour: float) -> float:
+    def merit(self, rps: float, usd_per_hour: float, risk: float = 0.0) -> float:
         """More is better. In requests/s, or in $/h."""
         if self.rate_rps is None:
-            return rps * (1 - THRIFT * usd_per_hour / max(self.budget_usd_per_hour, EXACT))
+            return rps * (1 - risk - THRIFT * usd_per_hour / max(self.budget_usd_per_hour, EXACT))
         short = max(0.0, 1 - rps / self.rate_rps)
-        return -usd_per_hour - SHORT * (self.budget_usd_per_hour + 1.0) * short
+        return -usd_per_hour * (1 + THRIFT * risk) - SHORT * (self.budget_usd_per_hour + 1.0) * short
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Requests/s of all groups of each phase together, and the rent."""
+    """Requests/s of all groups of each phase together, the rent, and how much of each phase is expected to be lost."""
 
     prefill: float
     decode: float
     mixed: float
     usd_per_hour: float
+    lost_prefill: float = 0.0
+    lost_decode: float = 0.0
+    lost_mixed: float = 0.0
 
     @property
     def ceiling_rps(self) -> float:
@@ -57,6 +65,15 @@ class Sums:
         """The harmonic mean of both phases, which grows with either."""
         both = self.prefill + self.decode
         return SLACK * 2 * self.prefill * self.decode / both if both else 0.0
+
+    @property
+    def risk(self) -> float:
+        """The part of the ceiling that is expected to be lost: of what pairs serve, half with either phase."""
+        if self.ceiling_rps <= EXACT:
+            return 0.0
+        paired = min(self.prefill, self.decode)
+        ends = self.lost_prefill / self.prefill + self.lost_decode / self.decode if paired else 0.0
+        return (paired * ends / 2 + self.lost_mixed) / self.ceiling_rps
 
 
 NOTHING = Sums(0.0, 0.0, 0.0, 0.0)
@@ -101,17 +118,20 @@ class Scorer:
         usd_per_hour = sums.usd_per_hour + sum(self.supply.usd_per_hour[offer] for offer in rented)
         if usd_per_hour > self.aim.budget_usd_per_hour * (1 + EXACT):
             return None
-        of = {Phase.PREFILL: sums.prefill, Phase.DECODE: sums.decode, Phase.MIXED: sums.mixed}
+        rps = {Phase.PREFILL: sums.prefill, Phase.DECODE: sums.decode, Phase.MIXED: sums.mixed}
+        lost = {Phase.PREFILL: sums.lost_prefill, Phase.DECODE: sums.lost_decode, Phase.MIXED: sums.lost_mixed}
         for group in come:
             rated = self.ratings.of(offers, group)
             if rated is None:
                 return None
-            of[group.phase] += rated.rps
+            rps[group.phase] += rated.rps
+            lost[group.phase] += rated.lost_rps
         for group in gone:
-            rated = self.ratings.of(offers, group)
-            of[group.phase] -= rated.rps if rated else 0.0
-        prefill, decode, mixed = (max(0.0, of[phase]) for phase in (Phase.PREFILL, Phase.DECODE, Phase.MIXED))
-        return Sums(prefill, decode, mixed, usd_per_hour)
+            if rated := self.ratings.of(offers, group):
+                rps[group.phase] -= rated.rps
+                lost[group.phase] -= rated.lost_rps
+        prefill, decode, mixed = (max(0.0, rps[phase]) for phase in PHASES)
+        return Sums(prefill, decode, mixed, usd_per_hour, *(max(0.0, lost[phase]) for phase in PHASES))
 
     def ceiling(self, sums: Sums) -> Score:
         """What no state of these sums exceeds, without a linear program."""
@@ -125,7 +145,7 @@ class Scorer:
         return self._score(sums, carried.rps + sums.mixed, sums.usd_per_hour + carried.usd_per_hour)
 
     def _score(self, sums: Sums, rps: float, usd_per_hour: float) -> Score:
-        merit = self.aim.merit(rps, usd_per_hour)
+        merit = self.aim.merit(rps, usd_per_hour, sums.risk)
         return Score(rps, usd_per_hour, merit, merit + sums.slack)
 
     def _most(self, sites: Counter[Site], spare: float, sums: Sums) -> Carried:

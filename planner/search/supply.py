@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from math import prod
 
 from planner.catalog import Link, Offer
 from planner.deployment import Instance
@@ -46,6 +47,10 @@ class Supply:
     def everything(self) -> tuple[int, ...]:
         """All copies of all offers."""
         return tuple(i for i, offer in enumerate(self.offers) for _ in range(offer.available))
+
+    def risk(self, offers: Sequence[int]) -> float:
+        """Part of the time that not all instances of these offers are up. A given fleet has no choice: 0."""
+        return 0.0 if self.rent_all else 1 - prod(self.offers[i].availability for i in offers)
 
     def instance(self, offer: int, name: str) -> Instance:
         return instance_of(self.offers[offer], name, self._llm)
@@ -99,5 +104,5 @@ class Supply:
         alone = (offer.offer_id,) if named or (shared and offer.machine) else ()
         wires = offer.inet_up_gbit_per_s, offer.inet_down_gbit_per_s, offer.handover_ms, offer.codec_gb_per_s
         prices = offer.usd_per_hour, offer.egress_usd_per_gb, offer.ingress_usd_per_gb
-        place = offer.provider, offer.region, offer.network, offer.interruptible, offer.leasable
+        place = offer.provider, offer.region, offer.network, offer.availability, offer.leasable
         return (self.kinds[i], offer.gpu_count, *prices, *wires, *place, *alone)

@@ -1,6 +1,7 @@
 """About how large a fleet will be, against what is then planned for it."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -34,6 +35,12 @@ def test_a_given_fleet_is_as_large_as_all_that_is_given():
     half = tuple(replace(offer, available=offer.available // 2) for offer in OFFERS)
     fewer, _ = sized(Capacities(TASK), half, {}, budget_usd_per_hour=0.0, keep_all=True)
     assert capacities.task.demand.fleet_rps == pytest.approx(2 * fewer.task.demand.fleet_rps)
+
+
+def test_a_budget_without_end_buys_everything():
+    whole, _ = sized(Capacities(TASK), OFFERS, {}, budget_usd_per_hour=inf)
+    given, _ = sized(Capacities(TASK), OFFERS, {}, budget_usd_per_hour=0.0, keep_all=True)
+    assert whole.task.demand.fleet_rps == given.task.demand.fleet_rps > 0
 
 
 def test_where_nothing_is_bought_arrivals_are_as_they_come():

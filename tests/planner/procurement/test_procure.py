@@ -26,6 +26,7 @@ def shop(prices, gpus, available=None, **fields) -> Shop:
         wire_rps=np.full((count, 2), 1e6),
         out_usd_per_hour=np.zeros(count),
         in_usd_per_hour=np.zeros(count),
+        availability=np.ones(count),
     )
     return replace(usual, **fields)
 
@@ -126,6 +127,30 @@ def test_everything_is_rented_when_it_must_be():
     found = procure(shop([1.0, 1.0], [1, 2]), NONE, NONE, groups((0, 1, 1.0)), budget_usd_per_hour=9, rent_all=True)
     assert found is not None
     assert found.copies.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("usd_per_hour", "copies"), [(0.97, [9, 0]), (0.9, [0, 10])])
+@pytest.mark.parametrize("split", [False, True])
+def test_what_can_be_taken_back_is_rented_where_it_is_cheaper_by_more_than_it_loses(usd_per_hour, copies, split):
+    """Ten copies each of two offers that are alike, of which the second may be taken back, and $9 an hour."""
+    alike = shop([1.0, usd_per_hour], [2, 2], [10, 10], availability=np.array([1.0, 0.95]))
+    halves = groups((0, 1, 2.0), (1, 1, 2.0))
+    kinds = (halves, halves, NONE) if split else (NONE, NONE, groups((0, 2, 2.0), (1, 2, 2.0)))
+    found = procure(alike, *kinds, budget_usd_per_hour=9.0)
+    assert found is not None
+    assert found.copies.tolist() == copies
+    assert found.served_rps == pytest.approx(2.0 * sum(copies))
+
+
+def test_what_must_be_rented_or_costs_least_is_chosen_as_if_nothing_were_taken_back():
+    wide = shop([1.0, 0.99], [1, 1], availability=np.array([1.0, 0.5]))
+    mixed = groups((0, 1, 2.0), (1, 1, 2.0))
+    least = procure(wide, NONE, NONE, mixed, budget_usd_per_hour=9.0, demand_rps=2.0)
+    assert least is not None
+    assert least.copies.tolist() == [0, 1]
+    kept = procure(replace(wide, availability=np.zeros(2)), NONE, NONE, mixed, budget_usd_per_hour=9.0, rent_all=True)
+    assert kept is not None
+    assert kept.served_rps == pytest.approx(4.0)
 
 
 def brute_force(prices, gpus, prefill, decode, mixed, budget) -> float:

@@ -1,6 +1,6 @@
 """The score is what orchestration's own program carries, its ceiling is above it, and steps are scored as states."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from random import Random
 
 import pytest
@@ -103,15 +103,54 @@ def test_stated_links_are_what_alike_offers_can_differ_in():
 
 
 def test_sums_after_a_step_are_those_of_the_state_it_leads_to():
-    of = scorer(offer("a", gpus=4), offer("b", gpus=4, gpu="A6000"), budget=9.0, rent_all=False)
+    taken_back = {"interruptible": True, "available": 2}
+    of = scorer(offer("a", gpus=4), offer("b", gpus=4, gpu="A6000", **taken_back), budget=9.0, rent_all=False)
     for state in walked(of, State((0,), ()), 12, seed=3):
         sums = of.sums(state)
         assert sums is not None
         for neighbour in Neighbourhood(of, 0).around(state, sums):
             anew = of.sums(state.after(neighbour.step))
             assert anew is not None
-            for name in ("prefill", "decode", "mixed", "usd_per_hour"):
-                assert getattr(neighbour.sums, name) == pytest.approx(getattr(anew, name), abs=1e-9)
+            assert astuple(neighbour.sums) == pytest.approx(astuple(anew), abs=1e-9)
+            assert neighbour.sums.risk == pytest.approx(anew.risk, abs=1e-9)
+
+
+def test_of_a_fleet_that_can_be_taken_back_as_much_is_lost_as_it_is_down_whatever_its_phases():
+    """Spare capacity of a phase adds nothing to that; nor is more lost of a group than while any instance is down."""
+    of = scorer(offer("a", interruptible=True, available=2), offer("b"), rent_all=False)
+    split = State((0,), (inside(0, 1, P), inside(0, 1, D)))
+    spanning = State((0, 0), (Group(((0, 2), (1, 2)), M),))
+    safer = State((0, 1), (inside(0, 2, M), inside(1, 2, M)))
+    of_pair = State((0, 1), (inside(0, 2, P), inside(1, 2, D)))
+    risks = [sums.risk for state in (split, spanning, safer, of_pair) if (sums := of.sums(state))]
+    assert risks == pytest.approx([0.05, 1 - 0.95**2, 0.025, 0.025])
+
+
+@pytest.mark.parametrize("rate_rps", [None, 1.0])
+def test_merit_is_that_of_what_is_expected_of_a_fleet_and_its_ceiling_is_above_it(rate_rps):
+    offers = offer("safe"), offer("taken", interruptible=True), offer("half", interruptible=True, reliability=0.5)
+    own = capacities()
+    of = Scorer(own, Supply(offers, own.task.llm, links={}), Aim(100.0, rate_rps))
+    merits, rps = [], []
+    for i in range(len(offers)):
+        state = State((i,), (inside(0, 1, P), inside(0, 1, D)))
+        sums = of.sums(state)
+        assert sums is not None
+        score = of.score(state, sums)
+        assert score.merit <= of.ceiling(sums).merit + 1e-9
+        merits.append(score.merit)
+        rps.append(score.rps)
+    assert rps[0] == pytest.approx(rps[1]) == pytest.approx(rps[2])
+    assert merits[0] > merits[1] > merits[2]
+    if rate_rps is None:
+        assert merits[0] - merits[2] == pytest.approx(rps[0] / 2)
+
+
+def test_of_a_given_fleet_nothing_counts_as_lost():
+    of = scorer(offer("a", interruptible=True), rent_all=True)
+    sums = of.sums(State((0,), (inside(0, 2, M),)))
+    assert sums is not None
+    assert sums.risk == 0.0
 
 
 def test_what_is_beyond_the_budget_has_no_sums():

@@ -10,6 +10,7 @@ from planner.search.score import Aim, Scorer
 from planner.search.starts import Limits, Outcome, Terms, best_from
 from planner.search.state import State, canonical, inside
 from planner.search.stop import AnyOf, MaxSeconds, MaxSteps, ProvenGap, Stalled
+from planner.search.supply import Supply
 from planner.search.tabu import Visit, tabu_search
 from tests.planner.search.searching import capacities, offer, scorer
 
@@ -91,6 +92,27 @@ def test_a_search_rents_what_the_budget_buys_and_no_more():
     found = searched(terms, State((), ())).visits[0]
     assert found.state.rented == (0, 0)
     assert found.score.usd_per_hour == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("usd_per_hour", "copies", "rented"), [(0.97, 9, 0), (0.9, 10, 1)])
+def test_a_search_rents_what_can_be_taken_back_where_it_is_cheaper_by_more_than_it_loses(usd_per_hour, copies, rented):
+    """Whether it begins with as many copies as $9 buys of the one, or of the other."""
+    alike = {"gpus": 1, "available": 10, "network": ""}
+    offers = offer("safe", **alike), offer("taken", usd_per_hour=usd_per_hour, interruptible=True, **alike)
+    terms = Terms(capacities(), offers, {}, False, Aim(9.0), Limits(stall=3), 0)
+    starts = (
+        State((i,) * many, tuple(inside(n, 1, M) for n in range(many)))
+        for i, many in enumerate((9, int(9 / usd_per_hour)))
+    )
+    assert searched(terms, *starts).visits[0].state.rented == (rented,) * copies
+
+
+@pytest.mark.parametrize("usd_per_hour", [1.0, 0.99])
+def test_the_least_is_spent_for_a_rate_and_of_two_that_cost_as_much_the_one_that_stays_is_taken(usd_per_hour):
+    offers = offer("taken", gpus=1, usd_per_hour=usd_per_hour, interruptible=True), offer("safe", gpus=1)
+    of = Scorer(capacities(), Supply(offers, capacities().task.llm, links={}), Aim(9.0, 0.5))
+    taken, safe = (visit(of, State((i,), (inside(0, 1, M),))).score.merit for i in range(2))
+    assert (taken > safe) == (usd_per_hour < 1)
 
 
 def test_a_rate_is_served_for_the_least():
