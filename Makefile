@@ -50,5 +50,6 @@ bench: setup .venv-benchmarks/.lock-installed  ## the published measurements tha
 	.venv/bin/python -m benchmarks.baselines
 	.venv/bin/python -m benchmarks.paper
 	PYTHONPATH=.venv-benchmarks .venv/bin/python -m benchmarks.second_opinion
+	.venv/bin/python -m benchmarks.kv_relay
 	.venv-engine/bin/python -m benchmarks.kv_wire_ratio
 	.venv-engine/bin/python -m benchmarks.kv_codec

@@ -7,6 +7,7 @@ made up (a seed fixes it): bytes do not depend on it, speed hardly does.
 
 import asyncio
 import platform
+import socket
 import statistics
 import tempfile
 import time
@@ -21,6 +22,8 @@ from planner.deployment import Codec
 from runtime.codec import compiled
 from runtime.codec.protocol import TORCH_DTYPE
 from runtime.codec.rows import Rows, decode, encode, rows_of
+from runtime.relay.port import SharedPort
+from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
 from runtime.relay.server import add_relay_routes
 from runtime.tiles import Geometry, KvFormat, Layout
@@ -88,8 +91,10 @@ async def wire_bytes(folder: Path) -> dict[str, list[int]]:
     add_relay_routes(app, source)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server_context(folder / "p")).start()
-    link = CountedLink(runner.addresses[0][1])
+    listener, context = socket.create_server(("127.0.0.1", 0)), server_context(folder / "p")
+    shared = SharedPort(listener, runner, PullServer(source, context), context)
+    await shared.start()
+    link = CountedLink(listener.getsockname()[1])
     await link.open()
     await target.start()
     await cross(source, target, link, KvFormat(TINY, 1, Codec.RAW))
@@ -98,6 +103,7 @@ async def wire_bytes(folder: Path) -> dict[str, list[int]]:
         for name, scheme in SCHEMES.items()
     }
     await target.close()
+    await shared.close()
     await runner.cleanup()
     return crossed
 

@@ -82,6 +82,19 @@ class EngineHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkHealth:
+    """The way from another agent (`peer`, its certificate's name) to this one, as measured; None: not yet.
+
+    `latency_ms` is one way, half a round trip. `age_s`: since anything last arrived on it.
+    """
+
+    peer: str
+    bandwidth_gbit_per_s: float | None
+    latency_ms: float | None
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AgentHealth:
     """What `GET /health` of an agent answers. Pool sizes in bytes; `kv` counts transfers and bytes by outcome."""
 
@@ -92,6 +105,7 @@ class AgentHealth:
     pool_used_bytes: int = 0
     tickets: int = 0
     kv: Mapping[str, float] = field(default_factory=dict)
+    links: tuple[LinkHealth, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,7 +113,8 @@ class AgentHealth:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         engines = tuple(EngineHealth.from_json(engine) for engine in document["engines"])
-        return cls(**{**document, "engines": engines})
+        links = tuple(LinkHealth(**link) for link in document.get("links", ()))
+        return cls(**{**document, "engines": engines, "links": links})
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,14 @@ class KvFormat:
             tag,
         )
 
+    def prefixes(self, layer: int, head: int, segment: Segment, tag: bytes) -> Iterator[tuple[Tile, bytes]]:
+        """The tiles of a segment, each with its prefix; what they have in common is worked out once."""
+        codec, tokens = _CODEC_NUMBER[self.layer_codec(layer)], sum(segment.parts)
+        payload = segment.frame_bytes - HEADER.size
+        for group in range(segment.first_group, segment.first_group + segment.groups):
+            tile = Tile(layer, head, group)
+            yield tile, _PREFIX.pack(_MAGIC, FRAME_VERSION, codec, tokens, *tile, payload, tag)
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -256,15 +264,22 @@ class Layout:
     def runs(self, box: Box) -> Iterator[tuple[int, int]]:
         """The bytes of the tiles of a smaller box, as (offset, length) of the longest contiguous runs."""
         start = end = self.offset(Tile(box.layers[0], box.heads[0], box.groups[0]))
-        for layer in range(*box.layers):
-            span = self.format.span_bytes(layer, box.groups)
-            for head in range(*box.heads):
-                offset = self.offset(Tile(layer, head, box.groups[0]))
-                if offset != end:
-                    yield start, end - start
-                    start = offset
-                end = offset + span
+        for _, _, offset, length in self.rows(box):
+            if offset != end:
+                yield start, end - start
+                start = offset
+            end = offset + length
         yield start, end - start
+
+    def rows(self, box: Box) -> Iterator[tuple[int, int, int, int]]:
+        """Layer, head, offset and length of each head's tiles of a smaller box; layers are added up as they pass."""
+        heads, begins = self.box.heads[1] - self.box.heads[0], self.layer_offset(box.layers[0])
+        for layer in range(*box.layers):
+            row_bytes, length = self.row_bytes(layer), self.format.span_bytes(layer, box.groups)
+            before = self.format.span_bytes(layer, (self.box.groups[0], box.groups[0]))
+            for head in range(*box.heads):
+                yield layer, head, begins + (head - self.box.heads[0]) * row_bytes + before, length
+            begins += heads * row_bytes
 
     def frames(self) -> Iterator[tuple[Tile, int, int]]:
         """Every tile in canonical order with its frame's offset and length."""

@@ -43,7 +43,6 @@ ALLOWED = {
     "/engines/{replica}/log": CONTROLLER,
     "/shutdown": CONTROLLER,
     "/r/{replica}/{path}": OPERATION,
-    "/kv/pull": PEERS,
     "/kv/ack": PEERS,
     "/kv/drop": OPERATION,
 }
@@ -121,6 +120,7 @@ class Agent:
             pool_used_bytes=kv.pool_used_bytes,
             tickets=kv.tickets,
             kv=kv.kv,
+            links=kv.links,
         )
 
 

@@ -23,4 +23,11 @@ def agent_metrics(health: AgentHealth) -> bytes:
     kv = Gauge("thunder_kv", "KV transfers, bytes and seconds since the agent started.", ("what",), registry=registry)
     for what, value in health.kv.items():
         kv.labels(what).set(value)
+    gbit = Gauge("thunder_kv_link_gbit_per_s", "Measured bandwidth from an agent.", ("peer",), registry=registry)
+    latency = Gauge("thunder_kv_link_latency_seconds", "Measured, one way.", ("peer",), registry=registry)
+    for link in health.links:
+        if link.bandwidth_gbit_per_s is not None:
+            gbit.labels(link.peer).set(link.bandwidth_gbit_per_s)
+        if link.latency_ms is not None:
+            latency.labels(link.peer).set(link.latency_ms / 1e3)
     return generate_latest(registry)

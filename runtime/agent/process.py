@@ -21,6 +21,8 @@ from runtime.files import write_json
 from runtime.listening import bound_socket
 from runtime.messages import EngineSpec, agent_name
 from runtime.processes import own_process_id
+from runtime.relay.port import SharedPort
+from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
 from runtime.tls import client_context, server_context
 
@@ -76,11 +78,12 @@ async def _serve(
             shutdown_timeout=LAST_ANSWERS_S,
             keepalive_timeout=KEEPALIVE_S,
         )
+        shared = SharedPort(socket, runner, PullServer(relay, server_tls), server_tls)
         await relay.start()
         try:
             supervisor.adopt()
             await runner.setup()
-            await web.SockSite(runner, socket, ssl_context=server_tls).start()
+            await shared.start()
             _record(folder, host, port)
             log.info("agent of %s listens on %s:%d", config.instance, host, port)
             await told.wait()
@@ -88,6 +91,7 @@ async def _serve(
             await supervisor.stop_all()
         finally:
             (folder / "run" / "agent.pid.json").unlink(missing_ok=True)
+            await shared.close()
             await runner.cleanup()
             await supervisor.let_go()
             await relay.close()

@@ -1,100 +1,68 @@
 """Pull tiles from another agent, over mutual TLS, into a region of our own pool.
 
 A stream is believed only where it is what was expected: the bytes of every tile are placed by computation, and a tile
-whose header or checksum is wrong is asked for again, once.
+whose header or checksum is wrong is asked for again, once. Large pulls go over several streams at once.
 """
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
 from planner.errors import KvTransferError
-from runtime.relay.tickets import NotReady, Ticket, TicketFailed, UnknownTicket, WrongCapability
-from runtime.tiles import BadFrame, Box, Layout, Tile, check
+from runtime.relay.exchange import ERROR_OF_STATUS, LIMIT_PROBE_BYTES, PeerUnreachable, ask
+from runtime.relay.links import LinkMeter
+from runtime.relay.receiver import Receiver
+from runtime.relay.streams import Streams
+from runtime.relay.tickets import Ticket
+from runtime.tiles import Box, Layout, Tile
 
-CHUNK_BYTES = 1 << 20
-ERROR_OF_STATUS: dict[int, type[KvTransferError]] = {
-    403: WrongCapability,
-    404: UnknownTicket,
-    410: TicketFailed,
-    503: NotReady,
-}
+STRIPES = 4
+"""Streams of one pull: where a single TCP connection is held back by its window or a lost packet, four are less so."""
 
-
-class PeerUnreachable(KvTransferError):
-    """The other agent did not answer, or its stream broke off."""
+STRIPE_BYTES = 4 << 20
+"""From here on a second stream is worth asking twice."""
 
 
-class Receiver:
-    """Takes a stream of frames in the order asked for, puts each in its place, and says which did not arrive well."""
-
-    def __init__(self, ticket: Ticket, layout: Layout, into: memoryview, tiles: Iterable[Tile]) -> None:
-        self._ticket = ticket
-        self._layout = layout
-        self._into = into
-        self._expected = [(tile, layout.offset(tile)) for tile in tiles]
-        self._expected.reverse()
-        self._filled = 0
-        self._bad: list[Tile] = []
-
-    @property
-    def missing(self) -> list[Tile]:
-        """Damaged tiles, and those that have not come."""
-        return [*self._bad, *(tile for tile, _ in reversed(self._expected))]
-
-    def feed(self, chunk: memoryview) -> None:
-        """Raises BadFrame when there is more than was asked for."""
-        while len(chunk):
-            if not self._expected:
-                raise BadFrame(f"A stream of tiles goes on for {len(chunk)} bytes more than was asked for.")
-            tile, offset = self._expected[-1]
-            length = self._layout.format.frame_bytes(tile.layer, tile.group)
-            taken = min(len(chunk), length - self._filled)
-            start = offset + self._filled
-            self._into[start : start + taken] = chunk[:taken]
-            self._filled += taken
-            chunk = chunk[taken:]
-            if self._filled == length:
-                self._close(tile, self._into[offset : offset + length])
-
-    def _close(self, tile: Tile, frame: memoryview) -> None:
-        self._expected.pop()
-        self._filled = 0
-        try:
-            check(frame, self._layout.format.prefix(tile, self._ticket.tag))
-        except BadFrame:
-            self._bad.append(tile)
+PROBE_S = 10.0
 
 
 class PeerClient:
-    """Persistent sessions to other agents. Without an ssl context it speaks plain HTTP (tests of the parts only)."""
+    """Persistent connections to other agents. Without an ssl context none can be reached (tests of one agent)."""
 
     def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
         self._ssl = ssl_context
+        self.streams = Streams(ssl_context)
+        self.links = LinkMeter()
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        connector = aiohttp.TCPConnector(ssl=self._ssl or True, limit_per_host=8, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(ssl=self._ssl or True, limit_per_host=2, keepalive_timeout=60)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=CHUNK_BYTES)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
 
     async def close(self) -> None:
+        self.streams.close()
         if self._session is not None:
             await self._session.close()
 
     async def pull(self, ticket: Ticket, layout: Layout, into: memoryview, *, timeout_s: float) -> int:
-        """Fetch the tiles of `layout` into `into`; returns how many had to be asked for twice."""
+        """Fetch the tiles of `layout` into `into`; returns how many had to be asked for twice.
+
+        When it returns or raises, nothing writes to `into` any more.
+        """
         try:
             async with asyncio.timeout(timeout_s):
-                missing = await self._attempt(ticket, layout, into, list(layout.box.tiles()), [layout.box], timeout_s)
+                stripes = [[box] for box in stripes_of(layout)]
+                missing = await self._attempt(ticket, layout, into, stripes, timeout_s)
                 again = len(missing)
                 if missing:
-                    boxes = [_box_of(tile) for tile in missing]
-                    missing = await self._attempt(ticket, layout, into, missing, boxes, timeout_s)
+                    missing = await self._attempt(ticket, layout, into, [boxes_of(missing)], timeout_s)
         except TimeoutError as error:
             raise PeerUnreachable(f"{ticket.agent.name} did not send all tiles within {timeout_s:g} s.") from error
         if missing:
@@ -110,27 +78,46 @@ class PeerClient:
         except (aiohttp.ClientError, OSError) as error:
             raise PeerUnreachable(f"{ticket.agent.name} can't be reached: {error!r}.") from error
 
+    async def probe_idle(self) -> None:
+        """Measure the ways that are due, one after the other; one that can't be measured now is left as it is."""
+        for agent in self.links.due():
+            with contextlib.suppress(KvTransferError, OSError):
+                async with asyncio.timeout(PROBE_S), self.streams.lend(agent) as stream:
+                    with self.links.round_trip(agent):
+                        await ask(stream, {"probe_bytes": 0}, 0, agent.name)
+                    await ask(stream, {"probe_bytes": LIMIT_PROBE_BYTES}, LIMIT_PROBE_BYTES, agent.name)
+                    with self.links.arriving(agent, LIMIT_PROBE_BYTES, probe=True):
+                        await stream.receive(LIMIT_PROBE_BYTES)
+
     async def _attempt(
-        self, ticket: Ticket, layout: Layout, into: memoryview, tiles: list[Tile], boxes: list[Box], wait_s: float
+        self, ticket: Ticket, layout: Layout, into: memoryview, stripes: Sequence[Sequence[Box]], wait_s: float
     ) -> list[Tile]:
-        """Ask once for tiles; returns those that are still missing. Raises when asking again is pointless."""
-        receiver = Receiver(ticket, layout, into, tiles)
-        body = {
+        """Ask for every stripe on a stream of its own; returns the tiles still missing. Raises when that is final."""
+        receivers = [Receiver(ticket, layout, into, boxes) for boxes in stripes]
+        try:
+            async with asyncio.TaskGroup() as pulling:
+                stripe_tasks = [pulling.create_task(self._stripe(receiver, wait_s)) for receiver in receivers]
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        return [tile for task in stripe_tasks for tile in task.result()]
+
+    async def _stripe(self, receiver: Receiver, wait_s: float) -> list[Tile]:
+        """The tiles that are still missing; all those after a stream's end are. Raises KvTransferError."""
+        ticket = receiver.ticket
+        question = {
             "ticket": ticket.ticket,
             "capability": ticket.capability,
-            "tiles": [box.row for box in boxes],
+            "tiles": [box.row for box in receiver.boxes],
             "wait_s": wait_s,
         }
         try:
-            async with self._post(ticket, "/kv/pull", body) as response:
-                await _raise_for(response, ticket)
-                async for chunk in response.content.iter_any():
-                    receiver.feed(memoryview(chunk))
-        except (aiohttp.ClientConnectorError, aiohttp.ClientConnectionResetError) as error:
-            raise PeerUnreachable(f"{ticket.agent.name} can't be reached: {error!r}.") from error
-        except (aiohttp.ClientError, ConnectionError):
+            async with self.streams.lend(ticket.agent) as stream:
+                await ask(stream, question, receiver.bytes, ticket.agent.name)
+                with self.links.arriving(ticket.agent, receiver.bytes):
+                    await receiver.receive(stream)
+        except OSError:
             pass  # The stream broke off: what is missing says how far it got.
-        return receiver.missing
+        return await receiver.finish()
 
     def _post(self, ticket: Ticket, path: str, body: Mapping[str, Any]) -> Any:
         assert self._session is not None, "start() comes first"
@@ -143,12 +130,28 @@ class PeerClient:
         return self._session.post(url, json=body, server_hostname=name, allow_redirects=False)
 
 
+def stripes_of(layout: Layout) -> list[Box]:
+    """A box cut between its layers into stripes of about as many bytes, each worth a stream."""
+    box, count = layout.box, max(1, min(STRIPES, layout.size // STRIPE_BYTES))
+    first, stop = box.layers
+    cuts = sorted({first + (stop - first) * number // count for number in range(count + 1)})
+    return [Box(layers, box.heads, box.groups) for layers in pairwise(cuts)]
+
+
+def boxes_of(tiles: Sequence[Tile]) -> list[Box]:
+    """Tiles, neighbours of a row together."""
+    boxes: list[Box] = []
+    for layer, head, group in sorted(tiles):
+        last = boxes[-1] if boxes else None
+        if last and (last.layers[0], last.heads[0], last.groups[1]) == (layer, head, group):
+            boxes[-1] = Box(last.layers, last.heads, (last.groups[0], group + 1))
+        else:
+            boxes.append(Box((layer, layer + 1), (head, head + 1), (group, group + 1)))
+    return boxes
+
+
 async def _raise_for(response: aiohttp.ClientResponse, ticket: Ticket) -> None:
     if response.status != 200:
         text = (await response.text())[:200]
         kind = ERROR_OF_STATUS.get(response.status, PeerUnreachable)
         raise kind(f"{ticket.agent.name} answered {response.status}: {text}")
-
-
-def _box_of(tile: Tile) -> Box:
-    return Box((tile.layer, tile.layer + 1), (tile.head, tile.head + 1), (tile.group, tile.group + 1))

@@ -1,7 +1,7 @@
 """`Relay`: an agent's part in KV transfers. It owns the pool and the tickets, and moves tiles between agents.
 
-Engines come through the Unix socket (`local.py`), other agents through HTTP (`server.py`). All of it runs in the
-agent's event loop; nothing here needs torch.
+Engines come through the Unix socket (`local.py`), other agents through streams and HTTP (`port.py`). All of it runs in
+the agent's event loop; nothing here needs torch.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from planner.errors import KvTransferError
+from runtime.messages import LinkHealth
 from runtime.relay.client import PeerClient
 from runtime.relay.local import LocalDoor
 from runtime.relay.pool import Pool, Region
@@ -21,6 +22,7 @@ from runtime.relay.tickets import AgentAddress, Entry, NotReady, State, Ticket, 
 from runtime.tiles import Box, KvFormat, Layout
 
 SWEEP_S = 1.0
+PROBE_TICK_S = 5.0
 
 
 class PoolFull(KvTransferError):
@@ -35,6 +37,7 @@ class RelayHealth:
     pool_used_bytes: int
     tickets: int
     kv: Mapping[str, float] = field(default_factory=dict)
+    links: tuple[LinkHealth, ...] = ()
 
 
 class Relay:
@@ -65,18 +68,17 @@ class Relay:
         self._client = PeerClient(ssl_context)
         self._door = LocalDoor(self, socket_path)
         self._freed = asyncio.Event()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         await self._client.start()
         await self._door.start()
-        self._sweeper = asyncio.create_task(self._sweep_for_ever())
+        self._tasks = [asyncio.create_task(self._sweep_for_ever()), asyncio.create_task(self._probe_for_ever())]
 
     async def close(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._door.close()
         await self._client.close()
         self.pool.close()
@@ -84,7 +86,7 @@ class Relay:
     @property
     def health(self) -> RelayHealth:
         kv = dict(sorted(self.counts.items()))
-        return RelayHealth(self.pool.size, self.pool.used_bytes, len(self._tickets), kv)
+        return RelayHealth(self.pool.size, self.pool.used_bytes, len(self._tickets), kv, self._client.links.health)
 
     def reserve(
         self, kv_format: KvFormat, binding: str, *, owner: str, ranks: int, readers: int
@@ -139,6 +141,7 @@ class Relay:
         """Close what has expired."""
         if late := self._tickets.expire(now=self._now()):
             self.counts["tickets_expired"] += late
+        self._client.streams.sweep()
         self._collect()
 
     @contextlib.asynccontextmanager
@@ -217,6 +220,11 @@ class Relay:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.sweep()
+
+    async def _probe_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_TICK_S)
+            await self._client.probe_idle()
 
 
 async def _until_ready(entry: Entry, wait_s: float) -> None:

@@ -20,6 +20,8 @@ from aiohttp import web
 
 from runtime.engine import engine_command
 from runtime.messages import EngineSpec
+from runtime.relay.port import SharedPort
+from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
 from runtime.relay.server import add_relay_routes
 from runtime.tls import client_context, server_context
@@ -63,6 +65,7 @@ class Side:
     folder: Path
     relay: Relay
     runner: web.AppRunner
+    shared: SharedPort
     port: int
     engine: "subprocess.Popen[bytes] | None" = None
 
@@ -140,16 +143,17 @@ class World:
         add_relay_routes(app, relay)
         runner = web.AppRunner(app)
         await runner.setup()
-        await web.SockSite(runner, listener, ssl_context=server_context(folder / "tls")).start()
+        context = server_context(folder / "tls")
+        shared = SharedPort(listener, runner, PullServer(relay, context), context)
+        await shared.start()
         await relay.start()
-        return Side(name, folder, relay, runner, port)
+        return Side(name, folder, relay, runner, shared, port)
 
     def restart_agent(self, side: Side) -> None:
         """The agent dies and another one takes its place; the engine stays."""
-        self.run(side.relay.close())
-        self.run(side.runner.cleanup())
+        self.run(_close(side))
         fresh = self.run(self._open(side.name, socket.create_server(("127.0.0.1", 0))))
-        side.relay, side.runner, side.port = fresh.relay, fresh.runner, fresh.port
+        side.relay, side.runner, side.shared, side.port = fresh.relay, fresh.runner, fresh.shared, fresh.port
 
     def ticket(
         self, prompt: list[int], codec: str = "raw", readers: int = 1, at: Side | None = None, **change: Any
@@ -161,8 +165,7 @@ class World:
     def close(self) -> None:
         for side in self.sides.values():
             _stop(side)
-            self.run(side.relay.close())
-            self.run(side.runner.cleanup())
+            self.run(_close(side))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -220,6 +223,12 @@ def _wait_ready(side: Side) -> None:
         assert side.engine.poll() is None, side.log[-5000:]
         time.sleep(0.2)
     raise AssertionError(f"{side.name} is not ready after {READY_S} s: {side.log[-5000:]}")
+
+
+async def _close(side: Side) -> None:
+    await side.shared.close()
+    await side.relay.close()
+    await side.runner.cleanup()
 
 
 def _stop(side: Side) -> None:

@@ -125,7 +125,6 @@ CALLS = {
     "/engines/{replica}": ("DELETE", "/engines/r9"),
     "/engines/{replica}/log": ("GET", "/engines/r9/log"),
     "/r/{replica}/{path}": ("GET", "/r/r9/health"),
-    "/kv/pull": ("POST", "/kv/pull"),
     "/kv/ack": ("POST", "/kv/ack"),
     "/kv/drop": ("POST", "/kv/drop"),
 }

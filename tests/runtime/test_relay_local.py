@@ -261,6 +261,6 @@ async def test_engines_connect_anew_after_the_agent_has_restarted(path, relay, e
         agent_name="me.agent.thunder", advertise=("h", 1), pool_bytes=POOL, socket_path=path, ssl_context=None
     )
     await again.start()
-    await until(lambda: again._door.connected("engine", 1))
+    await until(lambda: again._door.connected("engine", 1) and engine.scheduler._session.boot == again.boot)
     assert (await engine.reserve())["boot"] == again.boot
     await again.close()

@@ -8,9 +8,15 @@ import pytest
 from aiohttp import web
 
 from planner.deployment import Codec
-from runtime.relay.client import PeerUnreachable
+from runtime.relay.client import STRIPES
+from runtime.relay.exchange import ANSWER, PeerUnreachable, ask
+from runtime.relay.pool import Region
+from runtime.relay.port import SharedPort
+from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
 from runtime.relay.server import add_relay_routes
+from runtime.relay.stream import HELLO
+from runtime.relay.streams import Streams
 from runtime.relay.tickets import AgentAddress, NotReady, Ticket, TicketFailed, UnknownTicket, WrongCapability
 from runtime.tiles import HEADER, BadFrame, Box, Geometry, KvFormat, Layout, seal
 from runtime.tls import client_context, server_context
@@ -30,49 +36,51 @@ def credentials(tmp_path_factory):
     return folder
 
 
-class Site:
-    """An agent's relay and its port. `damage` may change the body of a pull before it goes out."""
+class DamagingServer(PullServer):
+    """`damage` may change the bytes of an answer before they go out; a shorter answer ends the stream."""
 
-    def __init__(self, credentials, tmp_path, name, certificate=None):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
+    def __init__(self, relay, context):
+        super().__init__(relay, context)
         self.damage = lambda body: body
         self.pulls = 0
+
+    def views(self, ticket, data, boxes):
+        self.pulls += 1
+        body = b"".join(bytes(view) for view in super().views(ticket, data, boxes))
+        damaged = self.damage(body)
+        yield memoryview(damaged)
+        if len(damaged) < len(body):
+            raise ConnectionResetError("cut off by the test")
+
+
+class Site:
+    """An agent's relay and its port."""
+
+    def __init__(self, credentials, tmp_path, name, certificate=None, pool=POOL):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
         self._context = server_context(credentials / (certificate or name))
         self.relay = Relay(
             agent_name=f"{name}.agent.thunder",
             advertise=("127.0.0.1", self.port),
-            pool_bytes=POOL,
+            pool_bytes=pool,
             socket_path=str(tmp_path / f"{name}.sock"),
             ssl_context=client_context(credentials / name),
         )
+        self.server = DamagingServer(self.relay, self._context)
 
     async def start(self):
-        @web.middleware
-        async def damaging(request, handler):
-            if request.path != "/kv/pull":
-                return await handler(request)
-            self.pulls += 1
-            if self.damage(b"") is None:
-                return await handler(request)
-            asked = await request.json()
-            async with self.relay.reading(asked["ticket"], asked["capability"], 1) as (_, data):
-                tiles = [
-                    bytes(data[at : at + length])
-                    for row in asked["tiles"]
-                    for at, length in WHOLE.runs(Box.from_row(row))
-                ]
-            return web.Response(body=self.damage(b"".join(tiles)))
-
-        app = web.Application(middlewares=[damaging])
+        app = web.Application()
         add_relay_routes(app, self.relay)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        await web.SockSite(self._runner, self.listener, ssl_context=self._context).start()
+        self._shared = SharedPort(self._listener, self._runner, self.server, self._context)
+        await self._shared.start()
         await self.relay.start()
         return self
 
     async def stop(self):
+        await self._shared.close()
         await self.relay.close()
         await self._runner.cleanup()
 
@@ -80,7 +88,6 @@ class Site:
 @pytest.fixture
 async def prefill(credentials, tmp_path):
     site = await Site(credentials, tmp_path, "p").start()
-    site.damage = lambda _body: None
     yield site
     await site.stop()
 
@@ -186,33 +193,104 @@ async def test_a_guessed_capability_pulls_nothing(prefill, decode):
 
 async def test_a_damaged_tile_is_asked_for_again_alone(prefill, decode):
     def damage(body):
-        if prefill.pulls > 1:
+        if prefill.server.pulls > 1:
             return body
         return body[:5000] + bytes([body[5000] ^ 1]) + body[5001:] if body else body
 
-    ticket, prefill.damage = encoded(prefill), damage
+    ticket, prefill.server.damage = encoded(prefill), damage
     assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
     assert decode.relay.health.kv["tiles_pulled_twice"] == 1
 
 
 async def test_a_stream_that_breaks_off_is_resumed(prefill, decode):
-    ticket, prefill.damage = encoded(prefill), lambda body: body[: len(body) // 3] if prefill.pulls == 1 else body
+    ticket, prefill.server.damage = (
+        encoded(prefill),
+        lambda body: body[: len(body) // 3] if prefill.server.pulls == 1 else body,
+    )
     assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
     assert decode.relay.health.kv["tiles_pulled_twice"] > 10
 
 
 async def test_a_tile_damaged_twice_fails_the_fetch(prefill, decode):
     ticket = encoded(prefill)
-    prefill.damage = lambda body: body and body[:40] + bytes([body[40] ^ 255]) + body[41:]
+    prefill.server.damage = lambda body: body and body[:40] + bytes([body[40] ^ 255]) + body[41:]
     with pytest.raises(PeerUnreachable, match="1 tiles"):
         await fetch(decode, ticket)
     assert decode.relay.pool.used_bytes == 0
 
 
-async def test_more_bytes_than_asked_for_are_refused(prefill, decode):
-    ticket, prefill.damage = encoded(prefill), lambda body: body + b"more"
-    with pytest.raises(BadFrame):
+async def test_bytes_beyond_an_answer_are_never_taken_for_the_next_one(prefill, decode):
+    ticket, prefill.server.damage = encoded(prefill), lambda body: body + bytes(ANSWER.size)
+    for _ in range(2):
+        assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
+
+
+async def test_streams_are_kept_and_used_again(prefill, decode):
+    ticket = encoded(prefill)
+    for _ in range(3):
         await fetch(decode, ticket)
+    assert await lent(decode, ticket) is await lent(decode, ticket)
+
+
+async def test_a_stream_that_the_peer_has_closed_is_not_used_again(prefill, decode):
+    ticket = encoded(prefill)
+    before = await lent(decode, ticket)
+    before._plain.shutdown(socket.SHUT_RDWR)
+    assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
+    assert await lent(decode, ticket) is not before
+
+
+async def test_a_probe_measures_the_way_that_a_pull_made_known(prefill, decode):
+    await fetch(decode, encoded(prefill))
+    await decode.relay._client.probe_idle()
+    (link,) = decode.relay.health.links
+    assert link.peer == "p.agent.thunder"
+    assert link.bandwidth_gbit_per_s > 0
+    assert 0 < link.latency_ms < 1000
+
+
+async def test_large_pulls_go_over_several_streams(credentials, tmp_path):
+    prefill, decode = [await Site(credentials, tmp_path, name, pool=64 << 20).start() for name in "pd"]
+    ticket, layout = large_ticket(prefill)
+    region = await decode.relay.fetch(ticket, layout.box, timeout_s=10)
+    assert prefill.server.pulls == STRIPES
+    source = prefill.relay.pool.view(Region(0, layout.size))
+    assert decode.relay.pool.view(region) == source
+    source.release()
+    for site in (prefill, decode):
+        await site.stop()
+
+
+async def test_a_reader_that_stops_reading_frees_the_ticket_at_its_own_deadline(credentials, tmp_path):
+    prefill, decode = [await Site(credentials, tmp_path, name, pool=64 << 20).start() for name in "pd"]
+    ticket, layout = large_ticket(prefill)
+    async with asyncio.timeout(10), decode.relay._client.streams.lend(ticket.agent) as stream:
+        stream._plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+        await ask(stream, question_of(ticket, {"tiles": [layout.box.row], "wait_s": 0.1}), layout.size, "p")
+        prefill.relay.drop(ticket.ticket, ticket.capability)
+        assert prefill.relay.pool.used_bytes > 0
+        while prefill.relay.pool.used_bytes:
+            await asyncio.sleep(0.02)
+    assert prefill.relay.health.kv["pulls_cut_off"] == 1
+    for site in (prefill, decode):
+        await site.stop()
+
+
+async def lent(site, ticket):
+    async with site.relay._client.streams.lend(ticket.agent) as stream:
+        return stream
+
+
+def large_ticket(site):
+    """Ready, and more than sockets hold; its tiles are sealed around nothing."""
+    kv_format = KvFormat(Geometry(32, 8, 128, "float16"), 384, Codec.RAW)
+    layout = Layout(kv_format, kv_format.whole)
+    ticket, region = site.relay.reserve(kv_format, "binding", owner="engine", ranks=1, readers=1)
+    data = site.relay.pool.view(region)
+    for tile, at, length in layout.frames():
+        seal(data[at : at + length], kv_format.prefix(tile, ticket.tag))
+    site.relay.encoded(ticket.ticket, 0, 0.0)
+    return ticket, layout
 
 
 async def test_a_dead_agent_is_noticed_soon(prefill, decode):
@@ -228,7 +306,7 @@ async def test_an_agent_with_another_name_is_not_asked(credentials, tmp_path, de
     imposter = await Site(credentials, tmp_path, "p", certificate="imposter").start()
     with pytest.raises(PeerUnreachable):
         await fetch(decode, encoded(imposter))
-    assert imposter.pulls == 0
+    assert imposter.server.pulls == 0
     await imposter.stop()
 
 
@@ -248,24 +326,63 @@ async def test_acknowledging_to_nobody_is_only_counted(prefill, decode):
     assert decode.relay.health.kv["acks_failed"] == 1
 
 
-def body_of(ticket, change):
-    return {"ticket": ticket.ticket, "capability": ticket.capability, "tiles": [[0, 4, 0, 2, 0, 4]], **change}
+def question_of(ticket, change):
+    whole = {"ticket": ticket.ticket, "capability": ticket.capability, "tiles": [[0, 4, 0, 2, 0, 4]], "wait_s": 1.0}
+    return {**whole, **change}
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"capability": "guess"}, WrongCapability),
+        ({"ticket": "0" * 16}, UnknownTicket),
+        ({"ticket": 5}, PeerUnreachable),
+        ({"tiles": []}, PeerUnreachable),
+        ({"tiles": [[0, 9, 0, 2, 0, 4]]}, PeerUnreachable),
+        ({"tiles": [[0, 4, 0, 2]]}, PeerUnreachable),
+        ({"tiles": [[0, 4, 0, 2, 0, 4]] * 9000}, PeerUnreachable),
+        ({"tiles": "all"}, PeerUnreachable),
+        ({"tiles": [[0, 4, 0, 2, 0, float("inf")]]}, PeerUnreachable),
+        ({"tiles": [[0, 4, 0, 2, 0, 4]] * 2}, PeerUnreachable),
+        ({"wait_s": "long"}, PeerUnreachable),
+        ({"tiles": [[0, 1, 0, 2, 0, 4]]}, BadFrame),
+        ({"probe_bytes": 1 << 30}, PeerUnreachable),
+        ({"probe_bytes": -1}, PeerUnreachable),
+    ],
+)
+async def test_a_question_that_must_be_refused_is_and_the_next_is_answered(prefill, decode, change, error):
+    ticket = encoded(prefill)
+    with pytest.raises(error):
+        async with decode.relay._client.streams.lend(ticket.agent) as stream:
+            await ask(stream, question_of(ticket, change), WHOLE.size, "p")
+    assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1", b"THKV\x02", HELLO + b"no TLS at all" * 9])
+async def test_a_caller_that_speaks_neither_protocol_is_hung_up_on(prefill, decode, said):
+    reader, writer = await asyncio.open_connection("127.0.0.1", prefill.port)
+    writer.write(said)
+    writer.write_eof()
+    async with asyncio.timeout(5):
+        await reader.read()
+    writer.close()
+    assert await fetch(decode, encoded(prefill))
+
+
+async def test_only_agents_may_open_streams(credentials, prefill):
+    issue(credentials / "ca", "router.thunder", credentials / "router")
+    ticket = encoded(prefill)
+    streams = Streams(client_context(credentials / "router"))
+    with pytest.raises(ConnectionError):
+        async with streams.lend(ticket.agent) as stream:
+            await ask(stream, question_of(ticket, {}), WHOLE.size, "p")
+    assert prefill.server.pulls == 0
 
 
 @pytest.mark.parametrize(
     ("path", "change", "status"),
     [
-        ("/kv/pull", {}, 200),
-        ("/kv/pull", {"capability": "guess"}, 403),
-        ("/kv/pull", {"ticket": "0" * 16}, 404),
-        ("/kv/pull", {"tiles": []}, 400),
-        ("/kv/pull", {"tiles": [[0, 9, 0, 2, 0, 4]]}, 400),
-        ("/kv/pull", {"tiles": [[0, 4, 0, 2]]}, 400),
-        ("/kv/pull", {"tiles": [[0, 4, 0, 2, 0, 4]] * 9000}, 400),
-        ("/kv/pull", {"tiles": "all"}, 400),
-        ("/kv/pull", {"tiles": [[0, 4, 0, 2, 0, float("inf")]]}, 400),
-        ("/kv/pull", {"tiles": [[0, 4, 0, 2, 0, 4]] * 2}, 400),
-        ("/kv/pull", {"wait_s": "long"}, 400),
+        ("/kv/pull", {}, 404),
         ("/kv/ack", {}, 200),
         ("/kv/ack", {"capability": "guess"}, 403),
         ("/kv/ack", {"ticket": "0" * 16}, 200),
@@ -278,7 +395,7 @@ async def test_the_port_answers(prefill, decode, path, change, status):
     ticket = encoded(prefill)
     url = f"https://127.0.0.1:{prefill.port}{path}"
     session = decode.relay._client._session
-    async with session.post(url, json=body_of(ticket, change), server_hostname="p.agent.thunder") as response:
+    async with session.post(url, json=question_of(ticket, change), server_hostname="p.agent.thunder") as response:
         await response.read()
         assert response.status == status
 

@@ -1,0 +1,126 @@
+"""The sending side of tiles: answers other agents' questions on streams, straight out of the pool.
+
+A reader that is slow, mute or gone costs one waiting task and a socket's buffer, and that no longer than its own
+deadline: then its stream is closed, and the ticket's bytes can be freed.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from planner.errors import KvTransferError
+from runtime.messages import AGENT_SUFFIX
+from runtime.relay.exchange import LIMIT_PROBE_BYTES, announce, asked, refuse
+from runtime.relay.stream import Stream
+from runtime.relay.tickets import Ticket
+from runtime.tiles import Box, Layout
+
+if TYPE_CHECKING:
+    from runtime.relay.relay import Relay
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_S = 10.0
+KEEPALIVE_S = 120.0
+LIMIT_BOXES = 8192
+LIMIT_READY_S = 60.0
+LIMIT_PULL_S = 300.0
+_NOISE = memoryview(bytes(LIMIT_PROBE_BYTES))
+
+
+class PullServer:
+    """Streams from other agents, each served until its end. `context` is the one that serves."""
+
+    def __init__(self, relay: "Relay", context: ssl.SSLContext) -> None:
+        self._relay = relay
+        self._context = context
+
+    async def serve(self, connection: socket.socket) -> None:
+        """One stream, from its handshake on. Whatever ends it ends it quietly: the asking side finds out by itself."""
+        stream = Stream(connection, self._context)
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                await stream.shake_hands()
+            if any(name.endswith(AGENT_SUFFIX) for name in stream.peer_names):
+                await self._serve(stream)
+            else:
+                log.warning("refused a stream to %s", ", ".join(stream.peer_names) or "a stranger")
+        except (OSError, ValueError):
+            pass  # It ended, it stalled, or it says what is no question: nothing more is owed to it.
+        finally:
+            stream.close()
+
+    async def _serve(self, stream: Stream) -> None:
+        while True:
+            question = await asked(stream, KEEPALIVE_S)
+            try:
+                if "probe_bytes" in question:
+                    await _probe(stream, question)
+                else:
+                    await self._pull(stream, question)
+            except KvTransferError as error:
+                await refuse(stream, error)
+
+    async def _pull(self, stream: Stream, question: dict[str, Any]) -> None:
+        """Raises KvTransferError as long as no byte of an answer is out."""
+        try:
+            name, capability = _text(question, "ticket"), _text(question, "capability")
+            boxes = [Box.from_row(row) for row in _rows(question)]
+            wait_s = max(0.0, min(float(question["wait_s"]), LIMIT_PULL_S))
+        except (KeyError, TypeError, ValueError) as error:
+            raise KvTransferError(f"The question can't be read: {error!r}.") from error
+        async with (
+            asyncio.timeout(wait_s + 1),
+            self._relay.reading(name, capability, min(wait_s, LIMIT_READY_S)) as (ticket, data),
+        ):
+            size = _size(ticket, boxes)
+            try:
+                await announce(stream, size)
+                for view in self.views(ticket, data, boxes):
+                    await stream.send(view)
+            except BaseException:
+                self._relay.counts["pulls_cut_off"] += 1
+                raise
+            self._relay.counts[f"sent_bytes_{ticket.format.codec}"] += size
+
+    def views(self, ticket: Ticket, data: memoryview, boxes: list[Box]) -> Iterator[memoryview]:
+        """The bytes of an answer, in order."""
+        whole = Layout(ticket.format, ticket.format.whole)
+        for box in boxes:
+            for offset, length in whole.runs(box):
+                yield data[offset : offset + length]
+
+
+async def _probe(stream: Stream, question: dict[str, Any]) -> None:
+    """So many bytes of nothing, for measuring the way."""
+    length = question["probe_bytes"]
+    if type(length) is not int or not 0 <= length <= LIMIT_PROBE_BYTES:
+        raise KvTransferError(f"A probe of {length!r:.40} bytes was asked for; expected 0 to {LIMIT_PROBE_BYTES}.")
+    await announce(stream, length)
+    await stream.send(_NOISE[:length])
+
+
+def _size(ticket: Ticket, boxes: list[Box]) -> int:
+    """Bytes of all boxes. Raises KvTransferError for tiles the ticket does not have, or has, but not as many times."""
+    whole = Layout(ticket.format, ticket.format.whole)
+    size = sum(Layout(ticket.format, box).size for box in boxes)
+    if size > whole.size:
+        raise KvTransferError(f"{size} bytes of tiles were asked for; the ticket has {whole.size}.")
+    return size
+
+
+def _rows(question: dict[str, Any]) -> list[object]:
+    rows = question["tiles"]
+    if not isinstance(rows, list) or not 1 <= len(rows) <= LIMIT_BOXES:
+        raise ValueError(f"tiles must be a list of 1 to {LIMIT_BOXES} boxes")
+    return rows
+
+
+def _text(question: dict[str, Any], key: str) -> str:
+    value = question[key]
+    if not isinstance(value, str):
+        raise TypeError(f"{key} must be a text")
+    return value

@@ -1,0 +1,88 @@
+"""Where the bytes of tiles go as they arrive, and which tiles did not arrive well.
+
+Bytes are received into the very place where they will be read. Each place is computed from the ticket's format; the
+stream has no say in it. Checksums are taken in a thread, some megabytes at a time, while more arrives.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from runtime.relay.stream import TURN_BYTES, Stream
+from runtime.relay.tickets import Ticket
+from runtime.tiles import BadFrame, Box, Layout, Tile, check
+
+CHECK_BYTES = 4 << 20
+"""Checked at once: much longer work than handing it to a thread, and short beside a pull."""
+
+
+class Frame(NamedTuple):
+    """One expected tile, how its header begins, and the bytes where it goes."""
+
+    tile: Tile
+    prefix: bytes
+    offset: int
+    length: int
+
+
+class Receiver:
+    """Takes boxes of tiles in the order asked for: `receive` them, then `finish`, also when the stream broke off."""
+
+    def __init__(self, ticket: Ticket, layout: Layout, into: memoryview, boxes: Iterable[Box]) -> None:
+        self.ticket = ticket
+        self.boxes = tuple(boxes)
+        self.bytes = sum(Layout(layout.format, box).size for box in self.boxes)
+        self._layout = layout
+        self._into = into
+        self._arrived = 0
+        self._checked = 0
+        self._checking: asyncio.Task[None] | None = None
+        self._bad: list[Tile] = []
+        self._frames = (frame for box in self.boxes for frame in frames_of(layout, box, ticket.tag))
+        self._next = next(self._frames, None)
+
+    async def receive(self, stream: Stream) -> None:
+        """Raises what the stream raises."""
+        given = 0
+        for place in self._places():
+            await stream.receive_into(place)
+            self._arrived += len(place)
+            if self._arrived - given >= CHECK_BYTES and (self._checking is None or self._checking.done()):
+                given = self._arrived
+                self._checking = asyncio.create_task(asyncio.to_thread(self._check, given))
+            await asyncio.sleep(0)
+
+    async def finish(self) -> list[Tile]:
+        """The tiles that are damaged or have not come: what to ask for again."""
+        if self._checking is not None:
+            await self._checking
+        await asyncio.to_thread(self._check, self._arrived)
+        rest = [] if self._next is None else [self._next.tile, *(frame.tile for frame in self._frames)]
+        return [*self._bad, *rest]
+
+    def _places(self) -> Iterator[memoryview]:
+        """Where the bytes go, one turn of the event loop at a time."""
+        for box in self.boxes:
+            for offset, length in self._layout.runs(box):
+                end = offset + length
+                for at in range(offset, end, TURN_BYTES):
+                    yield self._into[at : min(at + TURN_BYTES, end)]
+
+    def _check(self, arrived: int) -> None:
+        """Frames that lie wholly within the first `arrived` bytes of the stream."""
+        while (frame := self._next) is not None and self._checked + frame.length <= arrived:
+            try:
+                check(self._into[frame.offset : frame.offset + frame.length], frame.prefix)
+            except BadFrame:
+                self._bad.append(frame.tile)
+            self._checked += frame.length
+            self._next = next(self._frames, None)
+
+
+def frames_of(layout: Layout, box: Box, tag: bytes) -> Iterator[Frame]:
+    """The frames of a smaller box in canonical order, where they lie in the layout."""
+    for layer, head, at, _ in layout.rows(box):
+        for segment in layout.format.segments(layer, box.groups):
+            for tile, prefix in layout.format.prefixes(layer, head, segment, tag):
+                yield Frame(tile, prefix, at, segment.frame_bytes)
+                at += segment.frame_bytes
