@@ -1,20 +1,12 @@
 """What the planner is without one of its parts: routes as a round robin has them, groups of one GPU type only."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 
 from planner.choosing.candidate import Candidate
 from planner.deployment import Codec, Phase, Route
 from planner.orchestration.pairing import Hop, Pairing, transport_of
-from planner.parallel.layouts import Capacities, GroupShape, best_codec
-
-
-@dataclass(frozen=True, slots=True)
-class OneType:
-    """Groups whose GPUs are all of one type."""
-
-    def __call__(self, shape: GroupShape, phase: Phase) -> bool:
-        return len({share.kind.gpu.name for share in shape}) == 1
+from planner.parallel.layouts import Capacities, best_codec
 
 
 def evenly_routed(chosen: Candidate, capacities: Capacities) -> Candidate:

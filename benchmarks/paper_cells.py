@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.paper_ablations import OneType, evenly_routed
+from benchmarks.paper_ablations import evenly_routed
 from benchmarks.paper_fleet import A100S, CARDS, FEWER_A100S, UNLIKE, Basis, fleet, rated, usd_per_hour
 from benchmarks.paper_plans import published
 from planner.advice.robustness import as_candidate
@@ -28,7 +28,7 @@ from planner.evaluate import outcomes, run_at
 from planner.market import Market
 from planner.models import llm_named
 from planner.parallel.layouts import Capacities, Task
-from planner.parallel.rules import Ruled
+from planner.parallel.rules import OneType, Ruled
 from planner.plan import plan, task_of
 from planner.traces import workload_named
 from planner.workload import Slo, Workload

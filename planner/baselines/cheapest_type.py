@@ -9,21 +9,9 @@ from planner.baselines.rules import Inside
 from planner.baselines.setting import Setting
 from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
-from planner.parallel.layouts import Best, Between, GroupShape
-from planner.parallel.rules import Ruled
-
-
-class Standard(Ruled):
-    """Every group in TP alone."""
-
-    def best(self, shape: GroupShape, phase: Phase, between: Between = None) -> Best | None:
-        if not self.rule(shape, phase):
-            return None
-        flat = (layout for layout in self.whole.layouts(shape) if layout.pp == 1)
-        rated = ((layout, self.whole.rps(layout, phase)) for layout in flat)
-        return next(((layout, rps) for layout, rps in rated if rps > 0), None)
+from planner.parallel.rules import Flat
 
 
 def cheapest_type(setting: Setting) -> list[Candidate]:
     """That type, as much as the budget buys; where the whole fleet is given, each type in its own layout."""
-    return homogeneous(setting, Standard(setting.capacities, Inside()), (Phase.MIXED,), smallest=True)[:1]
+    return homogeneous(setting, Flat(setting.capacities, Inside()), (Phase.MIXED,), smallest=True)[:1]

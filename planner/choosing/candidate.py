@@ -38,6 +38,11 @@ class Candidate:
         return tuple(sorted(offers.values())), tuple(sorted(groups)), round(self.pairing.served_rps, 6)
 
     @property
+    def mixes_types(self) -> bool:
+        """Is any replica over GPUs of more than one type?"""
+        return any(len({slot.kind.gpu.name for slot in member.layout.slots}) > 1 for member in self.members)
+
+    @property
     def is_split(self) -> bool:
         return any(hop for hop in self.pairing.hops)
 

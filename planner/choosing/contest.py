@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import inf
 
 import numpy as np
@@ -15,15 +16,16 @@ from planner.choosing.rivals import rivals_of
 from planner.choosing.search import Search
 from planner.deployment import Alternative, Phase
 from planner.evaluate import Measures
-from planner.parallel.rules import Colocated, Ruled
-from planner.procurement.shop import Choice
+from planner.parallel.rules import Colocated, Flat, OneType, Rule, Ruled
+from planner.procurement.shop import Choice, choice_of
 from planner.search.score import Aim
 from planner.search.starts import Limits
 
 UNDERRATED = 1.1
 """Times its score that simulation finds at most: a rival that cannot win by this is not formed."""
 AGAIN = Limits(stall=30, seconds=3.0)
-"""Of the search among mixed groups alone, where simulation prefers these to what the score does."""
+"""Of the search under a rule: among mixed groups alone, where simulation prefers these to what the score does; and among
+groups of one GPU type, since the score overrates stages that wait for each other."""
 COLOCATED, SPLIT = "colocated on the same instances", "split into prefill and decode on the same instances"
 
 
@@ -79,7 +81,10 @@ def best_use(search: Search, choice: Choice, finalists: Sequence[Candidate], *, 
     if among_rivals:
         first, best = best, most_of(_rivals(search, choice, best.goodput_rps), search.trial, best) or best
         if best is not first and not best.candidate.is_split:
-            best = most_of(_colocated(search, choice), search.trial, best) or best
+            mixed = choice.without(Phase.PREFILL, Phase.DECODE)
+            best = most_of(_found_again(search, mixed, Colocated()), search.trial, best) or best
+        if search.rent_all or best.candidate.mixes_types:
+            best = most_of(_found_again(search, choice, OneType()), search.trial, best) or best
         if best is not first:
             search.progress(f"{best.goodput_rps:.1f} requests/s by what the score underrates")
     other = _other_use(search, choice, best.candidate)
@@ -101,16 +106,24 @@ def _finding(best: Tried, *beaten: Alternative) -> Finding:
 def _rivals(search: Search, choice: Choice, beyond_rps: float) -> Iterator[Candidate]:
     """What the budget buys of each rival choice that may serve more than this."""
     least_rps = max(beyond_rps / UNDERRATED, LEAST_RATE_RPS)
-    for rival in rivals_of(choice, rent_all=search.rent_all):
+    every = rivals_of(choice, rent_all=search.rent_all)
+    for rival in chain(every, _flat(search, choice)) if search.rent_all else every:
         purchase = bought(search, rival, least_rps=least_rps) if rival.serves else None
         if purchase and (formed := search.formed(rival, purchase)):
             yield formed
 
 
-def _colocated(search: Search, choice: Choice) -> list[Candidate]:
-    """The best few that the search finds among mixed groups alone, over several instances too."""
-    own = replace(search, capacities=Ruled(search.capacities, Colocated()), limits=AGAIN)
-    found = finalists_of(own, choice.without(Phase.PREFILL, Phase.DECODE), Aim(search.budget_usd_per_hour), None)
+def _flat(search: Search, choice: Choice) -> Iterator[Choice]:
+    """What people do by hand with GPUs that they have: tensor parallelism alone, and of that the smallest."""
+    capacities = Flat(search.capacities, Colocated())
+    flat = choice_of(capacities, choice.offers, links=search.links, keep_all=True)
+    yield from (flat, flat.of_smallest())
+
+
+def _found_again(search: Search, choice: Choice, rule: Rule) -> list[Candidate]:
+    """The best few that the search finds under a rule, over several instances too."""
+    own = replace(search, capacities=Ruled(search.capacities, rule), limits=AGAIN)
+    found = finalists_of(own, choice, Aim(search.budget_usd_per_hour), None)
     search.evaluations = own.evaluations
     return found
 

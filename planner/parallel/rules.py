@@ -27,6 +27,14 @@ class Colocated:
         return phase is Phase.MIXED
 
 
+@dataclass(frozen=True, slots=True)
+class OneType:
+    """Groups whose GPUs are all of one type."""
+
+    def __call__(self, shape: GroupShape, phase: Phase) -> bool:
+        return len({share.kind.gpu.name for share in shape}) == 1
+
+
 class Ruled(Capacities):
     """The capacities of `whole` without any layout for a group that a rule leaves out."""
 
@@ -46,3 +54,14 @@ class Ruled(Capacities):
 
     def prefill_rps(self, layout: Layout, link: Link = INSIDE, codec: Codec | None = None) -> float:
         return self.whole.prefill_rps(layout, link, codec)
+
+
+class Flat(Ruled):
+    """Every group that the rule allows in tensor parallelism alone, even where a pipeline seems to serve more."""
+
+    def best(self, shape: GroupShape, phase: Phase, between: Between = None) -> Best | None:
+        if not self.rule(shape, phase):
+            return None
+        flat = (layout for layout in self.whole.layouts(shape) if layout.pp == 1)
+        rated = ((layout, self.whole.rps(layout, phase)) for layout in flat)
+        return next(((layout, rps) for layout, rps in rated if rps > 0), None)

@@ -50,6 +50,12 @@ class Choice:
         every = {"prefill": options.prefill, "decode": options.decode, "mixed": options.mixed}
         return self._with({name: tuple(one for one in own if one.layout.pp == 1) for name, own in every.items()})
 
+    def of_smallest(self) -> "Choice":
+        """The same offers with the smallest group of each phase only."""
+        options = self.options
+        every = {"prefill": options.prefill, "decode": options.decode, "mixed": options.mixed}
+        return self._with({name: _smallest(own) for name, own in every.items()})
+
     def _with(self, own: Mapping[str, tuple[Group, ...]]) -> "Choice":
         groups: dict[str, Any] = {name: _groups(one) for name, one in own.items()}
         options: dict[str, Any] = dict(own)
@@ -70,6 +76,14 @@ def choice_of(capacities: Capacities, offers: Sequence[Offer], *, links: Links, 
     chosen = Options(*(_moved(groups, places) for groups in (every.prefill, every.decode, every.mixed)))
     shop = _shop(capacities, kept, chosen, links)
     return Choice(kept, chosen, shop, *(_groups(groups) for groups in (chosen.prefill, chosen.decode, chosen.mixed)))
+
+
+def _smallest(groups: Sequence[Group]) -> tuple[Group, ...]:
+    least: dict[int, Group] = {}
+    for group in groups:
+        known = least.setdefault(group.offer, group)
+        least[group.offer] = group if group.layout.gpus < known.layout.gpus else known
+    return tuple(least.values())
 
 
 def _moved(groups: Sequence[Group], places: dict[int, int]) -> tuple[Group, ...]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import paper_verdict
-from benchmarks.paper_ablations import OneType, evenly_routed
+from benchmarks.paper_ablations import evenly_routed
 from benchmarks.paper_cells import OURS, Cell, Result, Solved, base_slo, groups_of, task_at, total, workload_of
 from benchmarks.paper_cells import PUBLISHED as PUBLISHED_NAME
 from benchmarks.paper_fleet import A100S, UNLIKE, Basis, fleet, usd_per_hour
@@ -15,6 +15,7 @@ from benchmarks.paper_tables import sweeps, tightest
 from planner.baselines.compare import BASELINES
 from planner.deployment import Phase
 from planner.parallel.layouts import Capacities, Share
+from planner.parallel.rules import OneType
 from planner.procurement.groups import kind_of
 from planner.validate import violations
 from planner.workload import Slo

@@ -27,7 +27,7 @@ class Trial:
 
 
 def fleets(*rates: float) -> list[SimpleNamespace]:
-    common = {"is_split": False, "usd_per_hour": 1.0}
+    common = {"is_split": False, "mixes_types": False, "usd_per_hour": 1.0}
     return [SimpleNamespace(makeup=f"{number}", trial=Trial(rate), **common) for number, rate in enumerate(rates)]
 
 
@@ -63,10 +63,11 @@ def contest(monkeypatch):
 
     def play(finalist: SimpleNamespace, rival: SimpleNamespace, found_again: SimpleNamespace) -> SimpleNamespace:
         monkeypatch.setattr("planner.choosing.contest._rivals", lambda *_: [rival])
-        monkeypatch.setattr("planner.choosing.contest._colocated", lambda *_: [found_again])
+        monkeypatch.setattr("planner.choosing.contest._found_again", lambda *_: [found_again])
         monkeypatch.setattr("planner.choosing.contest._other_use", lambda *_: None)
-        search = SimpleNamespace(trial=trial_of, progress=lambda _: None)
-        return best_use(search, None, [finalist], among_rivals=True).chosen
+        search = SimpleNamespace(trial=trial_of, progress=lambda _: None, rent_all=False)
+        choice = SimpleNamespace(without=lambda *_: None)
+        return best_use(search, choice, [finalist], among_rivals=True).chosen
 
     return play
 
@@ -82,3 +83,9 @@ def test_where_the_finalist_or_a_split_rival_wins_it_does_not(contest):
     finalist, rival, again = fleets(5.0, 6.0, 7.0)
     rival.is_split = True
     assert contest(finalist, rival, again) is rival
+
+
+def test_where_replicas_of_unlike_gpus_win_the_search_goes_on_among_those_of_one_type(contest):
+    finalist, rival, again = fleets(5.0, 4.0, 7.0)
+    finalist.mixes_types = True
+    assert contest(finalist, rival, again) is again
