@@ -24,7 +24,7 @@ from planner.search.starts import Limits
 UNDERRATED = 1.1
 """Times its score that simulation finds at most: a rival that cannot win by this is not formed."""
 AGAIN = Limits(stall=30, seconds=3.0)
-"""Of the search under a rule: among mixed groups alone, where simulation prefers these to what the score does; and among
+"""Of a search under a rule: among mixed groups alone, where simulation prefers these to what the score does, and among
 groups of one GPU type, since the score overrates stages that wait for each other."""
 COLOCATED, SPLIT = "colocated on the same instances", "split into prefill and decode on the same instances"
 
