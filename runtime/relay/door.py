@@ -19,7 +19,8 @@ from planner.errors import KvTransferError
 from runtime.relay.local import GREETING, LENGTH, LIMIT_MESSAGE_BYTES, MAGIC, VERSION
 from runtime.relay.pool import PoolMemory
 
-CONNECT_S = 0.5
+CONNECT_S = 5.0
+"""A busy machine may not run the agent for a while. Only a start, and a thread that connects anew, waits so long."""
 RETRY_S = 1.0
 _SEND_TIMEOUT = struct.pack("ll", 0, 500_000)
 
@@ -56,7 +57,7 @@ class AgentDoor:
         self._closed = False
 
     def open(self) -> None:
-        """Connect, and say who this is. Raises AgentGone within a second."""
+        """Connect, and say who this is. Raises AgentGone within `CONNECT_S`."""
         try:
             session = _Session(self._path, self._reconnect)
             session.tell("hello", self._hello)
