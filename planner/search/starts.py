@@ -30,6 +30,8 @@ PARALLEL_GPUS = 128
 """Below it a search takes about as long as a process takes to start."""
 
 
+PATIENT_STALL = 150
+"""Steps without gain after which the search of a large fleet ends: there are more ways on, and each gains less."""
 PART_STARTS, MOST_STARTS = 2, 2
 """Of a part of a large fleet: all mixed, and clustered. Of the whole: that part repeated, and what was given first."""
 
@@ -93,6 +95,7 @@ def best_from(
     """Search from every start that is legal. `processes` is how many at most, by default as many as there are cores."""
     gpus = max((sum(scorer.supply.gpus[offer] for offer in state.rented) for state in starts), default=0)
     if terms.rent_all and gpus >= PARALLEL_GPUS:
+        terms = replace(terms, limits=replace(terms.limits, stall=max(terms.limits.stall, PATIENT_STALL)))
         starts = (_in_parts(terms, scorer, starts[0].rented), *starts)[:MOST_STARTS]
     many = min(len(starts), processes or os.cpu_count() or 1) if gpus >= PARALLEL_GPUS or processes else 1
     return _raced(terms, scorer, starts, improved, many)
