@@ -19,7 +19,7 @@ from benchmarks.kv_codec_attention import QUERIES, attention_kl
 from benchmarks.kv_codec_schemes import Kv, Scheme
 from planner.errors import SpecError
 from runtime.codec.protocol import TORCH_DTYPE
-from runtime.tiles import Geometry
+from runtime.tiles.geometry import Geometry
 
 
 @dataclass(slots=True)

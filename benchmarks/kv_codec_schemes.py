@@ -13,7 +13,10 @@ from planner.deployment import Codec
 from runtime.codec import compiled, reference
 from runtime.codec.protocol import TORCH_DTYPE
 from runtime.codec.rows import decode, encode, rows_of
-from runtime.tiles import GROUP_TOKENS, HEADER, Geometry, KvFormat, Layout, Parts
+from runtime.tiles.format import KvFormat
+from runtime.tiles.frame import HEADER
+from runtime.tiles.geometry import GROUP_TOKENS, Geometry, Parts
+from runtime.tiles.layout import Layout
 
 TAG = bytes(8)
 HALF_BYTE_PARTS = Parts(0, 0, GROUP_TOKENS)

@@ -12,7 +12,9 @@ from planner.deployment import Codec
 from runtime.codec import compiled, reference
 from runtime.codec.protocol import TORCH_DTYPE, TileCodec
 from runtime.codec.rows import decode, encode, rows_of
-from runtime.tiles import GROUP_TOKENS, Geometry, KvFormat, Layout, Parts
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import GROUP_TOKENS, Geometry, Parts
+from runtime.tiles.layout import Layout
 
 TAG = bytes(8)
 REPEATS = 7

@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 from benchmarks.kv_codec_model import Tally, measure
 from benchmarks.kv_codec_schemes import DEFAULT, RAW, SCHEMES, Scheme
 from planner.errors import SpecError
-from runtime.tiles import GROUP_TOKENS, Geometry
+from runtime.tiles.geometry import GROUP_TOKENS, Geometry
 
 LIMIT_PERPLEXITY, LIMIT_DISAGREEING, LIMIT_NATS = 0.01, 0.05, 0.02
 """The gates of the default `int4`: perplexity's change, tokens whose likeliest successor changes, mean token KL."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks.kv_codec_attention import QUERIES, attention_kl
 from benchmarks.kv_codec_schemes import Scheme
-from runtime.tiles import Geometry
+from runtime.tiles.geometry import Geometry
 
 TOKENS, HEADS = 2048, 8
 GEOMETRY = Geometry(layers=1, kv_heads=HEADS, head_dim=128, dtype="bfloat16")

@@ -20,7 +20,8 @@ from benchmarks.kv_relay_agents import Side, agent_pair
 from benchmarks.kv_relay_bare import bare_link
 from benchmarks.kv_relay_shaped import Unavailable, shaped_pair
 from planner.deployment import Codec
-from runtime.tiles import Geometry, KvFormat
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import Geometry
 from thunderctl.calibration.record import Machine
 
 TARGET = Path(__file__).parent / "results" / "kv_relay.md"

@@ -16,7 +16,9 @@ from runtime.engine import CONNECTOR_SOCKET
 from runtime.messages import agent_name
 from runtime.relay.door import AgentDoor, AgentGone
 from runtime.relay.tickets import format_json
-from runtime.tiles import HEADER, KvFormat, Layout, seal
+from runtime.tiles.format import KvFormat
+from runtime.tiles.frame import HEADER, seal
+from runtime.tiles.layout import Layout
 from thunderctl.certificates import ensure_authority, issue
 
 READY_S = 15.0

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.kv_relay_agents import AgentPair, Side, agent_pair
-from runtime.tiles import KvFormat
+from runtime.tiles.format import KvFormat
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
 BURST_BYTES = 128 << 10

@@ -26,7 +26,9 @@ from runtime.relay.port import SharedPort
 from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
 from runtime.relay.server import add_relay_routes
-from runtime.tiles import Geometry, KvFormat, Layout
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import Geometry
+from runtime.tiles.layout import Layout
 from runtime.tls import client_context, server_context
 from thunderctl.calibration.record import Machine
 from thunderctl.certificates import ensure_authority, issue

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from runtime.tiles import Geometry
+from runtime.tiles.geometry import Geometry
 
 SAMPLES = 16
 SAMPLE_BYTES = 65536

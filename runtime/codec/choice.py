@@ -16,7 +16,8 @@ from torch import Tensor
 from planner.errors import KvTransferError
 from runtime.codec import reference
 from runtime.codec.protocol import TORCH_DTYPE, TileCodec
-from runtime.tiles import GROUP_TOKENS, SINK_TOKENS, Geometry, Parts
+from runtime.tiles.format import SINK_TOKENS
+from runtime.tiles.geometry import GROUP_TOKENS, Geometry, Parts
 
 KNOWN_TILES = 3
 KNOWN_PARTS = (

@@ -11,7 +11,7 @@ from torch import Tensor
 from runtime.codec import loops, reference
 from runtime.codec.protocol import NOT_IN_FP16, TORCH_DTYPE, CannotEncode
 from runtime.codec.sections import Section, sections
-from runtime.tiles import Geometry, Parts, payload_bytes
+from runtime.tiles.geometry import Geometry, Parts, payload_bytes
 
 
 def warm_up() -> None:

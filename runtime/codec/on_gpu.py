@@ -11,7 +11,7 @@ from torch import Tensor
 from runtime.codec import kernels, reference
 from runtime.codec.protocol import NOT_IN_FP16, TORCH_DTYPE, CannotEncode
 from runtime.codec.sections import Section, sections
-from runtime.tiles import GROUP_TOKENS, Geometry, Parts, payload_bytes
+from runtime.tiles.geometry import GROUP_TOKENS, Geometry, Parts, payload_bytes
 
 ALIGNMENT_BYTES = 16
 RUN_PAIRS = 32

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from planner.errors import KvTransferError
-from runtime.tiles import Geometry, Parts
+from runtime.tiles.geometry import Geometry, Parts
 
 TORCH_DTYPE = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 NOT_FINITE = "KV holds values that are not finite."

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from runtime.codec.protocol import NOT_FINITE, NOT_IN_FP16, TORCH_DTYPE, CannotEncode
-from runtime.tiles import Geometry, Parts
+from runtime.tiles.geometry import Geometry, Parts
 
 
 def encode_tiles(geometry: Geometry, parts: Parts, keys: Tensor, values: Tensor) -> Tensor:

@@ -14,7 +14,11 @@ from torch import Tensor
 
 from runtime.codec import reference
 from runtime.codec.protocol import TileCodec
-from runtime.tiles import GROUP_TOKENS, HEADER, Box, KvFormat, Layout, Segment, Tile, check, seal
+from runtime.tiles.box import Box, Tile
+from runtime.tiles.format import KvFormat, Segment
+from runtime.tiles.frame import HEADER, check, seal
+from runtime.tiles.geometry import GROUP_TOKENS
+from runtime.tiles.layout import Layout
 
 BATCH_BYTES = 4 << 20
 """Of KV as the cache holds it: from here on the work in an operation is far longer than what it takes besides."""

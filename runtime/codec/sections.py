@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runtime.tiles import Geometry, Parts
+from runtime.tiles.geometry import Geometry, Parts
 
 SCALE_BYTES = 2
 """A scale or a minimum is fp16."""

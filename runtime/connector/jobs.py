@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runtime.tiles import KvFormat
+    from runtime.tiles.format import KvFormat
 
 
 @dataclass(frozen=True, slots=True)

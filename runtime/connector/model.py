@@ -10,7 +10,7 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig
 from planner.errors import KvTransferError
 from runtime.connector.layouts import PageLayout, page_layout, self_test
 from runtime.connector.worker import Share
-from runtime.tiles import Geometry
+from runtime.tiles.geometry import Geometry
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig

@@ -15,7 +15,8 @@ from planner.errors import KvTransferError
 from runtime.connector.jobs import Load, Save, Step
 from runtime.relay.door import AgentDoor, AgentGone, AgentRefused, AgentSlow
 from runtime.relay.tickets import LIMIT_READERS, Ticket, format_json
-from runtime.tiles import Geometry, KvFormat
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import Geometry
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request

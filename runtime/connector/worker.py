@@ -23,7 +23,10 @@ from runtime.codec.rows import BATCH_BYTES, GPU_BATCH_BYTES, Rows, decode, frame
 from runtime.connector.jobs import Load, Save, Step
 from runtime.connector.layouts import PageLayout, read, write
 from runtime.relay.door import AgentDoor
-from runtime.tiles import GROUP_TOKENS, Box, KvFormat, Layout
+from runtime.tiles.box import Box
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import GROUP_TOKENS
+from runtime.tiles.layout import Layout
 
 FETCH_THREADS = 4
 ANSWER_S = 5.0

@@ -20,7 +20,8 @@ from runtime.relay.links import LinkMeter
 from runtime.relay.receiver import Receiver
 from runtime.relay.streams import Streams
 from runtime.relay.tickets import Ticket
-from runtime.tiles import Box, Layout, Tile
+from runtime.tiles.box import Box, Tile
+from runtime.tiles.layout import Layout
 
 STRIPES = 4
 """Streams of one pull: where a single TCP connection is held back by its window or a lost packet, four are less so."""

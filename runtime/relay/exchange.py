@@ -11,7 +11,7 @@ from typing import Any
 from planner.errors import KvTransferError
 from runtime.relay.stream import Stream
 from runtime.relay.tickets import NotReady, TicketFailed, UnknownTicket, WrongCapability
-from runtime.tiles import BadFrame
+from runtime.tiles.frame import BadFrame
 
 LENGTH = struct.Struct(">I")
 ANSWER = struct.Struct(">HQ")

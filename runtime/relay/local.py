@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.errors import KvTransferError
 from runtime.relay.tickets import Ticket, format_from_json
-from runtime.tiles import Box
+from runtime.tiles.box import Box
 
 if TYPE_CHECKING:
     from runtime.relay.pool import Region

@@ -16,7 +16,8 @@ from runtime.messages import AGENT_SUFFIX
 from runtime.relay.exchange import LIMIT_PROBE_BYTES, announce, asked, refuse
 from runtime.relay.stream import Stream
 from runtime.relay.tickets import Ticket
-from runtime.tiles import Box, Layout
+from runtime.tiles.box import Box
+from runtime.tiles.layout import Layout
 
 if TYPE_CHECKING:
     from runtime.relay.relay import Relay

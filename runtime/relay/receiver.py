@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from runtime.relay.stream import TURN_BYTES, Stream
 from runtime.relay.tickets import Ticket
-from runtime.tiles import BadFrame, Box, Layout, Tile, check
+from runtime.tiles.box import Box, Tile
+from runtime.tiles.frame import BadFrame, check
+from runtime.tiles.layout import Layout
 
 CHECK_BYTES = 4 << 20
 """Checked at once: much longer work than handing it to a thread, and short beside a pull."""

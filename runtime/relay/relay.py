@@ -19,7 +19,9 @@ from runtime.relay.client import PeerClient
 from runtime.relay.local import LocalDoor
 from runtime.relay.pool import Pool, Region
 from runtime.relay.tickets import AgentAddress, Entry, NotReady, State, Ticket, TicketFailed, TicketTable, UnknownTicket
-from runtime.tiles import Box, KvFormat, Layout
+from runtime.tiles.box import Box
+from runtime.tiles.format import KvFormat
+from runtime.tiles.layout import Layout
 
 SWEEP_S = 1.0
 PROBE_TICK_S = 5.0

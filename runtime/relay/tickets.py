@@ -16,7 +16,10 @@ from typing import Any, Self
 from planner.deployment import Codec
 from planner.errors import KvTransferError
 from runtime.relay.pool import Region
-from runtime.tiles import TAG_BYTES, Geometry, KvFormat, Layout
+from runtime.tiles.format import KvFormat
+from runtime.tiles.frame import TAG_BYTES
+from runtime.tiles.geometry import Geometry
+from runtime.tiles.layout import Layout
 
 TICKET_VERSION = 1
 LIMIT_READERS = 1024

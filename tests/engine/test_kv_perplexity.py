@@ -13,7 +13,9 @@ from transformers import DynamicCache, LlamaForCausalLM
 
 from planner.deployment import Codec
 from runtime.codec.rows import Rows, decode, encode
-from runtime.tiles import Geometry, KvFormat, Layout
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import Geometry
+from runtime.tiles.layout import Layout
 from tests.engine.held_out import prompts
 from tests.engine.kv_world import MODEL
 

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from planner.deployment import Codec
 from runtime.codec.protocol import TORCH_DTYPE, CannotEncode
 from runtime.codec.rows import Rows, decode, encode, rows_of
-from runtime.tiles import HEADER, BadFrame, Box, Geometry, KvFormat, Layout, Tile
+from runtime.tiles.box import Box, Tile
+from runtime.tiles.format import KvFormat
+from runtime.tiles.frame import HEADER, BadFrame
+from runtime.tiles.geometry import Geometry
+from runtime.tiles.layout import Layout
 
 pytestmark = pytest.mark.engine_env
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from runtime.codec import compiled, loops, reference
 from runtime.codec.protocol import TORCH_DTYPE, CannotEncode
 from runtime.codec.sections import sections
-from runtime.tiles import Geometry, Parts, payload_bytes
+from runtime.tiles.geometry import Geometry, Parts, payload_bytes
 from tests.runtime.interpreting import Interpreted
 
 pytestmark = pytest.mark.engine_env

@@ -8,7 +8,7 @@ import torch
 from planner.errors import KvTransferError
 from runtime.codec import compiled, reference
 from runtime.codec.choice import KNOWN_PARTS, Choice, prove, quickest
-from runtime.tiles import Geometry, Parts
+from runtime.tiles.geometry import Geometry, Parts
 
 pytestmark = pytest.mark.engine_env
 

@@ -10,7 +10,8 @@ from runtime.connector.scheduler import BACK_OFF_S, SchedulerSide
 from runtime.fingerprint import binding
 from runtime.relay.door import AgentGone, AgentRefused, AgentSlow
 from runtime.relay.tickets import AgentAddress, Ticket
-from runtime.tiles import Geometry, KvFormat
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import Geometry
 
 GEOMETRY = Geometry(8, 2, 64, "float16")
 BIND = partial(binding, "model", GEOMETRY)

@@ -16,7 +16,8 @@ from runtime.connector.worker import Share, WorkerSide
 from runtime.relay.door import AgentDoor
 from runtime.relay.relay import Relay
 from runtime.relay.tickets import format_json
-from runtime.tiles import Geometry, KvFormat
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import Geometry
 
 pytestmark = pytest.mark.engine_env
 

@@ -3,7 +3,7 @@
 import json
 
 from runtime.fingerprint import SAMPLE_BYTES, binding, model_fingerprint
-from runtime.tiles import Geometry
+from runtime.tiles.geometry import Geometry
 
 GEOMETRY = Geometry(8, 2, 64, "float16")
 

@@ -11,7 +11,10 @@ from planner.deployment import Codec
 from runtime.relay.client import STRIPES, boxes_of, stripes_of
 from runtime.relay.receiver import Receiver
 from runtime.relay.tickets import AgentAddress, Ticket
-from runtime.tiles import HEADER, Geometry, KvFormat, Layout, seal
+from runtime.tiles.format import KvFormat
+from runtime.tiles.frame import HEADER, seal
+from runtime.tiles.geometry import Geometry
+from runtime.tiles.layout import Layout
 
 FORMAT = KvFormat(Geometry(4, 2, 64, "float16"), 200, Codec.INT4, boundary_layers=1)
 WHOLE = Layout(FORMAT, FORMAT.whole)

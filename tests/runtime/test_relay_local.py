@@ -10,7 +10,10 @@ from runtime.relay.door import AgentDoor, AgentGone, AgentRefused, AgentSlow
 from runtime.relay.local import GREETING, LENGTH
 from runtime.relay.relay import Relay
 from runtime.relay.tickets import Ticket, format_json
-from runtime.tiles import Geometry, KvFormat, Layout, seal
+from runtime.tiles.format import KvFormat
+from runtime.tiles.frame import seal
+from runtime.tiles.geometry import Geometry
+from runtime.tiles.layout import Layout
 
 FORMAT = KvFormat(Geometry(2, 2, 64, "float16"), 100, Codec.INT8)
 POOL = 1 << 20

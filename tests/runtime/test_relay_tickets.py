@@ -6,7 +6,8 @@ from planner.deployment import Codec
 from planner.errors import KvTransferError
 from runtime.relay.pool import Region
 from runtime.relay.tickets import AgentAddress, State, Ticket, TicketTable, UnknownTicket, WrongCapability
-from runtime.tiles import Geometry, KvFormat
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import Geometry
 
 FORMAT = KvFormat(Geometry(8, 2, 64, "float16"), 100, Codec.INT4, boundary_layers=2)
 ADDRESS = AgentAddress("10.0.0.7", 8443, "lease-1.agent.thunder")

@@ -18,7 +18,11 @@ from runtime.relay.server import add_relay_routes
 from runtime.relay.stream import HELLO
 from runtime.relay.streams import Streams
 from runtime.relay.tickets import AgentAddress, NotReady, Ticket, TicketFailed, UnknownTicket, WrongCapability
-from runtime.tiles import HEADER, BadFrame, Box, Geometry, KvFormat, Layout, seal
+from runtime.tiles.box import Box
+from runtime.tiles.format import KvFormat
+from runtime.tiles.frame import HEADER, BadFrame, seal
+from runtime.tiles.geometry import Geometry
+from runtime.tiles.layout import Layout
 from runtime.tls import client_context, server_context
 from thunderctl.certificates import ensure_authority, issue
 

@@ -6,20 +6,11 @@ from hypothesis import strategies as st
 
 from planner.deployment import Codec
 from planner.errors import KvTransferError
-from runtime.tiles import (
-    GROUP_TOKENS,
-    HEADER,
-    TAG_BYTES,
-    BadFrame,
-    Box,
-    Geometry,
-    KvFormat,
-    Layout,
-    Parts,
-    Tile,
-    check,
-    seal,
-)
+from runtime.tiles.box import Box, Tile
+from runtime.tiles.format import KvFormat
+from runtime.tiles.frame import HEADER, TAG_BYTES, BadFrame, check, seal
+from runtime.tiles.geometry import GROUP_TOKENS, Geometry, Parts
+from runtime.tiles.layout import Layout
 
 TAG = b"transfer"
 TINY = Geometry(layers=8, kv_heads=2, head_dim=64, dtype="float16")
