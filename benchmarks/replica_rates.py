@@ -35,6 +35,8 @@ WORKLOADS, REPLICAS = ("coding", "conversation"), (1, 4, 16)
 GROUPS = (
     ("qwen3-32b", "H100-SXM5-80GB", 1, Slo(2.0, 0.15)),
     ("qwen3-32b", "H100-SXM5-80GB", 2, Slo(2.0, 0.15)),
+    ("qwen3-32b", "H100-NVL", 1, Slo(2.0, 0.15)),
+    ("qwen3-32b", "A100-SXM4-80GB", 1, Slo(2.0, 0.15)),
     ("qwen3-32b", "L40S", 2, Slo(2.0, 0.15)),
     ("qwen3-32b", "RTX4090", 4, Slo(2.0, 0.15)),
     ("llama-30b", "A40", 2, Slo(4.0, 0.1)),

@@ -1,7 +1,8 @@
 """Tabu search from several starts: one after another, or for large fleets in processes beside each other.
 
-Each start is searched with a seed of its own, and what is found is ranked by merit, then by start: the same inputs give
-the same result, in processes or not, unless time runs out. The first start is searched here, where progress is told.
+They race: each start is searched, with a seed of its own, for as long as it gains, and the best that is found so until
+the limits. What is found is ranked by merit, then by start: the same inputs give the same result, in processes or not,
+unless time runs out. The first start is searched here, where progress is told.
 """
 
 import os
