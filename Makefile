@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 export PYTHON
 
-.PHONY: help setup system-deps demo test test-quick test-engine check bench
+.PHONY: help setup system-deps demo test test-quick test-engine soak check bench
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test-quick: setup
 test-engine: setup
 	.venv-engine/bin/python -m pytest -q -m "engine_env and engine" tests
 	.venv/bin/pytest -q -m "engine" tests
+
+soak: setup  ## a thousand KV transfers between two agents, some with faults: does anything stay behind?
+	THUNDER_SOAK_ROUNDS=20 .venv/bin/pytest -q tests/runtime/test_relay_soak.py
 
 check: .venv/.lock-installed  ## format, lint, types, layers
 	.venv/bin/ruff format --check .

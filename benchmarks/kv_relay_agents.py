@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ SPARE_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One agent: the command that its process is started through (to enter a network), and where it listens."""
+    """One agent: where it listens, the command that its process is started through (to enter a network), and more."""
 
     name: str
     host: str = "127.0.0.1"
     through: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AgentPair:
@@ -90,7 +91,7 @@ def _agent(folder: Path, side: Side, pool_bytes: int) -> Iterator[AgentDoor]:
     place.mkdir()
     ensure_authority(folder / "ca")
     issue(folder / "ca", agent_name(side.name), place / "tls")
-    config = AgentConfig(side.name, host=side.host, pool_bytes=pool_bytes, ticket_ttl_s=3600.0)
+    config = AgentConfig(side.name, host=side.host, pool_bytes=pool_bytes, ticket_ttl_s=3600.0, **side.config)
     (place / "agent.json").write_text(json.dumps(asdict(config)))
     command = [*side.through, sys.executable, "-P", "-m", "runtime.agent", "agent.json"]
     with (place / "agent.log").open("wb") as log:

@@ -99,6 +99,7 @@ def _model_flags(spec: "EngineSpec") -> list[str]:
 
 
 def _kv_transfer(spec: "EngineSpec") -> dict[str, Any]:
+    rate = spec.recompute_tokens_per_s
     return {
         "kv_connector": CONNECTOR,
         "kv_connector_module_path": CONNECTOR_MODULE,
@@ -108,6 +109,7 @@ def _kv_transfer(spec: "EngineSpec") -> dict[str, Any]:
             "agent_socket": CONNECTOR_SOCKET,
             "replica": spec.replica,
             "boundary_layers": spec.boundary_layers,
+            **({} if rate is None else {"recompute_tokens_per_s": rate}),
         },
     }
 

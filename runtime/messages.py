@@ -28,7 +28,8 @@ class EngineSpec:
     """One engine that an agent is asked to run. `model` is a folder on the agent's host; sizes in bytes.
 
     `layer_partition` is empty for an even split over `pp` stages. `device` is `cpu` or `cuda`. An engine whose KV
-    can't be moved does without the connector (`transfers`).
+    can't be moved does without the connector (`transfers`). `recompute_tokens_per_s` bounds what it computes of prompts
+    whose KV should have come (None: the connector's default); a running engine with another rate is the same engine.
     """
 
     replica: str
@@ -46,6 +47,7 @@ class EngineSpec:
     chat_template: str = ""
     extra_args: tuple[str, ...] = ()
     transfers: bool = True
+    recompute_tokens_per_s: float | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,13 +121,17 @@ class AgentHealth:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaAddress:
-    """Where a replica is reached. With `server_name`, over mutual TLS to its agent, whose certificate says so."""
+    """Where a replica is reached. With `server_name`, over mutual TLS to its agent, whose certificate says so.
+
+    `max_requests` is how many requests it holds at a time, by the plan; 0 where nobody said.
+    """
 
     id: str
     phase: Phase
     url: str
     weight: float = 1.0
     server_name: str = ""
+    max_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,7 @@ class Routes:
                     url=entry["url"].rstrip("/"),
                     weight=float(entry.get("weight", 1.0)),
                     server_name=entry.get("server_name", ""),
+                    max_requests=int(entry.get("max_requests", 0)),
                 )
                 for entry in document["replicas"]
             )

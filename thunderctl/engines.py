@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from planner.batching import TOKENS_PER_PASS
 from planner.deployment import Plan, Replica, Stage
+from planner.members import members_of
 from planner.memory import gpu_kv_bytes_per_token
 from runtime.messages import EngineSpec
 
@@ -10,7 +12,13 @@ if TYPE_CHECKING:
     from thunderctl.spec import Spec
 
 
-def engine_spec(plan: Plan, replica: Replica, spec: "Spec", model: str) -> EngineSpec:
+RECOMPUTE_SHARE = 0.2
+"""Of what a replica could prefill: so much of it may go to prompts whose KV should have come, and did not."""
+
+
+def engine_spec(
+    plan: Plan, replica: Replica, spec: "Spec", model: str, *, recompute_tokens_per_s: float | None = None
+) -> EngineSpec:
     """What the agent of the replica's first instance is asked to run; `model` is a folder on that instance."""
     layers = tuple(stage.layers for stage in replica.stages)
     return EngineSpec(
@@ -29,7 +37,17 @@ def engine_spec(plan: Plan, replica: Replica, spec: "Spec", model: str) -> Engin
         chat_template=spec.engine.chat_template,
         extra_args=(*_parser_flags(spec), *spec.engine.extra_args),
         transfers=plan.llm.kv_movable,
+        recompute_tokens_per_s=recompute_tokens_per_s,
     )
+
+
+def recompute_rates(plan: Plan) -> dict[str, float]:
+    """Replica id → prompt tokens/s that it may recompute: a share of what it would prefill in full passes."""
+    paces = {member.replica.id: member.layout.pace for member in members_of(plan, {})}
+    return {
+        replica: round(RECOMPUTE_SHARE * TOKENS_PER_PASS / float(pace.prefill_interval_s(TOKENS_PER_PASS)), 3)
+        for replica, pace in paces.items()
+    }
 
 
 def engine_dtype(plan: Plan) -> str:

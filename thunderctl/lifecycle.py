@@ -13,19 +13,21 @@ from provisioners.leases.budget import ROUNDING_USD
 from provisioners.leases.ledger import spent_usd
 from provisioners.leases.release import release, resume
 from runtime.engine import engine_command
-from runtime.listening import bound_socket, is_loopback, parse_listen
+from runtime.listening import bound_socket, parse_listen
 from runtime.messages import EngineSpec
+from runtime.router.exposure import ClientTls, check_exposure
+from runtime.router.keys import KeyRing
 from runtime.tls import client_context
 from thunderctl.agents import Agents
 from thunderctl.apply import Report, StepResult, StepState, apply
 from thunderctl.compose import engine_python, model_folder
 from thunderctl.deploy import Deployer, Narrate, pace_of
-from thunderctl.engines import engine_spec
+from thunderctl.engines import engine_spec, recompute_rates
 from thunderctl.home import owner_id
 from thunderctl.observe import Observation, fleet_state, observe_once
 from thunderctl.payload import build_payload
 from thunderctl.routing import push_plan
-from thunderctl.spec import Spec
+from thunderctl.spec import ServeSection, Spec
 from thunderctl.store.values import Deployment, DeploymentState
 from thunderctl.world import World
 
@@ -72,13 +74,20 @@ def check_host(world: World, plan: Plan, spec: Spec) -> None:
     for engine in engine_specs(plan, spec).values():
         engine_command(engine, python=engine_python())
     host, port = parse_listen(spec.serve.listen)
-    if not is_loopback(host):
-        raise SpecError(
-            f"[serve] listen is on {host}; expected a loopback address, as client keys are not built yet.",
-            hint="Listen on 127.0.0.1 and put an authenticating proxy or an SSH tunnel before it.",
-        )
+    check_exposure(host, has_keys=KeyRing(world.router.keys).required, client_tls=client_tls(spec.serve))
     if world.router.running() is None:
         bound_socket(host, port).close()
+
+
+def client_tls(serving: ServeSection) -> ClientTls | None:
+    """What clients are shown, where the spec names it. Raises SpecError for files that can't be served with."""
+    if bool(serving.tls_cert) != bool(serving.tls_key):
+        raise SpecError("[serve] has one of tls_cert and tls_key; expected both, or neither.")
+    if not serving.tls_cert:
+        return None
+    shown = ClientTls(Path(serving.tls_cert), Path(serving.tls_key))
+    shown.context()
+    return shown
 
 
 def check_money(world: World, plan: Plan, spec: Spec) -> None:
@@ -147,8 +156,11 @@ async def bring_up(
 
 def engine_specs(plan: Plan, spec: Spec) -> dict[str, EngineSpec]:
     """Replica id → the engine that serves it."""
-    model = str(model_folder(plan))
-    return {replica.id: engine_spec(plan, replica, spec, model) for replica in plan.replicas}
+    model, rates = str(model_folder(plan)), recompute_rates(plan)
+    return {
+        replica.id: engine_spec(plan, replica, spec, model, recompute_tokens_per_s=rates[replica.id])
+        for replica in plan.replicas
+    }
 
 
 async def flip(world: World, current: Plan, wanted: Plan) -> int:
@@ -158,7 +170,7 @@ async def flip(world: World, current: Plan, wanted: Plan) -> int:
         raise Refused("The router is not running, so there is nothing to rebalance.", hint="Run `thunderctl up`.")
     addresses = {entry.id: entry for entry in routes.replicas}
     world.store.save_plan(wanted.plan_id, world.name, plan_to_json(wanted))
-    epoch = await push_plan(world, wanted, addresses, routes.model, world.spec().serve.listen)
+    epoch = await push_plan(world, wanted, addresses, routes.model, world.spec().serve)
     flips = [f"{f.replica} {f.before} → {f.after}" for f in flips_between(current, wanted)]
     world.store.record(world.name, "rebalance", f"epoch {epoch}: {', '.join(flips) or 'routes only'}")
     return epoch

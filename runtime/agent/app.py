@@ -8,14 +8,16 @@ from enum import StrEnum
 
 from aiohttp import web
 
-from planner.errors import Refused, SpecError
+from planner.errors import KvTransferError, Refused, SpecError
 from runtime.agent.metrics import agent_metrics
 from runtime.agent.proxy import EngineProxy
 from runtime.agent.supervisor import Supervisor
 from runtime.messages import AGENT_SUFFIX, CONTROLLER_NAME, ROUTER_NAME, AgentHealth, EngineSpec
 from runtime.metrics import CONTENT_TYPE
 from runtime.relay.relay import Relay
+from runtime.relay.reverse import ReverseDial
 from runtime.relay.server import add_relay_routes
+from runtime.relay.tickets import AgentAddress
 from runtime.tls import peer_names
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,6 @@ class Caller(StrEnum):
 
 CONTROLLER = frozenset({Caller.CONTROLLER})
 OPERATION = frozenset({Caller.CONTROLLER, Caller.ROUTER})
-PEERS = frozenset({Caller.AGENT})
 
 ALLOWED = {
     "/health": OPERATION,
@@ -43,22 +44,30 @@ ALLOWED = {
     "/engines/{replica}/log": CONTROLLER,
     "/shutdown": CONTROLLER,
     "/r/{replica}/{path}": OPERATION,
-    "/kv/ack": PEERS,
     "/kv/drop": OPERATION,
+    "/kv/peers": CONTROLLER,
 }
-"""Who may make each call. What is not named here is nobody's."""
+"""Who may make each call. What is not named here is nobody's; agents ask each other on streams only (`pulls.py`)."""
 
 
 class Agent:
     """Handlers over the supervisor and the relay of one instance."""
 
     def __init__(
-        self, instance: str, version: str, supervisor: Supervisor, relay: Relay, *, shut_down: Callable[[], None]
+        self,
+        instance: str,
+        version: str,
+        supervisor: Supervisor,
+        relay: Relay,
+        reverse: ReverseDial,
+        *,
+        shut_down: Callable[[], None],
     ) -> None:
         self._instance = instance
         self._version = version
         self._supervisor = supervisor
         self._relay = relay
+        self._reverse = reverse
         self._shut_down = shut_down
 
     def app(self) -> web.Application:
@@ -70,7 +79,10 @@ class Agent:
         app.router.add_delete("/engines/{replica}", self.stop_engine)
         app.router.add_get("/engines/{replica}/log", self.engine_log)
         app.router.add_post("/shutdown", self.shutdown)
-        app.router.add_route("*", "/r/{replica}/{path:.*}", EngineProxy(self._supervisor).handle)
+        proxy = EngineProxy(self._supervisor)
+        self._relay.on_refusal = proxy.refuse
+        app.router.add_route("*", "/r/{replica}/{path:.*}", proxy.handle)
+        app.router.add_put("/kv/peers", self.dial_peers)
         add_relay_routes(app, self._relay)
         return app
 
@@ -105,6 +117,17 @@ class Agent:
         if not self._supervisor.knows(replica):
             return _error(404, f"Replica {replica} has no log here.")
         return web.Response(text=self._supervisor.log(replica, int(lines)))
+
+    async def dial_peers(self, request: web.Request) -> web.Response:
+        """The agents to keep streams open to from now on, which then can ask this one though they can't dial it."""
+        try:
+            peers = [AgentAddress.from_json(peer) for peer in json.loads(await request.read())["peers"]]
+            self._reverse.keep(peers)
+        except (ValueError, TypeError, KeyError) as error:
+            return _error(400, f"The peers can't be read: {error!r}.")
+        except (KvTransferError, SpecError) as error:
+            return _error(400, error.message)
+        return web.json_response({"peers": len(peers)})
 
     async def shutdown(self, request: web.Request) -> web.Response:
         self._shut_down()

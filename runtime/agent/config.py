@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from planner.errors import SpecError
+from planner.errors import KvTransferError, SpecError
+from runtime.relay.tickets import AgentAddress
 
 MIB = 1024 * 1024
 
@@ -16,7 +17,8 @@ class AgentConfig:
     """One instance's agent. Paths are relative to the instance's folder, the agent's working directory.
 
     `port` 0 takes any free one; run/agent.pid.json says which. `advertise_host` and `advertise_port` are what other
-    agents dial, where that is not what is listened on. `pool_bytes` bounds the KV tiles held in host memory.
+    agents dial, where that is not what is listened on. With `dialled` false they can't (NAT, a firewall): then this
+    agent dials its `peers`, until `PUT /kv/peers` names others. `pool_bytes` bounds the KV tiles held in host memory.
     `stop_grace_s` is how long an engine told to stop may finish requests. `version` is of the code in `payload/`.
     """
 
@@ -26,6 +28,8 @@ class AgentConfig:
     port: int = 0
     advertise_host: str = ""
     advertise_port: int = 0
+    dialled: bool = True
+    peers: tuple[AgentAddress, ...] = ()
     tls: str = "tls"
     pool_bytes: int = 256 * MIB
     ticket_ttl_s: float = 60.0
@@ -41,9 +45,12 @@ class AgentConfig:
         if unknown := sorted(set(document) - known):
             raise SpecError(f"The agent's configuration has {', '.join(unknown)}; expected {', '.join(sorted(known))}.")
         try:
-            return cls(**document)
+            peers = tuple(AgentAddress.from_json(peer) for peer in document.get("peers", ()))
+            return cls(**{**document, "peers": peers})
         except TypeError as error:
             raise SpecError(f"The agent's configuration can't be read: {error}.") from error
+        except KvTransferError as error:
+            raise SpecError(error.message) from error
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -24,6 +24,7 @@ from runtime.processes import own_process_id
 from runtime.relay.port import SharedPort
 from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
+from runtime.relay.reverse import ReverseDial
 from runtime.tls import client_context, server_context
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,9 @@ async def _serve(
             ticket_ttl_s=config.ticket_ttl_s,
         )
         supervisor = Supervisor(folder, command=command, stop_grace_s=config.stop_grace_s)
-        app = Agent(config.instance, config.version, supervisor, relay, shut_down=told.set).app()
+        pulls = PullServer(relay, server_tls)
+        reverse = ReverseDial(client_tls, pulls.answer)
+        app = Agent(config.instance, config.version, supervisor, relay, reverse, shut_down=told.set).app()
         runner = web.AppRunner(
             app,
             handler_cancellation=True,
@@ -78,12 +81,13 @@ async def _serve(
             shutdown_timeout=LAST_ANSWERS_S,
             keepalive_timeout=KEEPALIVE_S,
         )
-        shared = SharedPort(socket, runner, PullServer(relay, server_tls), server_tls)
+        shared = SharedPort(socket, runner, pulls, server_tls)
         await relay.start()
         try:
             supervisor.adopt()
             await runner.setup()
             await shared.start()
+            reverse.keep(config.peers)
             _record(folder, host, port)
             log.info("agent of %s listens on %s:%d", config.instance, host, port)
             await told.wait()
@@ -91,6 +95,7 @@ async def _serve(
             await supervisor.stop_all()
         finally:
             (folder / "run" / "agent.pid.json").unlink(missing_ok=True)
+            await reverse.close()
             await shared.close()
             await runner.cleanup()
             await supervisor.let_go()
@@ -110,6 +115,8 @@ def _only_one(folder: Path) -> Iterator[None]:
 
 def _advertised(config: AgentConfig, port: int) -> tuple[str, int]:
     host = config.advertise_host or config.host
+    if not config.dialled:
+        return host or config.instance, 0
     if host in ANYWHERE:
         raise SpecError(f"The agent listens on {config.host!r}; expected advertise_host, which other agents dial.")
     return host, config.advertise_port or port

@@ -2,9 +2,15 @@
 
 A caller that goes away cancels the handler, and leaving the request's context closes the engine's connection at once:
 vLLM then aborts the generation. A failure to reach the engine is 502, which no engine says of itself.
+
+Nothing is said to the caller before the first byte of the engine's body: until then the engine's connector may still
+refuse a request, which vLLM itself can't, and the answer is 503. A router then tries another replica.
 """
 
+import asyncio
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -14,6 +20,7 @@ from planner.errors import ReplicaUnhealthy
 from runtime.agent.engine_http import BASE
 from runtime.agent.supervisor import Supervisor
 
+REQUEST_ID = "X-Request-Id"
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -31,39 +38,60 @@ HOP_BY_HOP = frozenset(
 
 
 class EngineProxy:
-    """Passes requests to the engines of one supervisor."""
+    """Passes requests to the engines of one supervisor. Those `_unanswered` can be refused: their deadlines and ids."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._unanswered: dict[asyncio.Timeout, str] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         replica = request.match_info["replica"]
         try:
             session = self._supervisor.http(replica).session
         except ReplicaUnhealthy as error:
-            return _bad_gateway(error.message)
+            return _unavailable(502, error.message)
         response: web.StreamResponse | None = None
+        deadline = asyncio.timeout(None)
+        self._unanswered[deadline] = request.headers.get(REQUEST_ID, "")
         try:
-            async with session.request(
-                request.method,
-                _engine_url(request, replica),
-                data=request.content if request.body_exists else None,
-                headers=_end_to_end(request.headers),
-                allow_redirects=False,
-            ) as answer:
+            async with deadline, session.request(**_to_engine(request, replica)) as answer:
+                chunk = await answer.content.readany()
+                self._unanswered.pop(deadline, None)
                 response = web.StreamResponse(status=answer.status, headers=_end_to_end(answer.headers))
                 await response.prepare(request)
-                async for chunk in answer.content.iter_any():
+                while chunk:
                     await response.write(chunk)
+                    chunk = await answer.content.readany()
                 await response.write_eof()
                 return response
         except (aiohttp.ClientError, OSError) as error:
+            if deadline.expired():
+                return _unavailable(503, f"Replica {replica} lacks the prompt's KV, and can't compute it soon.")
             if response is None:
-                return _bad_gateway(f"Replica {replica} can't be reached: {type(error).__name__}: {error}")
+                return _unavailable(502, f"Replica {replica} can't be reached: {type(error).__name__}: {error}")
             # The head is out: only a broken connection tells the caller that the answer is not whole.
             if request.transport is not None:
                 request.transport.abort()
             return response
+        finally:
+            self._unanswered.pop(deadline, None)
+
+    def refuse(self, engine_request: str) -> None:
+        """End a request that an engine wants to be rid of, unless it is being answered already."""
+        named = [key for key, request_id in self._unanswered.items() if is_named(engine_request, request_id)]
+        for deadline in named:
+            del self._unanswered[deadline]
+            deadline.reschedule(0.0)
+
+
+def _to_engine(request: web.Request, replica: str) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": _engine_url(request, replica),
+        "data": request.content if request.body_exists else None,
+        "headers": _end_to_end(request.headers),
+        "allow_redirects": False,
+    }
 
 
 def _engine_url(request: web.Request, replica: str) -> URL:
@@ -74,5 +102,11 @@ def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
 
 
-def _bad_gateway(message: str) -> web.Response:
-    return web.json_response({"error": {"message": message, "type": "replica_unavailable"}}, status=502)
+def is_named(engine_request: str, request_id: str) -> bool:
+    """Whether vLLM made this name of its own of a request with this id (0.32: completions, chats, one of `n`)."""
+    named = rf"(\d+_)?(cmpl-{re.escape(request_id)}-\d+|chatcmpl-{re.escape(request_id)})-[0-9a-f]{{8}}"
+    return re.fullmatch(named, engine_request) is not None
+
+
+def _unavailable(status: int, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message, "type": "replica_unavailable"}}, status=status)

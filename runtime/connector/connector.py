@@ -3,7 +3,8 @@
 One instance lives in the scheduler's process, one in each worker. It does no work in the layer hooks (they are skipped
 inside full CUDA graphs): blocks are read after the request has finished, and written before it is scheduled.
 Preemption needs no handling: blocks of a finished request are held until they are copied, and a request that waits for
-its KV does not run. Extra configuration: `agent_socket`, `boundary_layers` (2), `fetch_timeout_s` (20), `replica`.
+its KV does not run. Extra configuration: `agent_socket`, `boundary_layers` (2), `fetch_timeout_s` (20), `replica`,
+`recompute_tokens_per_s` (1000).
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from runtime.connector.model import (
     share_of,
     tested_layout,
 )
+from runtime.connector.recompute import TOKENS_PER_S
 from runtime.connector.scheduler import SchedulerSide
 from runtime.connector.worker import WorkerSide
 from runtime.fingerprint import binding, model_fingerprint
@@ -62,13 +64,12 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
         super().__init__(vllm_config, role, kv_cache_config)
         self._spec = check_engine(vllm_config, kv_cache_config)
         self._geometry = geometry_of(vllm_config, self._spec)
-        transfer = vllm_config.kv_transfer_config
-        self._socket = str(transfer.get_from_extra_config("agent_socket", "run/connector.sock"))
-        self._fetch_timeout_s = float(transfer.get_from_extra_config("fetch_timeout_s", 20.0))
+        self._socket = str(self._extra("agent_socket", "run/connector.sock"))
+        self._fetch_timeout_s = float(self._extra("fetch_timeout_s", 20.0))
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
         if role is KVConnectorRole.SCHEDULER:
-            self._scheduler = self._scheduler_side(int(transfer.get_from_extra_config("boundary_layers", 2)))
+            self._scheduler = self._scheduler_side(int(self._extra("boundary_layers", 2)))
 
     def _scheduler_side(self, boundary_layers: int) -> SchedulerSide:
         model = self._vllm_config.model_config.model
@@ -79,7 +80,11 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
             block_size=self._spec.block_size,
             ranks=self._vllm_config.parallel_config.world_size,
             boundary_layers=boundary_layers,
+            recompute_tokens_per_s=float(self._extra("recompute_tokens_per_s", TOKENS_PER_S)),
         )
+
+    def _extra(self, key: str, default: Any) -> Any:
+        return self._vllm_config.kv_transfer_config.get_from_extra_config(key, default)
 
     def _door(self, rank: int | None) -> AgentDoor:
         """Without an agent an engine does not start."""
@@ -110,7 +115,7 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
         assert isinstance(metadata, ThunderMetadata)
         self._worker.start(metadata.step)
         if forward_context.attn_metadata is None:
-            self._worker.rest()
+            self._worker.rest(metadata.step)
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         """Loads are over before their request is scheduled."""
@@ -148,7 +153,7 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
 
     def update_connector_output(self, connector_output: "KVConnectorOutput") -> None:
         assert self._scheduler is not None
-        self._scheduler.received(connector_output.finished_recving or ())
+        self._scheduler.received(connector_output.finished_recving or (), connector_output.failed_recving)
 
     def request_finished_all_groups(
         self, request: "Request", block_ids: tuple[list[int], ...]

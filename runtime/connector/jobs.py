@@ -35,7 +35,8 @@ class Load:
 
 @dataclass(slots=True)
 class Step:
-    """All of a step's work."""
+    """All of a step's work. `waits`: a request waits for nothing but its turn to be computed."""
 
     saves: list[Save] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
+    waits: bool = False

@@ -2,17 +2,18 @@
 
 Prefill leg: when a request marked `do_remote_decode` has finished, bytes are reserved at the agent and the ticket goes
 out with the answer. Decode leg: a request that brings a ticket over the same model and tokens waits for its tiles.
-Whatever is wrong with a ticket or the agent means no transfer: the request is then computed here.
+Whatever is wrong with a ticket or the agent means no transfer: the request is then computed here, in its turn.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from planner.deployment import Codec
 from planner.errors import KvTransferError
 from runtime.connector.jobs import Load, Save, Step
+from runtime.connector.recompute import TOKENS_PER_S, Recompute
 from runtime.relay.door import AgentDoor, AgentGone, AgentRefused, AgentSlow
 from runtime.relay.tickets import LIMIT_READERS, Ticket, format_json
 from runtime.tiles.format import KvFormat
@@ -40,6 +41,7 @@ class SchedulerSide:
         block_size: int,
         ranks: int,
         boundary_layers: int,
+        recompute_tokens_per_s: float = TOKENS_PER_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._door = door
@@ -52,6 +54,8 @@ class SchedulerSide:
         self._reserve_after = 0.0
         self._wanted: dict[str, Ticket] = {}
         self._loading: dict[str, Ticket] = {}
+        self._failed: dict[str, Ticket] = {}
+        self._recompute = Recompute(recompute_tokens_per_s, door.tell, now)
         self._cached: dict[str, int] = {}
         self._step = Step()
 
@@ -70,18 +74,27 @@ class SchedulerSide:
             return
         logger.warning("Request %s is computed here, not loaded: %s", request.request_id, reason)
         self._door.tell("note", {"what": reason.split(":", 1)[0]})
+        self._recompute.add(request.request_id)
 
-    def matched(self, request: "Request", computed: int) -> tuple[int, bool]:
-        """Tokens to load beyond the `computed` ones. A request that has loaded, or failed to, is not loaded again."""
+    def matched(self, request: "Request", computed: int) -> tuple[int | None, bool]:
+        """Tokens to load beyond the `computed` ones; None: ask again later, others may go first.
+
+        A request that has loaded, or failed to, is not loaded again. One that failed to waits for its turn.
+        """
         if (request.kv_transfer_params or {}).get("do_remote_decode"):
             self._cached[request.request_id] = computed
         ticket = self._wanted.get(request.request_id)
         count = ticket.format.tokens - computed if ticket else 0
-        return (count, True) if count > 0 else (0, False)
+        if count > 0:
+            return count, True
+        may_run = self._recompute.may_run(request.request_id, request.num_prompt_tokens - computed)
+        return (0 if may_run else None), False
 
     def allocated(self, request: "Request", block_ids: Sequence[int], external: int) -> None:
-        """Blocks for `external` tokens to load are there: the next step starts the load."""
+        """Blocks for `external` tokens to load are there: the next step starts the load. With none it runs now."""
         if external == 0:
+            self._recompute.forget(request.request_id)
+            self._acknowledge(self._failed.pop(request.request_id, None))
             return
         ticket = self._wanted.pop(request.request_id)
         self._loading[request.request_id] = ticket
@@ -92,22 +105,29 @@ class SchedulerSide:
     def step(self) -> Step:
         """What the workers shall do in this step."""
         step, self._step = self._step, Step()
+        step.waits = self._recompute.waiting
         return step
 
-    def received(self, request_ids: Iterable[str]) -> None:
-        """All ranks are done with these loads, well or not: this reader needs the ticket no more."""
+    def received(self, request_ids: Iterable[str], failed: Collection[str] = ()) -> None:
+        """All ranks are done with these loads. Of those that `failed`, others may yet want the ticket."""
         for request_id in request_ids:
             ticket = self._loading.pop(request_id, None)
-            if ticket is not None:
-                self._door.tell("ack", {"ticket": ticket.to_json()})
+            if ticket is not None and request_id in failed:
+                self._failed[request_id] = ticket
+                self._recompute.add(request_id)
+            else:
+                self._acknowledge(ticket)
 
     def finished(self, request: "Request", block_ids: Sequence[int]) -> tuple[bool, dict[str, Any] | None]:
         """Whether the workers still need the blocks, and the ticket for the client."""
         unused = self._wanted.pop(request.request_id, None)
+        self._loading.pop(request.request_id, None)
+        self._failed.pop(request.request_id, None)
+        self._recompute.forget(request.request_id)
         cached = self._cached.pop(request.request_id, 0)
         well = request.status.name in _FINISHED_WELL
-        if unused is not None and well:
-            self._door.tell("ack", {"ticket": unused.to_json()})
+        if well:
+            self._acknowledge(unused)
         params = request.kv_transfer_params or {}
         if not params.get("do_remote_decode") or not well:
             return False, None
@@ -116,6 +136,11 @@ class SchedulerSide:
 
     def close(self) -> None:
         self._door.close()
+
+    def _acknowledge(self, ticket: Ticket | None) -> None:
+        """This reader needs it no more."""
+        if ticket is not None:
+            self._door.tell("ack", {"ticket": ticket.to_json()})
 
     def _hand_on(
         self, request: "Request", block_ids: Sequence[int], params: Mapping[str, Any]

@@ -100,13 +100,13 @@ class WorkerSide:
                 self._loading += 1
             self._fetchers.submit(self._load, load)
 
-    def rest(self) -> None:
-        """In a step without work for the model, wait a moment for a load to end.
+    def rest(self, step: Step) -> None:
+        """In a step without work for the model, wait a moment for a load to end, or for a request's turn.
 
-        vLLM steps without pause while requests wait for KV, which takes the very core that decodes their tiles.
+        vLLM steps without pause while requests wait, which takes the very core that decodes their tiles.
         """
         with self._lock:
-            if self._loading and not self._outcome.received:
+            if (self._loading or step.waits) and not self._outcome.received:
                 self._loaded.wait(REST_S)
 
     def outcome(self) -> Outcome:

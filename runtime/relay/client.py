@@ -1,4 +1,4 @@
-"""Pull tiles from another agent, over mutual TLS, into a region of our own pool.
+"""Ask other agents, over mutual TLS: pull tiles into a region of our own pool, acknowledge, and probe the way.
 
 A stream is believed only where it is what was expected: the bytes of every tile are placed by computation, and a tile
 whose header or checksum is wrong is asked for again, once. Large pulls go over several streams at once.
@@ -7,15 +7,11 @@ whose header or checksum is wrong is asked for again, once. Large pulls go over 
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
-
-import aiohttp
-from yarl import URL
 
 from planner.errors import KvTransferError
-from runtime.relay.exchange import ERROR_OF_STATUS, LIMIT_PROBE_BYTES, PeerUnreachable, ask
+from runtime.relay.exchange import LIMIT_PROBE_BYTES, PeerUnreachable, ask
 from runtime.relay.links import LinkMeter
 from runtime.relay.receiver import Receiver
 from runtime.relay.streams import Streams
@@ -29,28 +25,19 @@ STRIPES = 4
 STRIPE_BYTES = 4 << 20
 """From here on a second stream is worth asking twice."""
 
-
+ACKNOWLEDGE_S = 5.0
 PROBE_S = 10.0
 
 
 class PeerClient:
-    """Persistent connections to other agents. Without an ssl context none can be reached (tests of one agent)."""
+    """What this agent asks others. Without an ssl context none can be dialled (tests of one agent)."""
 
     def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
-        self._ssl = ssl_context
         self.streams = Streams(ssl_context)
         self.links = LinkMeter()
-        self._session: aiohttp.ClientSession | None = None
 
-    async def start(self) -> None:
-        connector = aiohttp.TCPConnector(ssl=self._ssl or True, limit_per_host=2, keepalive_timeout=60)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
-
-    async def close(self) -> None:
+    def close(self) -> None:
         self.streams.close()
-        if self._session is not None:
-            await self._session.close()
 
     async def pull(self, ticket: Ticket, layout: Layout, into: memoryview, *, timeout_s: float) -> int:
         """Fetch the tiles of `layout` into `into`; returns how many had to be asked for twice.
@@ -65,19 +52,22 @@ class PeerClient:
                 if missing:
                     missing = await self._attempt(ticket, layout, into, [boxes_of(missing)], timeout_s)
         except TimeoutError as error:
-            raise PeerUnreachable(f"{ticket.agent.name} did not send all tiles within {timeout_s:g} s.") from error
+            raise PeerUnreachable(
+                f"{ticket.agent.name} did not send all tiles within {timeout_s:g} s.",
+                hint="" if ticket.agent.dialled else "Nobody can dial it: is this agent among the peers it dials?",
+            ) from error
         if missing:
             raise PeerUnreachable(f"{len(missing)} tiles of {ticket.agent.name} came damaged or not at all, twice.")
         return again
 
     async def acknowledge(self, ticket: Ticket) -> None:
         """Tell the agent of a ticket that one reader is done. Raises KvTransferError; its expiry then frees it."""
-        body = {"ticket": ticket.ticket, "capability": ticket.capability}
+        question = {"acknowledge": ticket.ticket, "capability": ticket.capability}
         try:
-            async with asyncio.timeout(5), self._post(ticket, "/kv/ack", body) as response:
-                await _raise_for(response, ticket)
-        except (aiohttp.ClientError, OSError) as error:
-            raise PeerUnreachable(f"{ticket.agent.name} can't be reached: {error!r}.") from error
+            async with asyncio.timeout(ACKNOWLEDGE_S), self.streams.lend(ticket.agent) as stream:
+                await ask(stream, question, 0, ticket.agent.name)
+        except OSError as error:
+            raise PeerUnreachable(f"{ticket.agent.name} can't be told: {error!r}.") from error
 
     async def probe_idle(self) -> None:
         """Measure the ways that are due, one after the other; one that can't be measured now is left as it is."""
@@ -120,16 +110,6 @@ class PeerClient:
             pass  # The stream broke off: what is missing says how far it got.
         return await receiver.finish()
 
-    def _post(self, ticket: Ticket, path: str, body: Mapping[str, Any]) -> Any:
-        assert self._session is not None, "start() comes first"
-        scheme = "http" if self._ssl is None else "https"
-        try:
-            url = URL.build(scheme=scheme, host=ticket.agent.host, port=ticket.agent.port, path=path)
-        except ValueError as error:
-            raise PeerUnreachable(f"{ticket.agent.host!r} is no address: {error}.") from error
-        name = None if self._ssl is None else ticket.agent.name
-        return self._session.post(url, json=body, server_hostname=name, allow_redirects=False)
-
 
 def stripes_of(layout: Layout) -> list[Box]:
     """A box cut between its layers into stripes of about as many bytes, each worth a stream."""
@@ -149,10 +129,3 @@ def boxes_of(tiles: Sequence[Tile]) -> list[Box]:
         else:
             boxes.append(Box((layer, layer + 1), (head, head + 1), (group, group + 1)))
     return boxes
-
-
-async def _raise_for(response: aiohttp.ClientResponse, ticket: Ticket) -> None:
-    if response.status != 200:
-        text = (await response.text())[:200]
-        kind = ERROR_OF_STATUS.get(response.status, PeerUnreachable)
-        raise kind(f"{ticket.agent.name} answered {response.status}: {text}")

@@ -130,7 +130,7 @@ class _Visit:
         self._writer = writer
         self._owner = ""
         self._rank: int | None = None
-        self._regions: dict[int, Region] = {}
+        self._regions: list[Region] = []
         self.waiting: set[asyncio.Task[None]] = set()
 
     def handle(self, message: Mapping[str, Any], running: asyncio.TaskGroup) -> None:
@@ -147,7 +147,7 @@ class _Visit:
             self._say(number, {"ok": False, "error": error.kind, "message": error.message})
 
     def leave(self) -> None:
-        for region in self._regions.values():
+        for region in self._regions:
             self._relay.release(region)
         self._regions.clear()
         if self._rank is not None:
@@ -170,9 +170,12 @@ class _Visit:
             case "cancel":
                 self._relay.cancel(str(message["ticket"]), self._owner)
             case "release":
-                self._relay.release(self._regions.pop(int(message["offset"])))
+                self._release(int(message["offset"]))
             case "note":
-                self._relay.counts[f"engine_{str(message['what'])[:40]}"] += 1
+                self._relay.counts[f"engine_{str(message['what'])[:40]}"] += int(message.get("count", 1))
+            case "refuse":
+                self._relay.counts["engine_recompute_refused"] += 1
+                self._relay.on_refusal(str(message["request"]))
             case _:
                 raise ValueError(f"no call {call!r}")
         return {}
@@ -196,10 +199,15 @@ class _Visit:
                 return
             timeout_s = max(0.0, min(float(message["timeout_s"]), LIMIT_TIMEOUT_S))
             region = await self._relay.fetch(ticket, Box.from_row(message["box"]), timeout_s=timeout_s)
-            self._regions[region.offset] = region
+            self._regions.append(region)
             self._say(number, {"ok": True, "offset": region.offset, "length": region.length})
         except KvTransferError as error:
             self._say(number, {"ok": False, "error": error.kind, "message": error.message})
+
+    def _release(self, offset: int) -> None:
+        """One reading of a region is over; several requests may read it. Raises ValueError when none does."""
+        at = [region.offset for region in self._regions].index(offset)
+        self._relay.release(self._regions.pop(at))
 
     def _own_rank(self) -> int:
         if self._rank is None:

@@ -1,15 +1,16 @@
-"""An agent's one port: HTTP over TLS for control, streams for tiles. A dialler's first byte tells which."""
+"""An agent's one port: HTTP over TLS for control, streams for tiles. A dialler's first word tells which."""
 
 import asyncio
 import contextlib
 import logging
 import socket
 import ssl
+from functools import partial
 
 from aiohttp import web
 
 from runtime.relay.pulls import PullServer
-from runtime.relay.stream import HELLO
+from runtime.relay.stream import HELLO, HELLO_REVERSED
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ class SharedPort:
         self._listener.close()
 
     async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
+            await _readable(self._listener)
             try:
-                connection, _ = await loop.sock_accept(self._listener)
+                connection, _ = self._listener.accept()  # At once: a wait broken off here could lose a connection.
             except OSError as error:  # Out of file descriptors, or the caller has gone.
                 log.warning("can't accept a connection: %s", error)
                 await asyncio.sleep(CROWDED_S)
@@ -61,18 +62,27 @@ class SharedPort:
                 continue
             task = asyncio.create_task(self._welcome(connection))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._left, connection))
+
+    def _left(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # Perhaps before it had begun.
+            connection.close()
 
     async def _welcome(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             try:
                 async with asyncio.timeout(FIRST_WORD_S):
-                    is_stream = await _says_hello(loop, connection)
-                if is_stream:
+                    word = await _first_word(connection)
+                if word == HELLO:
                     await self._pulls.serve(connection)
-                else:
+                elif word == HELLO_REVERSED:
+                    await self._pulls.take_in(connection)
+                elif not word:
                     await loop.connect_accepted_socket(self._http(), connection, ssl=self._context)
+                else:
+                    raise ConnectionAbortedError(f"a stream begins with {word!r}")
             except BaseException:
                 connection.close()
                 raise
@@ -82,19 +92,21 @@ class SharedPort:
         return self._runner.server
 
 
-async def _says_hello(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bool:
-    """Whether this becomes a stream; its HELLO has then been read, and of anything else nothing has."""
-    arrived = asyncio.Event()
-    loop.add_reader(connection, arrived.set)
+async def _first_word(connection: socket.socket) -> bytes:
+    """What a stream begins with, which has then been read; nothing of anything else has been, and it has no word."""
+    await _readable(connection)
+    if connection.recv(1, socket.MSG_PEEK) != HELLO[:1]:
+        return b""
+    loop, word = asyncio.get_running_loop(), b""
+    while len(word) < len(HELLO) and (more := await loop.sock_recv(connection, len(HELLO) - len(word))):
+        word += more
+    return word
+
+
+async def _readable(waited_for: socket.socket) -> None:
+    loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(waited_for, arrived.set)
     try:
         await arrived.wait()
     finally:
-        loop.remove_reader(connection)
-    if connection.recv(1, socket.MSG_PEEK) != HELLO[:1]:
-        return False
-    said = b""
-    while len(said) < len(HELLO) and (more := await loop.sock_recv(connection, len(HELLO) - len(said))):
-        said += more
-    if said != HELLO:
-        raise ConnectionAbortedError(f"a stream begins with {said!r}")
-    return True
+        loop.remove_reader(waited_for)

@@ -5,6 +5,7 @@ deadline: then its stream is closed, and the ticket's bytes can be freed.
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -15,7 +16,7 @@ from planner.errors import KvTransferError
 from runtime.messages import AGENT_SUFFIX
 from runtime.relay.exchange import LIMIT_PROBE_BYTES, announce, asked, refuse
 from runtime.relay.stream import Stream
-from runtime.relay.tickets import Ticket
+from runtime.relay.tickets import Ticket, UnknownTicket
 from runtime.tiles.box import Box
 from runtime.tiles.layout import Layout
 
@@ -33,42 +34,50 @@ _NOISE = memoryview(bytes(LIMIT_PROBE_BYTES))
 
 
 class PullServer:
-    """Streams from other agents, each served until its end. `context` is the one that serves."""
+    """Answers on streams of other agents, each until its end. `context` is the one for streams that they dialled."""
 
     def __init__(self, relay: "Relay", context: ssl.SSLContext) -> None:
         self._relay = relay
         self._context = context
 
     async def serve(self, connection: socket.socket) -> None:
-        """One stream, from its handshake on. Whatever ends it ends it quietly: the asking side finds out by itself."""
-        stream = Stream(connection, self._context)
-        try:
-            async with asyncio.timeout(HANDSHAKE_S):
-                await stream.shake_hands()
-            if any(name.endswith(AGENT_SUFFIX) for name in stream.peer_names):
-                await self._serve(stream)
-            else:
-                log.warning("refused a stream to %s", ", ".join(stream.peer_names) or "a stranger")
-        except (OSError, ValueError):
-            pass  # It ended, it stalled, or it says what is no question: nothing more is owed to it.
-        finally:
-            stream.close()
+        """A stream whose dialler asks, from its handshake on. Whatever ends it ends it quietly: the dialler knows."""
+        with contextlib.suppress(OSError, ValueError), contextlib.closing(Stream(connection, self._context)) as stream:
+            await _caller(stream)
+            await self.answer(stream)
 
-    async def _serve(self, stream: Stream) -> None:
+    async def take_in(self, connection: socket.socket) -> None:
+        """A stream whose dialler answers: it is kept, under the name in its certificate, for our own questions."""
+        with contextlib.suppress(OSError), contextlib.ExitStack() as unless_kept:
+            stream = unless_kept.enter_context(contextlib.closing(Stream(connection, self._context)))
+            self._relay.streams.take_in(await _caller(stream), stream)
+            unless_kept.pop_all()
+
+    async def answer(self, stream: Stream) -> None:
+        """Every question that comes on a stream. Raises OSError or ValueError: it ended, stalled, or asks nonsense."""
         while True:
             question = await asked(stream, KEEPALIVE_S)
             try:
                 if "probe_bytes" in question:
                     await _probe(stream, question)
+                elif "acknowledge" in question:
+                    await self._acknowledge(stream, question)
                 else:
                     await self._pull(stream, question)
             except KvTransferError as error:
                 await refuse(stream, error)
 
+    async def _acknowledge(self, stream: Stream, question: dict[str, Any]) -> None:
+        """Of a ticket that is gone already, too."""
+        name, capability = _text(question, "acknowledge"), _text(question, "capability")
+        with contextlib.suppress(UnknownTicket):
+            self._relay.acknowledge(name, capability)
+        await announce(stream, 0)
+
     async def _pull(self, stream: Stream, question: dict[str, Any]) -> None:
         """Raises KvTransferError as long as no byte of an answer is out."""
+        name, capability = _text(question, "ticket"), _text(question, "capability")
         try:
-            name, capability = _text(question, "ticket"), _text(question, "capability")
             boxes = [Box.from_row(row) for row in _rows(question)]
             wait_s = max(0.0, min(float(question["wait_s"]), LIMIT_PULL_S))
         except (KeyError, TypeError, ValueError) as error:
@@ -93,6 +102,17 @@ class PullServer:
         for box in boxes:
             for offset, length in whole.runs(box):
                 yield data[offset : offset + length]
+
+
+async def _caller(stream: Stream) -> str:
+    """The agent that dialled, by its certificate and not by what it says. Raises OSError for anyone else."""
+    async with asyncio.timeout(HANDSHAKE_S):
+        await stream.shake_hands()
+    agents = [name for name in stream.peer_names if name.endswith(AGENT_SUFFIX)]
+    if len(agents) != 1:
+        log.warning("refused a stream to %s", ", ".join(sorted(stream.peer_names)) or "a stranger")
+        raise ConnectionRefusedError("only agents open streams")
+    return agents[0]
 
 
 async def _probe(stream: Stream, question: dict[str, Any]) -> None:
@@ -121,7 +141,7 @@ def _rows(question: dict[str, Any]) -> list[object]:
 
 
 def _text(question: dict[str, Any], key: str) -> str:
-    value = question[key]
+    value = question.get(key)
     if not isinstance(value, str):
-        raise TypeError(f"{key} must be a text")
+        raise KvTransferError(f"A question has the {key} {value!r:.40}; expected a text.")
     return value

@@ -11,20 +11,26 @@ from typing import NamedTuple
 from runtime.relay.stream import TURN_BYTES, Stream
 from runtime.relay.tickets import Ticket
 from runtime.tiles.box import Box, Tile
-from runtime.tiles.frame import BadFrame, check
+from runtime.tiles.fold import damaged
 from runtime.tiles.layout import Layout
 
 CHECK_BYTES = 4 << 20
 """Checked at once: much longer work than handing it to a thread, and short beside a pull."""
 
 
-class Frame(NamedTuple):
-    """One expected tile, how its header begins, and the bytes where it goes."""
+class Run(NamedTuple):
+    """Equal frames of one head, expected end to end at `offset`, and how the first one's header begins."""
 
-    tile: Tile
+    first: Tile
+    frames: int
     prefix: bytes
     offset: int
     length: int
+
+    @property
+    def tiles(self) -> list[Tile]:
+        layer, head, group = self.first
+        return [Tile(layer, head, group + i) for i in range(self.frames)]
 
 
 class Receiver:
@@ -40,8 +46,8 @@ class Receiver:
         self._checked = 0
         self._checking: asyncio.Task[None] | None = None
         self._bad: list[Tile] = []
-        self._frames = (frame for box in self.boxes for frame in frames_of(layout, box, ticket.tag))
-        self._next = next(self._frames, None)
+        self._runs = (run for box in self.boxes for run in runs_of(layout, box, ticket.tag))
+        self._next = next(self._runs, None)
 
     async def receive(self, stream: Stream) -> None:
         """Raises what the stream raises."""
@@ -59,8 +65,11 @@ class Receiver:
         if self._checking is not None:
             await self._checking
         await asyncio.to_thread(self._check, self._arrived)
-        rest = [] if self._next is None else [self._next.tile, *(frame.tile for frame in self._frames)]
-        return [*self._bad, *rest]
+        if (broken := self._next) is None:
+            return self._bad
+        came = (self._arrived - self._checked) // (broken.length // broken.frames)
+        later = [tile for run in self._runs for tile in run.tiles]
+        return [*self._bad, *self._damaged(broken, came), *broken.tiles[came:], *later]
 
     def _places(self) -> Iterator[memoryview]:
         """Where the bytes go, one turn of the event loop at a time."""
@@ -71,20 +80,22 @@ class Receiver:
                     yield self._into[at : min(at + TURN_BYTES, end)]
 
     def _check(self, arrived: int) -> None:
-        """Frames that lie wholly within the first `arrived` bytes of the stream."""
-        while (frame := self._next) is not None and self._checked + frame.length <= arrived:
-            try:
-                check(self._into[frame.offset : frame.offset + frame.length], frame.prefix)
-            except BadFrame:
-                self._bad.append(frame.tile)
-            self._checked += frame.length
-            self._next = next(self._frames, None)
+        """Runs that lie wholly within the first `arrived` bytes of the stream."""
+        while (run := self._next) is not None and self._checked + run.length <= arrived:
+            self._bad += self._damaged(run, run.frames)
+            self._checked += run.length
+            self._next = next(self._runs, None)
+
+    def _damaged(self, run: Run, frames: int) -> list[Tile]:
+        """Of the first frames of a run."""
+        data = self._into[run.offset : run.offset + run.length // run.frames * frames]
+        return [run.tiles[i] for i in damaged(data, run.prefix, frames)]
 
 
-def frames_of(layout: Layout, box: Box, tag: bytes) -> Iterator[Frame]:
+def runs_of(layout: Layout, box: Box, tag: bytes) -> Iterator[Run]:
     """The frames of a smaller box in canonical order, where they lie in the layout."""
     for layer, head, at, _ in layout.rows(box):
         for segment in layout.format.segments(layer, box.groups):
-            for tile, prefix in layout.format.prefixes(layer, head, segment, tag):
-                yield Frame(tile, prefix, at, segment.frame_bytes)
-                at += segment.frame_bytes
+            first, length = Tile(layer, head, segment.first_group), segment.groups * segment.frame_bytes
+            yield Run(first, segment.groups, layout.format.prefix(first, tag), at, length)
+            at += length

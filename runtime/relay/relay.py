@@ -1,7 +1,7 @@
 """`Relay`: an agent's part in KV transfers. It owns the pool and the tickets, and moves tiles between agents.
 
-Engines come through the Unix socket (`local.py`), other agents through streams and HTTP (`port.py`). All of it runs in
-the agent's event loop; nothing here needs torch.
+Engines come through the Unix socket (`local.py`), other agents through streams (`pulls.py`). All of it runs in the
+agent's event loop; nothing here needs torch.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from runtime.messages import LinkHealth
 from runtime.relay.client import PeerClient
 from runtime.relay.local import LocalDoor
 from runtime.relay.pool import Pool, Region
+from runtime.relay.shared import SharedFetches
+from runtime.relay.streams import Streams
 from runtime.relay.tickets import AgentAddress, Entry, NotReady, State, Ticket, TicketFailed, TicketTable, UnknownTicket
 from runtime.tiles.box import Box
 from runtime.tiles.format import KvFormat
@@ -45,8 +47,9 @@ class RelayHealth:
 class Relay:
     """Start it before the agent's port opens, close it after the engines have stopped.
 
-    `advertise` is the (host, port) at which other agents reach this one. `ssl_context` is for our own pulls: it holds
-    this agent's certificate and trusts the deployment's authority; None means plain HTTP, for tests.
+    `advertise` is the (host, port) at which other agents dial this one; port 0: they can't. `ssl_context` is for our
+    own pulls: it holds this agent's certificate and trusts the deployment's authority; without it no agent is dialled.
+    `on_refusal` is called with the engine's own name of a request that its connector can't have computed soon.
     """
 
     def __init__(
@@ -65,15 +68,16 @@ class Relay:
         self.boot = secrets.token_hex(8)
         self.pool = Pool(pool_bytes)
         self.counts: dict[str, float] = defaultdict(float)
+        self.on_refusal: Callable[[str], object] = lambda _request: None
         self._now = now
         self._tickets = TicketTable(AgentAddress(advertise[0], advertise[1], agent_name), ticket_ttl_s)
         self._client = PeerClient(ssl_context)
         self._door = LocalDoor(self, socket_path)
         self._freed = asyncio.Event()
+        self._fetches = SharedFetches(self._free)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        await self._client.start()
         await self._door.start()
         self._tasks = [asyncio.create_task(self._sweep_for_ever()), asyncio.create_task(self._probe_for_ever())]
 
@@ -82,8 +86,13 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._door.close()
-        await self._client.close()
+        self._client.close()
         self.pool.close()
+
+    @property
+    def streams(self) -> Streams:
+        """To other agents."""
+        return self._client.streams
 
     @property
     def health(self) -> RelayHealth:
@@ -143,7 +152,7 @@ class Relay:
         """Close what has expired."""
         if late := self._tickets.expire(now=self._now()):
             self.counts["tickets_expired"] += late
-        self._client.streams.sweep()
+        self.streams.sweep()
         self._collect()
 
     @contextlib.asynccontextmanager
@@ -159,7 +168,14 @@ class Relay:
             self._collect()
 
     async def fetch(self, ticket: Ticket, box: Box, *, timeout_s: float) -> Region:
-        """Bring tiles of a ticket, ours or another agent's, into a new region. Raises KvTransferError."""
+        """Tiles of a ticket, ours or another agent's, in a region that each caller releases. Raises KvTransferError."""
+        return await self._fetches.fetch(ticket, box, lambda: self._bring(ticket, box, timeout_s))
+
+    def release(self, region: Region) -> None:
+        """One reader of what was fetched is done."""
+        self._fetches.release(region)
+
+    async def _bring(self, ticket: Ticket, box: Box, timeout_s: float) -> Region:
         started, layout = time.monotonic(), Layout(ticket.format, box)
         region = await self._room(layout.size, timeout_s)
         try:
@@ -171,16 +187,12 @@ class Relay:
                 self.counts["tiles_pulled_twice"] += again
                 self.counts[f"received_bytes_{ticket.format.codec}"] += layout.size
         except BaseException as error:
-            self.release(region)
+            self._free(region)
             self.counts[f"fetches_failed_{type(error).__name__}"] += 1
             raise
         self.counts["fetches_done"] += 1
         self.counts["fetch_seconds"] += time.monotonic() - started
         return region
-
-    def release(self, region: Region) -> None:
-        self.pool.free(region)
-        self._freed.set()
 
     async def acknowledge_at_source(self, ticket: Ticket) -> None:
         """Say to whoever holds the ticket that we are done. It expires by itself where that fails."""
@@ -216,7 +228,11 @@ class Relay:
 
     def _collect(self) -> None:
         for region in self._tickets.collect():
-            self.release(region)
+            self._free(region)
+
+    def _free(self, region: Region) -> None:
+        self.pool.free(region)
+        self._freed.set()
 
     async def _sweep_for_ever(self) -> None:
         while True:

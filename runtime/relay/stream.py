@@ -1,8 +1,8 @@
-"""A TLS connection that many megabytes cross, in as few steps of Python and of the kernel as that can be.
+"""A TLS connection that many megabytes cross, in as few steps of Python as that can be.
 
-asyncio's own TLS passes every byte through five buffers and two callbacks; here OpenSSL encrypts out of a memoryview
-and decrypts into the place where the bytes belong, some hundred KB to one call of the kernel. Whoever reads slowly
-holds one such buffer of the sender's, and no thread. A stream whose use was broken off, by an error, a deadline or a
+asyncio's own TLS passes every byte through five buffers and two callbacks; here OpenSSL reads from a socket that does
+not block and decrypts into the place where the bytes belong, and encrypts out of a memoryview. Whoever reads slowly
+holds a socket's buffer of the sender's, and no thread. A stream whose use was broken off, by an error, a deadline or a
 cancellation, can't be used again: close it.
 """
 
@@ -16,28 +16,44 @@ from typing import Any, Self
 TURN_BYTES = 256 << 10
 """What one stream may do before the others of the event loop have their turn: about a fifth of a millisecond."""
 
-READ_BYTES = 128 << 10
 STALL_S = 30.0
 """How long a peer may neither send nor take a byte."""
 
 HELLO = b"THKV\x01"
-"""What a dialler says first, in the clear: the port is shared with HTTP, and TLS itself begins with another byte."""
+"""What a dialler who will ask says first, in the clear: the port is HTTP's too, and TLS itself begins otherwise."""
+
+HELLO_REVERSED = b"THKV\x02"
+"""What a dialler who will answer says first."""
+
+PROBE_IDLE_S = 10
+LOST_AFTER_S = 15
+"""The kernel probes a connection that is idle, which NAT then remembers; without an acknowledgement it ends it."""
+
+
+BLOCKED = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Stream:
-    """Ends with ConnectionError (also for TLS that is wrong) or TimeoutError, whichever call sees it."""
+    """Ends with an OSError, whichever call sees it: TLS that is wrong, a connection that broke, a wait too long."""
 
     def __init__(self, plain: socket.socket, context: ssl.SSLContext, *, name: str | None = None) -> None:
-        """`plain` is connected and does not block. `name` is whom it dialled; without, the other end dialled."""
+        """Takes `plain`, which is connected and does not block. `name` is whom it dialled; without, it was dialled."""
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._plain = plain
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_IDLE_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, LOST_AFTER_S // 3)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_AFTER_S * 1000)
         self._loop = asyncio.get_running_loop()
-        self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._came, self._goes, server_side=name is None, server_hostname=name)
-        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._tls = context.wrap_socket(
+            plain,
+            server_side=name is None,
+            server_hostname=name,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
+        )
 
     @classmethod
-    async def dial(cls, host: str, port: int, context: ssl.SSLContext, name: str) -> Self:
+    async def dial(cls, host: str, port: int, context: ssl.SSLContext, name: str, hello: bytes = HELLO) -> Self:
         """Connect to an agent whose certificate must hold `name`. Raises OSError too, for an address that is none."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -46,11 +62,15 @@ class Stream:
         try:
             plain.setblocking(False)
             await loop.sock_connect(plain, address)
-            await loop.sock_sendall(plain, HELLO)
+            await loop.sock_sendall(plain, hello)
             stream = cls(plain, context, name=name)
-            await stream.shake_hands()
         except BaseException:
             plain.close()
+            raise
+        try:
+            await stream.shake_hands()
+        except BaseException:
+            stream.close()
             raise
         return stream
 
@@ -58,14 +78,9 @@ class Stream:
         """Before anything else, at both ends; `dial` has done it."""
         while True:
             try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await self._more()
-            except ssl.SSLError as error:
-                await self._flush()  # It says why.
-                raise ConnectionAbortedError(f"TLS failed: {error}") from error
-            else:
-                return await self._flush()
+                return self._tls.do_handshake()
+            except BLOCKED as why:
+                await self._ready(why, STALL_S)
 
     @property
     def peer_names(self) -> frozenset[str]:
@@ -77,13 +92,18 @@ class Stream:
     def quiet(self) -> bool:
         """Whether nothing has come since the last answer: an end of the stream, or what nobody asked for."""
         watch = select.poll()
-        watch.register(self._plain, select.POLLIN)
-        return not self._came.pending and not self._tls.pending() and not watch.poll(0)
+        watch.register(self._tls, select.POLLIN)
+        return not self._tls.pending() and not watch.poll(0)
 
     async def send(self, data: memoryview) -> None:
-        for at in range(0, len(data), TURN_BYTES):
-            self._tls.write(data[at : at + TURN_BYTES])
-            await self._flush()
+        at = 0
+        while at < len(data):
+            turn = min(at + TURN_BYTES, len(data))
+            while at < turn:
+                try:
+                    at += self._tls.send(data[at:turn])
+                except BLOCKED as why:
+                    await self._ready(why, STALL_S)
             await asyncio.sleep(0)
 
     async def receive_into(self, place: memoryview, within_s: float = STALL_S) -> None:
@@ -91,11 +111,9 @@ class Stream:
         at = 0
         while at < len(place):
             try:
-                taken: Any = self._tls.read(len(place) - at, place[at:])  # typeshed says bytes; with a buffer, int
-            except ssl.SSLWantReadError:
-                await self._more(within_s)
-            except ssl.SSLError as error:
-                raise ConnectionAbortedError(f"TLS failed: {error}") from error
+                taken = self._tls.recv_into(place[at:])
+            except BLOCKED as why:
+                await self._ready(why, within_s)
             else:
                 if not taken:
                     raise ConnectionResetError(f"the stream ended {len(place) - at} bytes early")
@@ -108,28 +126,24 @@ class Stream:
 
     def close(self) -> None:
         """Say goodbye if that is possible at once. Safe to repeat."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._tls.unwrap()
-        with contextlib.suppress(OSError):
-            self._plain.send(self._goes.read())
-        self._plain.close()
+        self._tls.close()
 
-    async def _more(self, within_s: float = STALL_S) -> None:
-        """What has arrived on the wire, up to a buffer; waits for a first byte."""
-        await self._flush()
-        async with asyncio.timeout(within_s):
-            taken = await self._loop.sock_recv_into(self._plain, self._buffer)
-        if not taken:
-            raise ConnectionResetError("the connection ended")
-        self._came.write(self._buffer[:taken])
+    async def _ready(self, why: ssl.SSLError, within_s: float) -> None:
+        """Wait, that long at most, until the socket allows what TLS was blocked in."""
+        writes = isinstance(why, ssl.SSLWantWriteError)
+        watch = self._loop.add_writer if writes else self._loop.add_reader
+        forget = self._loop.remove_writer if writes else self._loop.remove_reader
+        ready, number = self._loop.create_future(), self._tls.fileno()
+        watch(number, _settle, ready)
+        try:
+            async with asyncio.timeout(within_s):
+                await ready
+        finally:
+            forget(number)
 
-    async def _flush(self) -> None:
-        """Send what TLS has to say, each part within its time."""
-        rest = memoryview(self._goes.read())
-        while rest:
-            try:
-                rest = rest[self._plain.send(rest) :]
-            except BlockingIOError:
-                async with asyncio.timeout(STALL_S):
-                    await self._loop.sock_sendall(self._plain, rest[: 16 << 10])
-                rest = rest[16 << 10 :]
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

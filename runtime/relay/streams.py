@@ -1,13 +1,18 @@
-"""Streams to other agents, kept open between pulls and lent to one at a time."""
+"""Streams to other agents, kept open between questions and lent to one at a time, whichever side dialled them.
+
+An agent is known by the name in its certificate. One that can be dialled is dialled when no stream to it is idle; one
+that can't dials us (`reverse.py`), and whoever wants to ask it waits until one of its streams is free.
+"""
 
 import asyncio
 import contextlib
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 from runtime.relay.exchange import PeerUnreachable
-from runtime.relay.stream import Stream
+from runtime.relay.stream import HELLO, Stream
 from runtime.relay.tickets import AgentAddress
 
 LIMIT_STREAMS = 16
@@ -17,54 +22,112 @@ DIAL_S = 5.0
 
 
 class Streams:
-    """By the agent they lead to."""
+    """By the name of the agent they lead to. Without an ssl context nobody can be dialled (tests of one agent)."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
-        self._idle: dict[AgentAddress, list[Stream]] = defaultdict(list)
-        self._room: dict[AgentAddress, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(LIMIT_STREAMS))
+        self._ways: defaultdict[str, _Way] = defaultdict(_Way)
 
     @contextlib.asynccontextmanager
     async def lend(self, agent: AgentAddress) -> AsyncIterator[Stream]:
-        """A stream for one question and its whole answer; closed when that breaks off. Raises PeerUnreachable."""
-        async with self._room[agent]:
-            stream = self._kept(agent) or await self._dialled(agent)
-            try:
-                yield stream
-            except BaseException:
-                stream.close()
-                raise
-            self._idle[agent].append(stream)
+        """A stream for one question and its whole answer; closed when that breaks off. Raises PeerUnreachable.
+
+        Waits as long as there is none to be had: the caller has a deadline.
+        """
+        way = self._ways[agent.name]
+        stream = await self._free(way, agent)
+        try:
+            yield stream
+        except BaseException:
+            way.lose(stream)
+            raise
+        way.keep(stream)
+
+    def take_in(self, name: str, stream: Stream) -> None:
+        """A stream that the agent of that name dialled, and answers on. Raises ConnectionRefusedError: too many."""
+        way = self._ways[name]
+        way.sweep()
+        if way.count >= LIMIT_STREAMS:
+            raise ConnectionRefusedError(f"{name} has {way.count} streams to here; expected at most {LIMIT_STREAMS}.")
+        way.count += 1
+        way.keep(stream)
 
     def sweep(self) -> None:
         """Close what its peer has closed, and forget agents that nothing leads to."""
-        for agent in list(self._idle):
-            quiet = [stream for stream in self._idle[agent] if stream.quiet]
-            for stream in set(self._idle[agent]) - set(quiet):
-                stream.close()
-            self._idle[agent] = quiet
-            if not quiet:
-                del self._idle[agent]
+        for name, way in list(self._ways.items()):
+            way.sweep()
+            if not way.count and not way.waiting:
+                del self._ways[name]
 
     def close(self) -> None:
-        for streams in self._idle.values():
-            for stream in streams:
-                stream.close()
-        self._idle.clear()
+        for way in self._ways.values():
+            while way.idle:
+                way.lose(way.idle.pop())
 
-    def _kept(self, agent: AgentAddress) -> Stream | None:
-        while self._idle[agent]:
-            stream = self._idle[agent].pop()
-            if stream.quiet:
-                return stream
-            stream.close()
-        return None
+    async def _free(self, way: "_Way", agent: AgentAddress) -> Stream:
+        way.waiting += 1
+        try:
+            while (stream := way.taken()) is None:
+                if agent.dialled and way.count < LIMIT_STREAMS:
+                    return await self._dialled(way, agent)
+                way.changed.clear()
+                await way.changed.wait()
+            return stream
+        finally:
+            way.waiting -= 1
 
-    async def _dialled(self, agent: AgentAddress) -> Stream:
+    async def _dialled(self, way: "_Way", agent: AgentAddress) -> Stream:
         if self._context is None:
             raise PeerUnreachable(f"{agent.name} can't be dialled: this relay was given no certificate.")
+        way.count += 1
         try:
-            async with asyncio.timeout(DIAL_S):
-                return await Stream.dial(agent.host, agent.port, self._context, agent.name)
-        except (OSError, ValueError) as error:
-            raise PeerUnreachable(f"{agent.name} can't be reached: {error!r}.") from error
+            return await dialled(agent, self._context)
+        except BaseException:
+            way.count -= 1
+            way.changed.set()
+            raise
+
+
+@dataclass(slots=True)
+class _Way:
+    """What leads to one agent. `count` is of all its streams: idle, lent, or being dialled."""
+
+    idle: list[Stream] = field(default_factory=list)
+    count: int = 0
+    waiting: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def taken(self) -> Stream | None:
+        """An idle stream, the one used last; closes those that broke meanwhile."""
+        while self.idle:
+            stream = self.idle.pop()
+            if stream.quiet:
+                return stream
+            self.lose(stream)
+        return None
+
+    def keep(self, stream: Stream) -> None:
+        self.idle.append(stream)
+        self.changed.set()
+
+    def lose(self, stream: Stream) -> None:
+        stream.close()
+        self.count -= 1
+        self.changed.set()
+
+    def sweep(self) -> None:
+        idle, self.idle = self.idle, []
+        for stream in idle:
+            if stream.quiet:
+                self.idle.append(stream)
+            else:
+                self.lose(stream)
+
+
+async def dialled(agent: AgentAddress, context: ssl.SSLContext, hello: bytes = HELLO) -> Stream:
+    """A new stream to an agent, whose certificate holds its name. Raises PeerUnreachable."""
+    try:
+        async with asyncio.timeout(DIAL_S):
+            return await Stream.dial(agent.host, agent.port, context, agent.name, hello)
+    except (OSError, ValueError) as error:
+        raise PeerUnreachable(f"{agent.name} can't be reached: {error!r}.") from error

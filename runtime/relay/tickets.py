@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from planner.deployment import Codec
 from planner.errors import KvTransferError
+from runtime.messages import AGENT_SUFFIX
 from runtime.relay.pool import Region
 from runtime.tiles.format import KvFormat
 from runtime.tiles.frame import TAG_BYTES
@@ -24,7 +25,6 @@ from runtime.tiles.layout import Layout
 TICKET_VERSION = 1
 LIMIT_READERS = 1024
 LIMIT_RANKS = 4096
-_AGENT_SUFFIX = ".agent.thunder"
 
 
 class State(StrEnum):
@@ -51,11 +51,26 @@ class NotReady(KvTransferError):
 
 @dataclass(frozen=True, slots=True)
 class AgentAddress:
-    """Where an agent serves tiles, and the name in its certificate."""
+    """Where an agent serves tiles, and the name in its certificate. Port 0: others can't dial it, it dials them."""
 
     host: str
     port: int
     name: str
+
+    @property
+    def dialled(self) -> bool:
+        return self.port != 0
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Raises KvTransferError for what is no address of an agent."""
+        try:
+            address = cls(_text(document["host"]), _count(document["port"]), _text(document["name"]))
+        except (KeyError, TypeError) as error:
+            raise KvTransferError(f"An agent's address can't be read: {error!r}.") from error
+        if not 0 <= address.port < 1 << 16 or not address.name.endswith(AGENT_SUFFIX):
+            raise KvTransferError(f"An agent is said to be {address}; expected a port and a name {AGENT_SUFFIX}.")
+        return address
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +110,11 @@ class Ticket:
         if document.get("version") != TICKET_VERSION:
             raise KvTransferError(f"A ticket has version {document.get('version')!r}; expected {TICKET_VERSION}.")
         try:
-            agent = document["agent"]
-            address = AgentAddress(_text(agent["host"]), _count(agent["port"]), _text(agent["name"]))
+            address = AgentAddress.from_json(document["agent"])
             ticket, capability = _text(document["ticket"]), _text(document["capability"])
             binding = _text(document["binding"])
         except (KeyError, TypeError) as error:
             raise KvTransferError(f"A ticket can't be read: {error!r}.") from error
-        if not 0 < address.port < 1 << 16 or not address.name.endswith(_AGENT_SUFFIX):
-            raise KvTransferError(f"A ticket names the agent {address}; expected a port and a name {_AGENT_SUFFIX}.")
         if len(ticket) != 2 * TAG_BYTES or not all(letter in "0123456789abcdef" for letter in ticket):
             raise KvTransferError(f"A ticket is named {ticket!r}; expected {2 * TAG_BYTES} hexadecimal digits.")
         return cls(ticket, address, capability, binding, format_from_json(document))

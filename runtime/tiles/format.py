@@ -118,11 +118,3 @@ class KvFormat:
             self.payload_bytes(tile.layer, tile.group),
             tag,
         )
-
-    def prefixes(self, layer: int, head: int, segment: Segment, tag: bytes) -> Iterator[tuple[Tile, bytes]]:
-        """The tiles of a segment, each with its prefix; what they have in common is worked out once."""
-        codec, tokens = _CODEC_NUMBER[self.layer_codec(layer)], sum(segment.parts)
-        payload = segment.frame_bytes - HEADER.size
-        for group in range(segment.first_group, segment.first_group + segment.groups):
-            tile = Tile(layer, head, group)
-            yield tile, PREFIX.pack(MAGIC, FRAME_VERSION, codec, tokens, *tile, payload, tag)

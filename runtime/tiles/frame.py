@@ -10,6 +10,8 @@ HEADER = struct.Struct("<4sBBHHHII8sI")
 """magic, version, codec, tokens, layer, head, group, payload bytes, transfer tag, CRC32 of all that and the payload."""
 PREFIX = struct.Struct("<4sBBHHHII8s")
 """The same up to the CRC32."""
+GROUP_AT = struct.calcsize("<4sBBHHH")
+"""Where the group's number lies."""
 MAGIC = b"THKV"
 TAG_BYTES = 8
 

@@ -46,6 +46,15 @@ NEAR_TIE = 0.02
 """Two tokens whose log-probabilities are nearer than this may swap: the order of arithmetic differs."""
 
 
+COMPLETIONS = "/v1/completions"
+
+
+def completion(prompt: list[int], tokens: int) -> dict[str, Any]:
+    """The body that asks for greedy output for token ids."""
+    body = {"model": "tiny-llama", "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+    return body | {"return_token_ids": True, "ignore_eos": True}
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=120)
@@ -69,6 +78,12 @@ class Side:
     port: int
     engine: "subprocess.Popen[bytes] | None" = None
 
+    def asked(self, path: str, body: dict[str, Any], **headers: str) -> http.client.HTTPConnection:
+        """A question whose answer is the caller's to await, or not: closing takes the question back."""
+        connection = _UnixConnection(self.folder / "run" / f"{self.name}.sock")
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"} | headers)
+        return connection
+
     def call(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         status, data = self._ask(path, json.dumps(body) if body else None)
         return status, json.loads(data) if data.startswith(b"{") else {}
@@ -87,9 +102,7 @@ class Side:
 
     def complete(self, prompt: list[int], tokens: int, **change: Any) -> dict[str, Any]:
         """Greedy output for token ids. Raises AssertionError on any status but 200."""
-        body = {"model": "tiny-llama", "prompt": prompt, "max_tokens": tokens, "temperature": 0}
-        body |= {"return_token_ids": True, "ignore_eos": True}
-        status, answer = self.call("/v1/completions", body | change)
+        status, answer = self.call(COMPLETIONS, completion(prompt, tokens) | change)
         assert status == 200, answer
         return answer
 
@@ -164,7 +177,9 @@ class World:
 
     def close(self) -> None:
         for side in self.sides.values():
-            _stop(side)
+            _terminate(side)
+        for side in self.sides.values():
+            _ended(side)
             self.run(_close(side))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
@@ -172,12 +187,12 @@ class World:
 
 
 @contextlib.contextmanager
-def world(folder: Path, prefill: EngineSpec, decode: EngineSpec) -> Iterator[World]:
+def world(folder: Path, prefill: EngineSpec, decode: EngineSpec, **others: EngineSpec) -> Iterator[World]:
     """Start everything, wait until both engines serve, and stop all of it whatever happens."""
     ensure_authority(folder / "ca")
     made = World(folder)
     try:
-        for name, spec in (("p", prefill), ("d", decode)):
+        for name, spec in {"p": prefill, "d": decode, **others}.items():
             _start(made.add(name), replace(spec, replica=name))
         for side in made.sides.values():
             _wait_ready(side)
@@ -231,12 +246,16 @@ async def _close(side: Side) -> None:
     await side.runner.cleanup()
 
 
-def _stop(side: Side) -> None:
+def _terminate(side: Side) -> None:
     """Its own process group, and only that."""
+    if side.engine is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(side.engine.pid, signal.SIGTERM)
+
+
+def _ended(side: Side) -> None:
     if side.engine is None:
         return
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(side.engine.pid, signal.SIGTERM)
     try:
         side.engine.wait(STOP_S)
     except subprocess.TimeoutExpired:

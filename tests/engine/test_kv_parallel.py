@@ -1,13 +1,22 @@
-"""Two ranks by heads on one side, two stages of 3 and 5 layers on the other, and KV crosses both ways."""
+"""KV crosses between an engine of two ranks by heads, one of two stages of 3 and 5 layers, and one of a single rank."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from runtime.codec.rows import decode, rows_of
 from runtime.connector.scheduler import BACK_OFF_S
+from runtime.relay.relay import Relay
+from runtime.relay.tickets import Ticket
+from runtime.tiles.box import Box
+from runtime.tiles.geometry import GROUP_TOKENS
+from runtime.tiles.layout import Layout
 from tests.engine.held_out import prompts
 from tests.engine.kv_world import TINY, Side, World, compared, world
 
@@ -15,26 +24,39 @@ pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
 
 LENGTHS = [5, 129, 640]
 ATTEMPTS = 4
+SIDES = {"TP2": "p", "PP2": "d", "TP1": "single"}
+RANKS = {"p": 2, "d": 2, "single": 1}
+
+ROUNDING = 0.01
+"""Of a tile's numbers, as a norm: engines that add in another order come as near as this."""
 
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     uncached = replace(TINY, extra_args=("--no-enable-prefix-caching",))
     by_heads, by_layers = replace(uncached, tp=2), replace(uncached, pp=2, layer_partition=(3, 5))
-    with world(tmp_path_factory.mktemp("kv"), by_heads, by_layers) as made:
+    with world(tmp_path_factory.mktemp("kv"), by_heads, by_layers, single=uncached) as made:
         yield made
 
 
-@pytest.mark.parametrize("direction", ["heads to layers", "layers to heads"])
-def test_unequal_parallelism_gives_the_single_engines_tokens(engines: World, direction: str) -> None:
-    there, here = (engines.prefill, engines.decode)[:: 1 if direction == "heads to layers" else -1]
-    for prompt in prompts(LENGTHS, skip=120_000 + 1000 * len(direction)):
-        single = there.complete(prompt, 12, logprobs=2)
-        assert any(crosses(engines, there, here, prompt, single) for _ in range(ATTEMPTS)), here.log[-3000:]
+@pytest.fixture(scope="module")
+def answered(engines: World) -> list[tuple[list[int], dict[str, Any]]]:
+    """Prompts, and the single rank's answers."""
+    single = engines.sides["single"]
+    return [(prompt, single.complete(prompt, 12, logprobs=2)) for prompt in prompts(LENGTHS, skip=120_000)]
+
+
+@pytest.mark.parametrize(("there", "here"), list(permutations(SIDES, 2)))
+def test_unequal_parallelism_gives_the_single_ranks_tokens(
+    engines: World, answered: list[tuple[list[int], dict[str, Any]]], there: str, here: str
+) -> None:
+    source, target = engines.sides[SIDES[there]], engines.sides[SIDES[here]]
+    for prompt, single in answered:
+        assert any(crosses(engines, source, target, prompt, single) for _ in range(ATTEMPTS)), target.log[-3000:]
 
 
 def crosses(engines: World, there: Side, here: Side, prompt: list[int], single: dict[str, Any]) -> bool:
-    """Whether both ranks fetched; the answer is right in any case.
+    """Whether every rank fetched; the answer is right in any case.
 
     vLLM's idle ranks spin, which on two cores can keep the agents from answering in time: no ticket then, or no tiles.
     """
@@ -42,19 +64,78 @@ def crosses(engines: World, there: Side, here: Side, prompt: list[int], single: 
     ticket = engines.ticket(prompt, at=there)
     answer = here.complete(prompt, 12, kv_transfer_params=ticket)
     assert compared(answer, single) in ("equal", "near tie")
-    if here.counted("fetches_done") == before + 2:
+    if here.counted("fetches_done") == before + RANKS[here.name]:
         return True
     time.sleep(BACK_OFF_S)
     return False
 
 
+def test_every_tile_holds_the_same_numbers_whatever_ranks_computed_it(engines: World) -> None:
+    (prompt,) = prompts([5 * GROUP_TOKENS], skip=140_000)
+    single, *others = (tiles_of(engines, engines.sides[name], prompt) for name in ("single", "p", "d"))
+    layers, heads, groups, _ = single.shape
+    assert (layers, heads, groups) == (8, 2, 5)
+    wanted = single.flatten(0, 2)
+    for tiles in others:
+        apart = torch.cdist(tiles.flatten(0, 2), wanted) / wanted.norm(dim=1)
+        print(f"same tile: {apart.diagonal().max():.2g} apart at most", end="; ")
+        assert apart.diagonal().max() < ROUNDING
+        apart.fill_diagonal_(torch.inf)
+        print(f"other tiles: {apart.min():.2g} at least")
+        assert apart.min() > 10 * ROUNDING  # else a tile in another's place would pass
+
+
+def tiles_of(engines: World, side: Side, prompt: list[int]) -> Tensor:
+    """The KV that an engine handed on, `[layers, heads, groups, numbers of a tile]`; whole groups only."""
+    ticket = Ticket.from_json(handed_on(engines, side, prompt))
+    layout, data = Layout(ticket.format, ticket.format.whole), engines.run(encoded(side.relay, ticket))
+    parts = []
+    for rows in rows_of(layout, layout.box):
+        keys, values = decode(rows, memoryview(data)[rows.offset : rows.offset + rows.size], ticket.tag)
+        parts.append(torch.stack((keys, values), dim=2))
+    kv = torch.cat(parts).float().unflatten(3, (-1, GROUP_TOKENS))
+    return kv.transpose(2, 3).flatten(3)
+
+
+async def encoded(relay: Relay, ticket: Ticket) -> bytearray:
+    async with relay.reading(ticket.ticket, ticket.capability, 20) as (_, data):
+        return bytearray(data)
+
+
+def handed_on(engines: World, there: Side, prompt: list[int]) -> dict[str, Any]:
+    """A ticket, asked for again where the agent was too slow to give one."""
+    tickets = (engines.ticket(prompt, at=there) or time.sleep(BACK_OFF_S) for _ in range(ATTEMPTS))
+    return next(filter(None, tickets))
+
+
 def test_when_one_rank_fails_all_recompute_and_the_client_gets_the_answer(engines: World) -> None:
     (prompt,) = prompts([400], skip=150_000)
-    tickets = (engines.ticket(prompt) or time.sleep(BACK_OFF_S) for _ in range(ATTEMPTS))
-    ticket, before = next(filter(None, tickets)), engines.decode.counted("fetches_done")
+    ticket, before = handed_on(engines, engines.prefill, prompt), engines.decode.counted("fetches_done")
     engines.prefill.relay.encode_failed(ticket["ticket"], 1, "made up")
     engines.prefill.relay.drop(ticket["ticket"], ticket["capability"])
     answer = engines.decode.complete(prompt, 12, kv_transfer_params=ticket)
     assert compared(answer, engines.prefill.complete(prompt, 12, logprobs=2)) in ("equal", "near tie")
     assert engines.decode.counted("fetches_done") == before
-    assert "Traceback" not in engines.prefill.log + engines.decode.log
+    assert all("Traceback" not in side.log for side in engines.sides.values())
+
+
+def test_when_the_tiles_of_one_rank_are_damaged_the_other_reports_as_well(engines: World) -> None:
+    (prompt,) = prompts([410], skip=151_000)
+    assert any(one_rank_failed(engines, prompt) for _ in range(ATTEMPTS)), engines.decode.log[-3000:]
+
+
+def one_rank_failed(engines: World, prompt: list[int]) -> bool:
+    """Whether just one of D's two stages lacked its tiles, those of layers 3 to 7; the answer is right in any case."""
+    done, failed = (engines.decode.counted(name) for name in ("fetches_done", "fetches_failed_PeerUnreachable"))
+    ticket = handed_on(engines, engines.prefill, prompt)
+    engines.run(damaged(engines.prefill.relay, Ticket.from_json(ticket), Box((3, 8), (0, 2), (0, 7))))
+    answer = engines.decode.complete(prompt, 12, kv_transfer_params=ticket)
+    assert compared(answer, engines.prefill.complete(prompt, 12, logprobs=2)) in ("equal", "near tie")
+    now = tuple(engines.decode.counted(name) for name in ("fetches_done", "fetches_failed_PeerUnreachable"))
+    return now == (done + 1, failed + 1)
+
+
+async def damaged(relay: Relay, ticket: Ticket, box: Box) -> None:
+    async with relay.reading(ticket.ticket, ticket.capability, 20) as (_, data):
+        for offset, length in Layout(ticket.format, ticket.format.whole).runs(box):
+            data[offset + 100 : offset + length : 500] = bytes(len(range(100, length, 500)))

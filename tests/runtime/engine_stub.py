@@ -58,6 +58,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.endless()
             return
+        if self.path.startswith("/mute"):
+            self.mute()
+            return
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Path", self.path)
@@ -74,6 +77,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             Path("run/caller-gone").touch()
             self.close_connection = True
+
+    def mute(self) -> None:
+        """Say nothing, or the head of a stream alone, until the caller is gone, then leave a mark."""
+        if self.path == "/mute-stream":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+        Path("run/asked").touch()
+        self.connection.recv(1)
+        Path("run/caller-gone").touch()
+        self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         """Quiet, as vLLM is told to be."""

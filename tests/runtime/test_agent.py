@@ -18,9 +18,13 @@ from planner.errors import Refused, SpecError
 from runtime.agent.app import ALLOWED
 from runtime.agent.config import AgentConfig
 from runtime.agent.process import serve
+from runtime.engine import CONNECTOR_SOCKET
 from runtime.listening import bound_socket
 from runtime.messages import CONTROLLER_NAME, ROUTER_NAME, AgentHealth, EngineSpec, agent_name
 from runtime.processes import ProcessId, is_alive
+from runtime.relay.door import AgentDoor
+from runtime.relay.stream import HELLO_REVERSED
+from runtime.relay.tickets import AgentAddress
 from runtime.tls import client_context
 from tests.runtime.supervising import session_of, spec_of, stub_command, wait_for
 from thunderctl.certificates import ensure_authority, issue
@@ -125,8 +129,8 @@ CALLS = {
     "/engines/{replica}": ("DELETE", "/engines/r9"),
     "/engines/{replica}/log": ("GET", "/engines/r9/log"),
     "/r/{replica}/{path}": ("GET", "/r/r9/health"),
-    "/kv/ack": ("POST", "/kv/ack"),
     "/kv/drop": ("POST", "/kv/drop"),
+    "/kv/peers": ("PUT", "/kv/peers"),
 }
 
 
@@ -180,6 +184,38 @@ async def test_a_specification_that_can_not_be_read_is_refused(agent: Running, b
         assert message in (await response.json())["error"]["message"]
 
 
+PEER = {"host": "127.0.0.1", "port": 1, "name": agent_name("lease-2")}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"peers": [PEER]}, 200),
+        ({"peers": []}, 200),
+        ({"peers": [{**PEER, "port": 0}]}, 400),
+        ({"peers": [{**PEER, "name": ROUTER_NAME}]}, 400),
+        ({"peers": ["lease-2"]}, 400),
+        ([], 400),
+        ({}, 400),
+    ],
+)
+async def test_peers_that_can_not_be_dialled_are_refused(agent: Running, body: object, status: int):
+    assert await agent.status("PUT", "/kv/peers", json=body) == status
+
+
+async def test_the_peers_it_is_told_of_are_dialled(agent: Running):
+    said: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said.put_nowait(await reader.readexactly(len(HELLO_REVERSED)))
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1") as server, asyncio.timeout(5):
+        peer = {**PEER, "port": server.sockets[0].getsockname()[1]}
+        assert await agent.status("PUT", "/kv/peers", json={"peers": [peer]}) == 200
+        assert await said.get() == HELLO_REVERSED
+
+
 async def test_what_a_log_is_asked_for(agent: Running):
     assert await agent.status("GET", "/engines/r9/log?lines=5") == 404
     assert await agent.status("GET", "/engines/r9/log?lines=-5") == 400
@@ -204,6 +240,51 @@ async def test_a_caller_that_goes_away_ends_the_engines_request(agent: Running):
     async with asyncio.timeout(5):
         while not (agent.folder / "run" / "caller-gone").exists():
             await asyncio.sleep(0.01)
+
+
+async def exists(path: Path) -> None:
+    async with asyncio.timeout(5):
+        while not path.exists():
+            await asyncio.sleep(0.01)
+
+
+async def refuse(agent: Running, engine_request: str) -> None:
+    """What an engine's connector says when it wants to be rid of a request."""
+    door = AgentDoor(str(agent.folder / CONNECTOR_SOCKET), owner="e", rank=None)
+    await asyncio.to_thread(door.open)
+    await asyncio.to_thread(door.call, "refuse", {"request": engine_request}, timeout_s=5)
+    door.close()
+
+
+@pytest.mark.parametrize("path", ["mute", "mute-stream"])
+@pytest.mark.parametrize("name", ["cmpl-abc-0-0123abcd", "chatcmpl-abc-0123abcd", "1_cmpl-abc-0-0123abcd"])
+async def test_what_an_engine_refuses_before_its_first_byte_is_for_another_replica(
+    agent: Running, path: str, name: str
+):
+    await agent.start(spec_of())
+    await agent.until_ready()
+    headers = {"X-Request-Id": "abc"}
+    asking = asyncio.create_task(agent.status("POST", f"/r/r0/{path}", who="router", data=b"{}", headers=headers))
+    await exists(agent.folder / "run" / "asked")
+    for other in ("cmpl-ab-0-0123abcd", "cmpl-abc-0-short", "abc"):
+        await refuse(agent, other)
+    assert not asking.done()
+    await refuse(agent, name)
+    await refuse(agent, name)
+    assert await asking == 503
+    await exists(agent.folder / "run" / "caller-gone")
+    assert (await agent.health()).kv["engine_recompute_refused"] == 5
+
+
+async def test_an_answer_that_has_begun_can_not_be_refused(agent: Running):
+    await agent.start(spec_of())
+    await agent.until_ready()
+    headers = {"X-Request-Id": "abc"}
+    async with agent.call("POST", "/r/r0/endless", who="router", data=b"{}", headers=headers) as response:
+        await response.content.readexactly(4)
+        await refuse(agent, "cmpl-abc-0-0123abcd")
+        assert await response.content.readexactly(40) == (b"tick\n" * 9)[4:44]
+        response.close()
 
 
 async def test_an_engine_that_dies_in_the_middle_of_an_answer_never_looks_whole(agent: Running):
@@ -241,11 +322,15 @@ async def test_an_agent_that_listens_everywhere_must_say_where_it_is_reached(tmp
 
 def test_the_configuration_is_read_and_its_mistakes_are_named(tmp_path: Path):
     path = tmp_path / "agent.json"
-    config = AgentConfig(INSTANCE, deployment="d", port=7000)
+    peers = (AgentAddress("h", 1, agent_name("lease-2")),)
+    config = AgentConfig(INSTANCE, deployment="d", port=7000, dialled=False, peers=peers)
     path.write_text(json.dumps(config.to_json()))
     assert AgentConfig.load(path) == config
     path.write_text('{"instance": "i", "prot": 1}')
     with pytest.raises(SpecError, match="has prot; expected"):
+        AgentConfig.load(path)
+    path.write_text('{"instance": "i", "peers": [{"host": "h"}]}')
+    with pytest.raises(SpecError, match="address"):
         AgentConfig.load(path)
     path.write_text('{"deployment": "d"}')
     with pytest.raises(SpecError, match="instance"):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from planner.deployment import Codec
+from runtime.connector.recompute import TOKENS_PER_S
 from runtime.connector.scheduler import BACK_OFF_S, SchedulerSide
 from runtime.fingerprint import binding
 from runtime.relay.door import AgentGone, AgentRefused, AgentSlow
@@ -192,7 +193,71 @@ def test_a_request_that_is_aborted_leaves_the_ticket_to_others(side, agent):
 def test_a_ticket_that_does_not_fit_is_never_loaded(side, agent, case, reason):
     side.arrived(case)
     assert side.matched(case, 0) == (0, False)
-    assert agent.told == [("note", reason)]
+    side.allocated(case, [1], 0)
+    assert agent.told == [("note", reason), ("note", "recomputed_tokens")]
+    assert side.step().loads == []
+
+
+def failing(side, name):
+    """A request whose load has failed."""
+    asked = request(ticket(), request_id=name)
+    side.arrived(asked)
+    side.allocated(asked, [5, 9, 2], side.matched(asked, 0)[0])
+    side.received([name], {name})
+    return asked
+
+
+def test_prompts_whose_kv_did_not_come_are_computed_in_turns(side, clock):
+    first, second = failing(side, "r1"), failing(side, "r2")
+    assert side.matched(first, 0) == (0, False)
+    assert side.matched(second, 0) == (None, False)
+    side.allocated(first, [5, 9, 2], 0)
+    assert side.step().waits
+    clock.now += len(PROMPT) / TOKENS_PER_S
+    assert side.matched(second, 0) == (0, False)
+    side.allocated(second, [1, 3, 4], 0)
+    assert not side.step().waits
+
+
+def test_only_what_must_be_computed_counts(side, clock):
+    first, second = failing(side, "r1"), failing(side, "r2")
+    assert side.matched(first, 256) == (0, False)
+    side.matched(second, 0)
+    clock.now += (len(PROMPT) - 256) / TOKENS_PER_S
+    assert side.matched(second, 0) == (0, False)
+
+
+def test_a_failed_load_leaves_the_ticket_to_others_until_it_is_computed_here(side, agent):
+    asked = failing(side, "r1")
+    side.matched(asked, 0)
+    assert ("ack", "") not in agent.told
+    side.allocated(asked, [5, 9, 2], 0)
+    assert agent.told[-1] == ("ack", "")
+
+
+def test_a_request_that_goes_away_while_it_loads_or_waits_leaves_nothing(side, agent):
+    waits = failing(side, "r1")
+    side.finished(request(ticket(), request_id="r1", status="FINISHED_ABORTED"), [])
+    asked = request(ticket(), request_id="r2")
+    side.arrived(asked)
+    side.allocated(asked, [5, 9, 2], side.matched(asked, 0)[0])
+    side.finished(request(ticket(), request_id="r2", status="FINISHED_ABORTED"), [])
+    side.received(["r2"], {"r2"})
+    assert (side.matched(waits, 0), side.matched(asked, 0)) == ((0, False), (0, False))
+    assert not side.step().waits
+    assert agent.told == []
+
+
+def test_a_preempted_request_whose_kv_had_come_is_computed_at_once(side, agent):
+    """Its blocks were taken from it: that is no fault of a link."""
+    asked = request(ticket())
+    side.arrived(asked)
+    side.allocated(asked, [5, 9, 2], side.matched(asked, 0)[0])
+    side.received(["r1"])
+    side.allocated(asked, [5, 9, 2], 0)
+    failing(side, "r2")
+    assert side.matched(asked, 0) == (0, False)
+    assert agent.told == [("ack", "")]
 
 
 def test_ordinary_requests_pass_untouched(side, agent):

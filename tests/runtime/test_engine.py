@@ -49,6 +49,12 @@ def test_every_engine_may_prefill_and_decode_and_recomputes_what_it_can_not_load
     }
 
 
+def test_the_plan_says_how_fast_an_engine_may_recompute():
+    made = command(replace(CPU, recompute_tokens_per_s=812.5))
+    transfer = json.loads(value(made, "--kv-transfer-config"))
+    assert transfer["kv_connector_extra_config"]["recompute_tokens_per_s"] == 812.5
+
+
 def test_an_engine_whose_kv_can_not_be_moved_does_without_the_connector():
     assert "--kv-transfer-config" not in command(replace(CPU, transfers=False)).argv
 

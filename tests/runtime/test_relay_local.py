@@ -120,6 +120,20 @@ async def test_tiles_go_through_the_pool_and_all_bytes_come_back(relay, engine):
     assert relay.health.kv["tickets_read"] == 1
 
 
+async def test_two_requests_of_one_rank_read_the_same_tiles_in_one_place(relay, engine):
+    answer = await engine.reserve()
+    asking = [asyncio.create_task(engine.fetch(answer["ticket"])) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    await engine.encode(answer)
+    first, second = await asyncio.gather(*asking)
+    assert first["offset"] == second["offset"]
+    relay.drop(answer["ticket"]["ticket"], answer["ticket"]["capability"])
+    for used_bytes in (relay.pool.used_bytes, 0):
+        assert relay.pool.used_bytes > 0
+        await asyncio.to_thread(engine.ranks[0].call, "release", {"offset": first["offset"]}, timeout_s=2)
+        assert relay.pool.used_bytes == used_bytes
+
+
 async def test_a_fetch_waits_for_a_ticket_that_is_still_being_encoded(engine):
     answer = await engine.reserve()
     fetching = asyncio.create_task(engine.fetch(answer["ticket"]))
@@ -148,7 +162,7 @@ async def test_a_fetch_waits_for_room_in_the_pool(relay, engine):
     rest = relay.pool.reserve(POOL - relay.pool.used_bytes)
     fetching = asyncio.create_task(engine.fetch(answer["ticket"]))
     await asyncio.sleep(0.1)
-    relay.release(rest)
+    relay._free(rest)
     assert (await fetching)["ok"]
 
 

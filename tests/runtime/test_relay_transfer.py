@@ -1,92 +1,43 @@
 """Two agents move tiles over mutual TLS, and nothing that arrives is believed unchecked."""
 
 import asyncio
+import contextlib
 import socket
 import time
+from dataclasses import replace
 
+import aiohttp
 import pytest
-from aiohttp import web
 
-from planner.deployment import Codec
 from runtime.relay.client import STRIPES
 from runtime.relay.exchange import ANSWER, PeerUnreachable, ask
 from runtime.relay.pool import Region
-from runtime.relay.port import SharedPort
-from runtime.relay.pulls import PullServer
-from runtime.relay.relay import Relay
-from runtime.relay.server import add_relay_routes
 from runtime.relay.stream import HELLO
-from runtime.relay.streams import Streams
+from runtime.relay.streams import LIMIT_STREAMS, Streams
 from runtime.relay.tickets import AgentAddress, NotReady, Ticket, TicketFailed, UnknownTicket, WrongCapability
 from runtime.tiles.box import Box
-from runtime.tiles.format import KvFormat
-from runtime.tiles.frame import HEADER, BadFrame, seal
-from runtime.tiles.geometry import Geometry
+from runtime.tiles.frame import BadFrame
 from runtime.tiles.layout import Layout
-from runtime.tls import client_context, server_context
-from thunderctl.certificates import ensure_authority, issue
-
-FORMAT = KvFormat(Geometry(4, 2, 64, "float16"), 200, Codec.INT4, boundary_layers=1)
-WHOLE = Layout(FORMAT, FORMAT.whole)
-POOL = 4 << 20
+from runtime.tls import client_context
+from tests.runtime.relaying import (
+    FORMAT,
+    WHOLE,
+    Site,
+    credentials_in,
+    encoded,
+    expected,
+    fetch,
+    fill,
+    large_ticket,
+    question_of,
+    reserved,
+)
+from thunderctl.certificates import issue
 
 
 @pytest.fixture(scope="module")
 def credentials(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    ensure_authority(folder / "ca")
-    for name in ("p", "d", "imposter"):
-        issue(folder / "ca", f"{name}.agent.thunder", folder / name)
-    return folder
-
-
-class DamagingServer(PullServer):
-    """`damage` may change the bytes of an answer before they go out; a shorter answer ends the stream."""
-
-    def __init__(self, relay, context):
-        super().__init__(relay, context)
-        self.damage = lambda body: body
-        self.pulls = 0
-
-    def views(self, ticket, data, boxes):
-        self.pulls += 1
-        body = b"".join(bytes(view) for view in super().views(ticket, data, boxes))
-        damaged = self.damage(body)
-        yield memoryview(damaged)
-        if len(damaged) < len(body):
-            raise ConnectionResetError("cut off by the test")
-
-
-class Site:
-    """An agent's relay and its port."""
-
-    def __init__(self, credentials, tmp_path, name, certificate=None, pool=POOL):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._context = server_context(credentials / (certificate or name))
-        self.relay = Relay(
-            agent_name=f"{name}.agent.thunder",
-            advertise=("127.0.0.1", self.port),
-            pool_bytes=pool,
-            socket_path=str(tmp_path / f"{name}.sock"),
-            ssl_context=client_context(credentials / name),
-        )
-        self.server = DamagingServer(self.relay, self._context)
-
-    async def start(self):
-        app = web.Application()
-        add_relay_routes(app, self.relay)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        self._shared = SharedPort(self._listener, self._runner, self.server, self._context)
-        await self._shared.start()
-        await self.relay.start()
-        return self
-
-    async def stop(self):
-        await self._shared.close()
-        await self.relay.close()
-        await self._runner.cleanup()
+    return credentials_in(tmp_path_factory.mktemp("tls"), ("p", "d", "imposter"))
 
 
 @pytest.fixture
@@ -101,38 +52,6 @@ async def decode(credentials, tmp_path):
     site = await Site(credentials, tmp_path, "d").start()
     yield site
     await site.stop()
-
-
-def reserved(site, readers=1):
-    return site.relay.reserve(FORMAT, "binding", owner="engine", ranks=1, readers=readers)
-
-
-def encoded(site, readers=1):
-    """A ready ticket whose payloads say where they are from."""
-    ticket, region = reserved(site, readers)
-    fill(site.relay.pool.view(region), ticket)
-    site.relay.encoded(ticket.ticket, 0, 0.0)
-    return ticket
-
-
-def fill(data, ticket):
-    for tile, at, length in WHOLE.frames():
-        frame = data[at : at + length]
-        frame[HEADER.size :] = bytes([tile.layer * 16 + tile.head * 8 + tile.group]) * (length - HEADER.size)
-        seal(frame, FORMAT.prefix(tile, ticket.tag))
-
-
-def expected(ticket, box):
-    data = memoryview(bytearray(WHOLE.size))
-    fill(data, ticket)
-    return b"".join(bytes(data[at : at + length]) for at, length in WHOLE.runs(box))
-
-
-async def fetch(site, ticket, box=None, timeout_s=5.0):
-    region = await site.relay.fetch(ticket, box or FORMAT.whole, timeout_s=timeout_s)
-    data = bytes(site.relay.pool.view(region))
-    site.relay.release(region)
-    return data
 
 
 @pytest.mark.parametrize("box", [FORMAT.whole, Box((1, 3), (1, 2), (0, 4)), Box((0, 4), (0, 2), (2, 4))])
@@ -239,9 +158,30 @@ async def test_streams_are_kept_and_used_again(prefill, decode):
 async def test_a_stream_that_the_peer_has_closed_is_not_used_again(prefill, decode):
     ticket = encoded(prefill)
     before = await lent(decode, ticket)
-    before._plain.shutdown(socket.SHUT_RDWR)
+    socket.socket.shutdown(before._tls, socket.SHUT_RDWR)
     assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
     assert await lent(decode, ticket) is not before
+
+
+async def test_who_finds_all_streams_lent_waits_for_one(prefill, decode):
+    agent, streams = prefill.address, decode.relay.streams
+    async with asyncio.timeout(5), contextlib.AsyncExitStack() as lent:
+        for _ in range(LIMIT_STREAMS - 1):
+            await lent.enter_async_context(streams.lend(agent))
+        async with streams.lend(agent):
+            waiting = asyncio.create_task(fetch(decode, encoded(prefill)))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        assert await waiting
+
+
+async def test_agents_that_nothing_leads_to_are_forgotten(decode):
+    nobody = AgentAddress("127.0.0.1", 1, "nobody.agent.thunder")
+    with pytest.raises(PeerUnreachable):
+        async with decode.relay.streams.lend(nobody):
+            pass
+    decode.relay.sweep()
+    assert not decode.relay.streams._ways
 
 
 async def test_a_probe_measures_the_way_that_a_pull_made_known(prefill, decode):
@@ -268,8 +208,8 @@ async def test_large_pulls_go_over_several_streams(credentials, tmp_path):
 async def test_a_reader_that_stops_reading_frees_the_ticket_at_its_own_deadline(credentials, tmp_path):
     prefill, decode = [await Site(credentials, tmp_path, name, pool=64 << 20).start() for name in "pd"]
     ticket, layout = large_ticket(prefill)
-    async with asyncio.timeout(10), decode.relay._client.streams.lend(ticket.agent) as stream:
-        stream._plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+    async with asyncio.timeout(10), decode.relay.streams.lend(ticket.agent) as stream:
+        stream._tls.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
         await ask(stream, question_of(ticket, {"tiles": [layout.box.row], "wait_s": 0.1}), layout.size, "p")
         prefill.relay.drop(ticket.ticket, ticket.capability)
         assert prefill.relay.pool.used_bytes > 0
@@ -281,20 +221,8 @@ async def test_a_reader_that_stops_reading_frees_the_ticket_at_its_own_deadline(
 
 
 async def lent(site, ticket):
-    async with site.relay._client.streams.lend(ticket.agent) as stream:
+    async with site.relay.streams.lend(ticket.agent) as stream:
         return stream
-
-
-def large_ticket(site):
-    """Ready, and more than sockets hold; its tiles are sealed around nothing."""
-    kv_format = KvFormat(Geometry(32, 8, 128, "float16"), 384, Codec.RAW)
-    layout = Layout(kv_format, kv_format.whole)
-    ticket, region = site.relay.reserve(kv_format, "binding", owner="engine", ranks=1, readers=1)
-    data = site.relay.pool.view(region)
-    for tile, at, length in layout.frames():
-        seal(data[at : at + length], kv_format.prefix(tile, ticket.tag))
-    site.relay.encoded(ticket.ticket, 0, 0.0)
-    return ticket, layout
 
 
 async def test_a_dead_agent_is_noticed_soon(prefill, decode):
@@ -330,11 +258,6 @@ async def test_acknowledging_to_nobody_is_only_counted(prefill, decode):
     assert decode.relay.health.kv["acks_failed"] == 1
 
 
-def question_of(ticket, change):
-    whole = {"ticket": ticket.ticket, "capability": ticket.capability, "tiles": [[0, 4, 0, 2, 0, 4]], "wait_s": 1.0}
-    return {**whole, **change}
-
-
 @pytest.mark.parametrize(
     ("change", "error"),
     [
@@ -357,18 +280,19 @@ def question_of(ticket, change):
 async def test_a_question_that_must_be_refused_is_and_the_next_is_answered(prefill, decode, change, error):
     ticket = encoded(prefill)
     with pytest.raises(error):
-        async with decode.relay._client.streams.lend(ticket.agent) as stream:
+        async with decode.relay.streams.lend(ticket.agent) as stream:
             await ask(stream, question_of(ticket, change), WHOLE.size, "p")
     assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1", b"THKV\x02", HELLO + b"no TLS at all" * 9])
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1", b"THKV\x03", HELLO + b"no TLS at all" * 9])
 async def test_a_caller_that_speaks_neither_protocol_is_hung_up_on(prefill, decode, said):
     reader, writer = await asyncio.open_connection("127.0.0.1", prefill.port)
     writer.write(said)
     writer.write_eof()
-    async with asyncio.timeout(5):
-        await reader.read()
+    with contextlib.suppress(ConnectionResetError):
+        async with asyncio.timeout(5):
+            await reader.read()
     writer.close()
     assert await fetch(decode, encoded(prefill))
 
@@ -383,33 +307,36 @@ async def test_only_agents_may_open_streams(credentials, prefill):
     assert prefill.server.pulls == 0
 
 
+async def test_a_ticket_that_is_gone_can_be_acknowledged_but_not_with_a_guess(prefill, decode):
+    ticket = encoded(prefill)
+    for _ in range(2):
+        await decode.relay.acknowledge_at_source(ticket)
+    guess = replace(encoded(prefill), capability="guess")
+    await decode.relay.acknowledge_at_source(guess)
+    assert decode.relay.health.kv["acks_failed"] == 1
+    assert (prefill.relay.health.kv["tickets_read"], prefill.relay.health.tickets) == (1, 1)
+
+
 @pytest.mark.parametrize(
-    ("path", "change", "status"),
+    ("path", "change", "answer"),
     [
         ("/kv/pull", {}, 404),
-        ("/kv/ack", {}, 200),
-        ("/kv/ack", {"capability": "guess"}, 403),
-        ("/kv/ack", {"ticket": "0" * 16}, 200),
-        ("/kv/drop", {}, 200),
+        ("/kv/ack", {}, 404),
+        ("/kv/drop", {}, {"known": True}),
+        ("/kv/drop", {"ticket": "0" * 16}, {"known": False}),
         ("/kv/drop", {"ticket": 5}, 400),
         ("/kv/drop", {"capability": "guess"}, 403),
     ],
 )
-async def test_the_port_answers(prefill, decode, path, change, status):
+async def test_http_drops_tickets_and_nothing_else(credentials, prefill, path, change, answer):
     ticket = encoded(prefill)
-    url = f"https://127.0.0.1:{prefill.port}{path}"
-    session = decode.relay._client._session
-    async with session.post(url, json=question_of(ticket, change), server_hostname="p.agent.thunder") as response:
-        await response.read()
-        assert response.status == status
-
-
-async def test_dropping_a_ticket_object_frees_its_bytes(prefill, decode):
-    ticket = encoded(prefill)
-    url = f"https://127.0.0.1:{prefill.port}/kv/drop"
-    session = decode.relay._client._session
-    async with session.post(url, json=ticket.to_json(), server_hostname="p.agent.thunder") as response:
-        assert await response.json() == {"known": True}
-    assert prefill.relay.pool.used_bytes == 0
-    async with session.post(url, json=ticket.to_json(), server_hostname="p.agent.thunder") as response:
-        assert await response.json() == {"known": False}
+    async with aiohttp.ClientSession() as http:
+        response = await http.post(
+            f"https://127.0.0.1:{prefill.port}{path}",
+            json={**ticket.to_json(), **change},
+            ssl=client_context(credentials / "d"),
+            server_hostname="p.agent.thunder",
+        )
+        said = await response.json() if response.status == 200 else response.status
+    assert said == answer
+    assert (prefill.relay.pool.used_bytes == 0) == (answer == {"known": True})

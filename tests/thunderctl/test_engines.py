@@ -1,13 +1,16 @@
 """What an agent is asked to run for a replica of a plan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from planner.batching import TOKENS_PER_PASS
 from planner.deployment import Instance, Phase, Replica, Stage
 from planner.llm import LlmSpec
+from planner.members import members_of
 from planner.models import llm_named
-from thunderctl.engines import engine_spec
+from tests.planner.plans import split_plan
+from thunderctl.engines import RECOMPUTE_SHARE, engine_spec, recompute_rates, running_stages
 from thunderctl.spec import Spec
 
 LLAMA = llm_named("llama-3.1-8b")
@@ -68,3 +71,18 @@ def test_engines_transfer_kv_where_it_can_be_moved():
 def test_each_gpu_keeps_its_heads_of_the_longest_stage(stages, layers, share):
     kept = 100_000 * layers * LLAMA.kv_bytes_per_token_layer * share
     assert engine(LLAMA, *stages).kv_cache_bytes == kept
+
+
+def test_a_fifth_of_what_a_replica_could_prefill_may_go_to_prompts_whose_kv_did_not_come():
+    plan = split_plan()
+    rates = recompute_rates(plan)
+    assert set(rates) == {replica.id for replica in plan.replicas}
+    for member in members_of(plan, {}):
+        full_pass_s = member.layout.pace.prefill_interval_s(TOKENS_PER_PASS)
+        assert rates[member.replica.id] * full_pass_s == pytest.approx(RECOMPUTE_SHARE * TOKENS_PER_PASS, rel=1e-3)
+
+
+def test_an_engine_that_may_recompute_at_another_rate_is_not_started_anew():
+    wanted = replace(engine(LLAMA), recompute_tokens_per_s=900.0)
+    plan = split_plan()
+    assert running_stages(engine(LLAMA), wanted, "i0", plan.replicas[0]) == plan.replicas[0].stages
