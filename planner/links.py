@@ -26,7 +26,7 @@ def link_between(a: Instance, b: Instance, stated: Links) -> Link:
     """From `a` to `b`. A stated link has no price of its own: the bytes cost what the instances' providers take."""
     if a.id == b.id:
         return INSIDE
-    known = stated.get((a.id, b.id)) or stated.get((a.offer_id, b.offer_id))
+    known = known_between(a, b, stated)
     usd_per_gb = transfer_usd_per_gb(a, b)
     codec = 2 / (1 / a.codec_gb_per_s + 1 / b.codec_gb_per_s)
     if known:
@@ -34,6 +34,11 @@ def link_between(a: Instance, b: Instance, stated: Links) -> Link:
         return Link(known.bandwidth_gbit_per_s, latency_ms, usd_per_gb, codec_gb_per_s=codec)
     bandwidth = min(a.inet_up_gbit_per_s, b.inet_down_gbit_per_s, INSIDE.bandwidth_gbit_per_s)
     return Link(bandwidth, _latency_ms(a, b) + b.handover_ms, usd_per_gb, estimated=True, codec_gb_per_s=codec)
+
+
+def known_between(a: Instance, b: Instance, links: Links) -> Link | None:
+    """The link from `a` to `b` by the instances' ids, else by their offers'."""
+    return links.get((a.id, b.id)) or links.get((a.offer_id, b.offer_id))
 
 
 def out_gbit_per_s(instance: Instance, stated: Links) -> float:

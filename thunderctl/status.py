@@ -5,6 +5,7 @@ from typing import Any
 
 from planner.deployment import Plan
 from runtime.messages import EngineHealth
+from thunderctl.links import MeasuredLink, measured_links
 from thunderctl.observe import InstanceView, Observation, phases_in_force
 from thunderctl.store.values import Deployment
 
@@ -36,6 +37,7 @@ def status_document(deployment: Deployment, plan: Plan | None, seen: Observation
         "instances": [_instance(view) for view in seen.instances],
         "replicas": [_replica(replica_id, phase, plan, seen) for replica_id, phase in _phases(plan, seen).items()],
         "routes": seen.routes.to_json()["routes"] if seen.routes else [],
+        "links": [_link(link) for link in measured_links(seen)],
         "observed": {key: seen.traffic.get(key) for key in OBSERVED_KEYS} | {"slo_attainment": _attainment(plan, seen)},
         "predicted": _predicted(plan),
         "alerts": list(_alerts(deployment, plan, seen)),
@@ -94,6 +96,17 @@ def _replica(replica_id: str, phase: str, plan: Plan | None, seen: Observation) 
         "pid": engine.pid,
         "started_at": engine.started_at,
         "detail": engine.detail,
+    }
+
+
+def _link(link: MeasuredLink) -> dict[str, Any]:
+    return {
+        "from": link.source,
+        "to": link.target,
+        "bandwidth_gbit_per_s": link.health.bandwidth_gbit_per_s,
+        "latency_ms": link.health.latency_ms,
+        "age_s": link.health.age_s,
+        "recent": link.recent,
     }
 
 

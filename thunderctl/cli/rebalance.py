@@ -14,9 +14,10 @@ from thunderctl.cli.options import JsonOption, YesOption, confirm
 
 if TYPE_CHECKING:
     from planner.deployment import Phase, Plan
-    from planner.links import Links
     from planner.rebalance import Rebalanced
     from planner.workload import Workload
+    from thunderctl.links import KnownLinks
+    from thunderctl.observe import Observation
     from thunderctl.world import World
 
 FEWEST_OBSERVED = 20
@@ -39,7 +40,10 @@ def rebalance(
     without: Annotated[
         list[str] | None, typer.Option(help="A replica or instance that is lost; may be repeated.")
     ] = None,
-    links: Annotated[Path | None, typer.Option(help="Measured links as CSV, between instance or offer ids.")] = None,
+    links: Annotated[
+        Path | None,
+        typer.Option(help="Links as CSV, between instance or offer ids; they go before what agents measured."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and change nothing.")] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -57,11 +61,12 @@ def rebalance(
 
     with open_world(context.obj) as world, world.store.lock(world.name, "rebalance"):
         current, lost = _serving(world), tuple(without or ())
-        refuse_unready(left_of(current, lost), asyncio.run(observe_once(world)))
-        demand = _demand(world, current, workload, rate)
-        found = decide(current, demand, codec=forced_codec(world.spec()), links=_links(links), lost=lost)
+        seen = asyncio.run(observe_once(world))
+        refuse_unready(left_of(current, lost), seen)
+        demand, known = _demand(world, current, workload, rate), _known_links(current, links, seen)
+        found = decide(current, demand, codec=forced_codec(world.spec()), links=known.links, lost=lost)
         if not as_json:
-            _show(current, found)
+            _show(current, found, known)
         _warn(found.plan)
         changes = bool(lost) or differ(current, found.plan)
         outcome = InForce(current, world.store.deployment(world.name).epoch)
@@ -69,7 +74,7 @@ def rebalance(
             confirm("Put these phases and routes in force?", yes=yes)
             outcome = _put_in_force(world, current, found.plan)
         if as_json:
-            output.print_json(_document(current, found, outcome))
+            output.print_json(_document(current, found, outcome, known))
         elif not changes:
             output.narrate("Nothing to change: phases and routes are the best for this workload.")
         elif not dry_run:
@@ -97,11 +102,18 @@ def _put_in_force(world: "World", current: "Plan", wanted: "Plan") -> InForce:
     return InForce(wanted, epoch, time.monotonic() - started)
 
 
-def _links(file: Path | None) -> "Links":
+def _known_links(current: "Plan", stated: Path | None, seen: "Observation") -> "KnownLinks":
+    """The links of the file, then what the agents measured. Says what of that is too old."""
     from planner.links import links_from_csv
+    from thunderctl.cli.link_tables import left_out
     from thunderctl.compose import read_text
+    from thunderctl.links import known_links, measured_links
 
-    return links_from_csv(read_text(file), str(file)) if file else {}
+    measured = measured_links(seen)
+    for sentence in left_out(measured):
+        output.narrate(sentence)
+    links = links_from_csv(read_text(stated), str(stated)) if stated else {}
+    return known_links(current, links, measured)
 
 
 def _demand(world: "World", current: "Plan", workload: str, rate: float | None) -> "Workload":
@@ -124,11 +136,12 @@ def _demand(world: "World", current: "Plan", workload: str, rate: float | None) 
     return Workload("observed", lengths, rate or seen.get("rate_rps"), *stream)
 
 
-def _document(current: "Plan", found: "Rebalanced", outcome: InForce) -> dict[str, Any]:
+def _document(current: "Plan", found: "Rebalanced", outcome: InForce, known: "KnownLinks") -> dict[str, Any]:
     """`predicted_before` is of the phases in force under the new workload; of the plan as it was made if they can't
     serve that."""
     from planner.document import plan_to_json
     from thunderctl.lifecycle import flips_between
+    from thunderctl.links import planned_links
 
     after = plan_to_json(found.plan)
     return {
@@ -139,6 +152,16 @@ def _document(current: "Plan", found: "Rebalanced", outcome: InForce) -> dict[st
         "epoch": outcome.epoch,
         "flips": [{"replica": f.replica, "from": f.before, "to": f.after} for f in flips_between(current, found.plan)],
         "routes": after["routes"],
+        "links": [
+            {
+                "from": one.source,
+                "to": one.target,
+                "bandwidth_gbit_per_s": one.link.bandwidth_gbit_per_s,
+                "latency_ms": one.link.latency_ms,
+                "basis": one.basis,
+            }
+            for one in planned_links(found.plan, known)
+        ],
         "predicted_before": plan_to_json(found.before or current)["predicted"],
         "predicted_after": after["predicted"],
         "why": list(found.why),
@@ -146,14 +169,18 @@ def _document(current: "Plan", found: "Rebalanced", outcome: InForce) -> dict[st
     }
 
 
-def _show(current: "Plan", found: "Rebalanced") -> None:
+def _show(current: "Plan", found: "Rebalanced", known: "KnownLinks") -> None:
+    from thunderctl.cli.link_tables import FIGURES, planned_rows
     from thunderctl.cli.plan_tables import routes_table
+    from thunderctl.links import planned_links
 
     wanted = found.plan
     after = {replica.id: replica.phase for replica in wanted.replicas}
     rows = [(r.id, r.phase, _becomes(r.phase, after.get(r.id))) for r in current.replicas]
     title = f"Phases for {wanted.workload.name}"
     output.show(output.table(title, ("replica", "phase now", "becomes"), rows), routes_table(wanted))
+    if links := planned_links(wanted, known):
+        output.show(output.table("Links", *planned_rows(links), right=FIGURES))
     for sentence in found.why:
         output.narrate(sentence)
 

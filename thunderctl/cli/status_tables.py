@@ -5,20 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from thunderctl.cli.link_tables import Rows, link_rows
 from thunderctl.cli.output import table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
-"""Headings, and rows in rich's markup."""
 
 PHASE_STYLES = {"prefill": "cyan", "decode": "blue", "mixed": "yellow"}
 STATE_STYLES = {"serving": "green", "ready": "green", "degraded": "red", "failed": "red", "starting": "yellow"}
 
 
 def status_frame(status: Mapping[str, Any]) -> "Iterator[RenderableType]":
-    """Headline, instances, replicas, routes, what is observed beside what was predicted, alerts."""
+    """Headline, instances, replicas, routes, measured links, what is observed beside what was predicted, alerts."""
     yield headline(status)
     if status["instances"]:
         yield table("Instances", *instance_rows(status), right=("$/h", "KV pool"), markup=True)
@@ -26,6 +24,8 @@ def status_frame(status: Mapping[str, Any]) -> "Iterator[RenderableType]":
         yield table("Replicas", *replica_rows(status), right=("running", "waiting", "KV used"), markup=True)
     if status["routes"]:
         yield table("Routes", *route_rows(status), right=("share",), markup=True)
+    if status["links"]:
+        yield table("Links", *link_rows(status), right=("Gbit/s", "ms one way"), markup=True)
     if status["predicted"]:
         yield table("Latency", *latency_rows(status), right=("observed", "predicted (simulated)"), markup=True)
     for alert in status["alerts"]:

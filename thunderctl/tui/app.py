@@ -11,12 +11,14 @@ from textual.message import Message
 from textual.widgets import DataTable, Footer, Static
 
 from planner.errors import ThunderError
-from thunderctl.cli.status_tables import Rows, headline, instance_rows, latency_rows, replica_rows, route_rows
+from thunderctl.cli.link_tables import Rows, link_rows
+from thunderctl.cli.status_tables import headline, instance_rows, latency_rows, replica_rows, route_rows
 
 SECTIONS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], Rows]], ...] = (
     ("instances", "Instances", instance_rows),
     ("replicas", "Replicas", replica_rows),
     ("routes", "Routes", route_rows),
+    ("links", "Links", link_rows),
     ("predicted", "Latency", latency_rows),
 )
 

@@ -2,19 +2,23 @@
 
 from dataclasses import replace
 
+from planner.catalog import Link
 from planner.deployment import Phase
 from planner.rebalance import Rebalanced
 from tests.planner.plans import split_plan
-from thunderctl.cli.rebalance import InForce, _becomes, _document
+from tests.thunderctl.observing import heard, seen, view
+from thunderctl.cli.rebalance import InForce, _becomes, _document, _known_links
+from thunderctl.links import KnownLinks
+
+UNKNOWN = KnownLinks({}, {})
 
 
 def test_the_document_has_the_flips_the_reasons_and_both_predictions():
     current = split_plan()
     before = replace(current, predicted=replace(current.predicted, slo_attainment=0.71))
     flipped = replace(current, replicas=(current.replicas[0], *(r.flipped(Phase.MIXED) for r in current.replicas[1:])))
-    document = _document(
-        current, Rebalanced(flipped, before, ("r1 decode → mixed: …",), 0.04, 2.5), InForce(flipped, 8, 0.3)
-    )
+    found = Rebalanced(flipped, before, ("r1 decode → mixed: …",), 0.04, 2.5)
+    document = _document(current, found, InForce(flipped, 8, 0.3), UNKNOWN)
     assert document["flips"] == [{"replica": "r1", "from": "decode", "to": "mixed"}]
     assert (document["decide_s"], document["confirm_s"], document["apply_s"], document["epoch"]) == (0.04, 2.5, 0.3, 8)
     assert document["plan_id"] == flipped.plan_id
@@ -25,8 +29,27 @@ def test_the_document_has_the_flips_the_reasons_and_both_predictions():
 
 def test_without_a_forecast_of_what_is_in_force_the_plans_own_stands():
     current = split_plan()
-    document = _document(current, Rebalanced(current, None, (), 0.04, 2.5), InForce(current, 8))
+    document = _document(current, Rebalanced(current, None, (), 0.04, 2.5), InForce(current, 8), UNKNOWN)
     assert document["predicted_before"] == document["predicted_after"]
+
+
+def test_the_document_says_what_each_link_rests_on():
+    current = split_plan()
+    known = KnownLinks({("o1", "o2"): Link(1.0, 2.0)}, {("i2", "i1"): Link(3.0, 0.5)})
+    document = _document(current, Rebalanced(current, None, (), 0.04, 2.5), InForce(current, 8), known)
+    assert document["links"] == [
+        {"from": "i1", "to": "i2", "bandwidth_gbit_per_s": 1.0, "latency_ms": 2.0, "basis": "stated"},
+        {"from": "i2", "to": "i1", "bandwidth_gbit_per_s": 3.0, "latency_ms": 0.5, "basis": "measured"},
+    ]
+
+
+def test_a_file_of_links_goes_before_what_agents_measured_and_what_is_old_is_said(tmp_path, capsys):
+    file = tmp_path / "links.csv"
+    file.write_text("from,to,bandwidth_gbit_per_s,latency_ms\no1,o2,40,0.5\n")
+    observation = seen(view("i1", heard("i2")), view("i2", heard("i1"), heard("i0", age_s=9000.0)), view("i0"))
+    known = _known_links(split_plan(), file, observation)
+    assert (known.stated, known.measured) == ({("o1", "o2"): Link(40.0, 0.5)}, {("i2", "i1"): Link(3.0, 0.4)})
+    assert "i0 → i2 was last heard from 2.5 h ago" in capsys.readouterr().err
 
 
 def test_the_table_says_what_becomes_of_each_replica():

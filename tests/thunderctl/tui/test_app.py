@@ -43,6 +43,7 @@ async def test_it_shows_instances_replicas_routes_latency_and_cost():
         assert [row[:3] for row in shown(app, "replicas")] == [["r0", "prefill", "ready"], ["r1", "decode", "failed"]]
         assert shown(app, "replicas")[0][4:] == ["2", "1", "40%"]
         assert shown(app, "routes") == [["r0", "r1", "100.0%", "int4"]]
+        assert shown(app, "links") == [["i0", "i1", "3.52", "0.4", "12 s ago"]]
         assert shown(app, "instances")[1][-1] == "the agent [l1] can't be reached"
         assert shown(app, "predicted")[0] == ["TTFT p50", "310 ms", "400 ms"]
         assert shown(app, "predicted")[-1] == ["", "", "uncalibrated"]
