@@ -1,8 +1,11 @@
 """Send one chat request to an OpenAI-compatible endpoint and print the tokens as they come.
 
 python examples/chat.py http://127.0.0.1:8000/v1 "Write a function that adds two numbers."
+
+OPENAI_API_KEY is the client key, where the endpoint asks for one.
 """
 
+import os
 import sys
 import time
 
@@ -11,7 +14,7 @@ from openai import OpenAI
 
 def main() -> None:
     endpoint, prompt = sys.argv[1:]
-    client = OpenAI(base_url=endpoint, api_key="none")
+    client = OpenAI(base_url=endpoint, api_key=os.environ.get("OPENAI_API_KEY", "none"))
     model = client.models.list().data[0].id
     started, arrivals = time.monotonic(), []
     stream = client.chat.completions.create(

@@ -25,6 +25,16 @@ class Finished(Protocol):
     e2e_s: float | None
 
 
+class Charged(Protocol):
+    """What a request is put down to its key with."""
+
+    outcome: str
+    key: str
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    output_tokens: int | None
+
+
 class RouterMetrics:
     """What the router counts, in a registry of its own."""
 
@@ -42,12 +52,26 @@ class RouterMetrics:
             "thunder_prefill_leg_seconds", "The prefill leg.", ("replica",), registry=registry, buckets=TTFT_BUCKETS_S
         )
         requests = Counter("thunder_requests", "Requests by outcome.", ("outcome",), registry=registry)
+        key_requests = Counter(
+            "thunder_key_requests", "Requests by client key and outcome.", ("key", "outcome"), registry=registry
+        )
+        key_tokens = Counter(
+            "thunder_key_tokens",
+            "Tokens by client key: prompt (cached ones too), cached, output.",
+            ("key", "kind"),
+            registry=registry,
+        )
         # Looking a labelled series up costs several times what counting in it does.
         self._ttft, self._tpot, self._e2e = cache(ttft.labels), cache(tpot.labels), cache(e2e.labels)
         self._prefill, self._requests = cache(prefill.labels), cache(requests.labels)
+        self._key_requests, self._key_tokens = cache(key_requests.labels), cache(key_tokens.labels)
         self.leg_failures = Counter("thunder_leg_failures", "Legs that failed.", ("replica", "leg"), registry=registry)
+        self.moves = Counter("thunder_moves", "Streams that others were to take up.", ("replica",), registry=registry)
         self.epoch = Gauge("thunder_epoch", "The epoch in force.", registry=registry)
         self.in_flight = Gauge("thunder_in_flight", "Legs under way.", ("replica",), registry=registry)
+        self.admitted = Gauge("thunder_admitted", "Requests let in and not yet over.", registry=registry)
+        self.admission_limit = Gauge("thunder_admission_limit", "How many may be let in at a time.", registry=registry)
+        self.queued = Gauge("thunder_queued", "Requests that wait to be let in.", registry=registry)
         self.up = Gauge("thunder_replica_up", "1 while it takes requests.", ("replica",), registry=registry)
 
     def finished(self, request: Finished) -> None:
@@ -61,6 +85,13 @@ class RouterMetrics:
             self._tpot(request.decode, request.phase).observe(request.tpot_s)
         if request.outcome == "ok" and request.e2e_s is not None:
             self._e2e(request.decode, request.phase).observe(request.e2e_s)
+
+    def charged(self, request: Charged) -> None:
+        """Put a request down to the key it came with, at its end."""
+        self._key_requests(request.key, request.outcome).inc()
+        self._key_tokens(request.key, "prompt").inc(request.prompt_tokens or 0)
+        self._key_tokens(request.key, "cached").inc(request.cached_tokens or 0)
+        self._key_tokens(request.key, "output").inc(request.output_tokens or 0)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

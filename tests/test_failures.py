@@ -6,14 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import openai
 import pytest
 
 from planner.document import plan_to_json
 from tests.planner.plans import split_plan
 
-SPEC = (Path(__file__).parents[1] / "examples" / "local.toml").read_text()
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SPEC = (EXAMPLES / "local.toml").read_text()
+SAYS = {"model": "tiny-llama", "max_tokens": 1500, "temperature": 0, "stream": True}
 
 
 def thunderctl(home, *arguments, **variables):
@@ -93,3 +99,65 @@ def test_an_engine_that_dies_shows_why_and_down_leaves_nothing(tmp_path):
     assert thunderctl(tmp_path, "down", "--yes").returncode == 0
     assert leases(tmp_path) == []
     assert [path for path in (tmp_path / "state" / "local").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(600)
+def test_streams_outlive_a_decode_engine_that_is_killed(tmp_path):
+    """Row 2: of four greedy streams two were on it, a chat and a completion, and no client can tell which."""
+    exact = SPEC.replace('"int4" ', '"raw" ').replace('preset = "conversation"', f'trace = "{EXAMPLES}/writing.csv"')
+    (tmp_path / "thunder.toml").write_text(exact)
+    try:
+        up = thunderctl(tmp_path, "up", "--yes")
+        assert up.returncode == 0, up.stderr
+        status = json.loads(thunderctl(tmp_path, "status", "--json").stdout)
+        decodes = [replica for replica in status["replicas"] if replica["phase"] == "decode"]
+        assert len(decodes) == 2
+        undisturbed = streams(status["endpoint"], lambda: None)
+        disturbed = streams(status["endpoint"], lambda: os.kill(decodes[0]["pid"], signal.SIGKILL))
+        assert disturbed == undisturbed
+        assert [(ids, finish) for _, ids, finish, _ in disturbed] == [(1, ["length"])] * 4
+        assert [usage["completion_tokens"] for *_, usage in disturbed] == [SAYS["max_tokens"]] * 4
+        assert broken_off(status["endpoint"], decodes[0]["id"]) == 2
+    finally:
+        thunderctl(tmp_path, "down", "--yes")
+    assert leases(tmp_path) == []
+
+
+def streams(endpoint, act):
+    """Four streams at once, `act` in the midst of them: of each its text, ids, finish reasons and usage."""
+    with ThreadPoolExecutor(4) as pool:
+        asked = []
+        for chat in (True, False, False, True):  # the routes' rotation gives each decode replica one of either
+            begun = threading.Event()
+            asked.append(pool.submit(stream, endpoint, chat, begun))
+            assert begun.wait(timeout=120)
+        act()
+        return [answer.result(timeout=240) for answer in asked]
+
+
+def stream(endpoint, chat, begun):
+    with openai.OpenAI(base_url=endpoint, api_key="none", max_retries=0, timeout=240) as client:
+        options = {"stream_options": {"include_usage": True}, "extra_body": {"ignore_eos": True}}
+        if chat:
+            message = {"role": "user", "content": "def read_lines(path):"}
+            chunks = client.chat.completions.create(messages=[message], **SAYS, **options)
+        else:
+            chunks = client.completions.create(prompt="def read_lines(path):", **SAYS, **options)
+        texts, ids, finish, usage = [], set(), [], None
+        for chunk in chunks:
+            begun.set()
+            ids.add(chunk.id)
+            usage = chunk.usage.model_dump() if chunk.usage else usage
+            for choice in chunk.choices:
+                texts.append((choice.delta.content if chat else choice.text) or "")
+                finish += [choice.finish_reason] if choice.finish_reason else []
+        return "".join(texts), len(ids), finish, usage
+
+
+def broken_off(endpoint, replica):
+    """Legs on a replica that failed, as the router counts them."""
+    with urllib.request.urlopen(endpoint.replace("/v1", "/metrics")) as answer:
+        lines = answer.read().decode().splitlines()
+    wanted = f'thunder_leg_failures_total{{leg="decode",replica="{replica}"}} '
+    return next((float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted)), 0)

@@ -148,7 +148,7 @@ class Deployer:
             url = f"{agent.url}/r/{replica.id}"
             addresses[replica.id] = ReplicaAddress(replica.id, replica.phase, url, server_name=agent.name)
         name = served_name(self.plan, self.spec)
-        await push_plan(self.world, self.plan, addresses, name, self.spec.serve.listen)
+        await push_plan(self.world, self.plan, addresses, name, self.spec.serve)
 
     async def _stop(self, replica_id: str) -> None:
         for row in self._rows():

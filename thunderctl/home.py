@@ -9,6 +9,7 @@ from pathlib import Path
 from planner.errors import SpecError
 from thunderctl.secrets import write_private
 
+KEYS_FILE = Path("keys", "keys.json")
 DEPLOYMENT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -38,6 +39,11 @@ def deployment_folder(name: str) -> Path:
     folder = thunder_home() / "deployments" / checked_deployment(name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def keys_file(name: str) -> Path:
+    """The deployment's client keys, in a folder of theirs, which outlives `down`: clients keep their keys too."""
+    return deployment_folder(name) / KEYS_FILE
 
 
 def checked_deployment(name: str) -> str:

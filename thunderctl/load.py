@@ -6,8 +6,10 @@ Engines on this host share its cores with whoever asks them, so an answer is not
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
 from planner.errors import HostError
@@ -36,20 +38,37 @@ class Answer:
         return (self.last_s - self.first_s) / (self.tokens - 1) if self.tokens > 1 else 0.0
 
 
-async def ask(endpoint: str, model: str, prompt: Sequence[int], tokens: int, *, within_s: float = 600.0) -> Answer:
-    """Ask `endpoint` (a base URL) to complete token ids by exactly so many tokens. Raises HostError."""
+async def ask(
+    endpoint: str,
+    model: str,
+    prompt: Sequence[int],
+    tokens: int,
+    *,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    socket: str = "",
+    within_s: float = 600.0,
+) -> Answer:
+    """Ask `endpoint` (a base URL) to complete token ids by exactly so many tokens. Raises HostError.
+
+    `more` are further fields of what is asked. A server that listens on a Unix `socket` is reached there.
+    """
     url = urlsplit(endpoint)
     asked = {"model": model, "prompt": list(prompt), "max_tokens": tokens, "min_tokens": tokens, "ignore_eos": True}
-    body = json.dumps(asked | {"temperature": 0, "stream": True}).encode()
+    body = json.dumps(asked | {"temperature": 0, "stream": True, **more}).encode()
     head = f"POST {url.path}/completions HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n"
     request = f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
+
+    def stream_of() -> _Stream:
+        return _Stream(request, ended)
+
     try:
         async with asyncio.timeout(within_s):
-            transport, stream = await loop.create_connection(
-                lambda: _Stream(request, ended), url.hostname or "", url.port or 80
-            )
+            if socket:
+                transport, stream = await loop.create_unix_connection(stream_of, socket)
+            else:
+                transport, stream = await loop.create_connection(stream_of, url.hostname or "", url.port or 80)
             try:
                 await ended
             finally:

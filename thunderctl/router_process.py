@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,25 +18,29 @@ from planner.errors import HostError, SpecError
 from runtime.files import write_json, write_private
 from runtime.messages import Routes
 from runtime.processes import ProcessId, is_alive
+from runtime.router.usage import USAGE_FILE, KeyUsage, read_usage, usage_from_json
 from thunderctl.agents import cause_of, said_in
+from thunderctl.spec import ServeSection
 
 ROUTER_COMMAND = (sys.executable, "-P", "-m", "thunderctl", "run", "router")
 ROUTER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "THUNDER_HOME")
 """All of the operator's environment that the router gets: it needs no credentials of any provider."""
 START_DEADLINE_S = 30.0
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = 15.0
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 
 
 class RouterProcess:
-    """One router, whose folder holds `routes.json`, `admin.token`, `router.json`, `router.log` and `tls/`.
+    """One router, whose folder holds `routes.json`, `admin.token`, `router.json`, the logs and `tls/`.
 
-    The process writes `router.json` (pid, started_at, host, port) itself once it listens, so whoever starts or finds it
-    later reads the same. Every call may be made again.
+    The process writes `router.json` (pid, started_at, host, port, tls_cert) itself once it listens, so whoever starts
+    or finds it later reads the same. Client keys are in a file elsewhere. Every call may be made again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: Path) -> None:
         self.folder = folder
+        self.keys = keys
         self.tls = folder / "tls"
 
     def running(self) -> dict[str, Any] | None:
@@ -50,15 +55,15 @@ class RouterProcess:
     def endpoint(self) -> str:
         """The base URL that clients use, empty while it doesn't run."""
         state = self.running()
-        return f"http://{state['host']}:{state['port']}/v1" if state else ""
+        return f"{_origin(state)}/v1" if state else ""
 
     def routes(self) -> Routes | None:
         """The epoch in force, as the router's own file says."""
         path = self.folder / "routes.json"
         return Routes.from_json(json.loads(path.read_text())) if path.exists() else None
 
-    async def serve(self, routes: Routes, listen: str) -> None:
-        """Put `routes` in force: start the router with them, or tell the one that runs."""
+    async def serve(self, routes: Routes, serving: ServeSection) -> None:
+        """Put `routes` in force: start the router with them, or tell the one that runs, which serves as it did."""
         if self.running():
             await self._admin("PUT", "/admin/routes", routes.to_json())
             return
@@ -66,12 +71,18 @@ class RouterProcess:
         write_json(self.folder / "routes.json", routes.to_json())
         if not (self.folder / "admin.token").exists():
             write_private(self.folder / "admin.token", secrets.token_urlsafe(32).encode())
-        await self._start(listen)
+        await self._start(serving)
 
     async def observed(self) -> dict[str, Any]:
         """What it saw of the traffic in its window, as `GET /admin/observed` says."""
         found: dict[str, Any] = await self._admin("GET", "/admin/observed")
         return found
+
+    async def usage(self) -> dict[str, KeyUsage]:
+        """What client keys have used, by key id: as the router counts it, else as it last wrote it down."""
+        if self.running() is None:
+            return read_usage(self.keys.with_name(USAGE_FILE))
+        return usage_from_json(await self._admin("GET", "/admin/usage"))
 
     async def stop(self) -> None:
         """End it: it finishes the streams it has within the grace."""
@@ -87,11 +98,11 @@ class RouterProcess:
         if is_alive(process):
             os.kill(process.pid, signal.SIGKILL)
 
-    async def _start(self, listen: str) -> None:
+    async def _start(self, serving: ServeSection) -> None:
         with (self.folder / "router.log").open("ab") as log:
             mark = log.tell()
             process = subprocess.Popen(
-                [*ROUTER_COMMAND, "--folder", str(self.folder), "--listen", listen],
+                [*ROUTER_COMMAND, *self._arguments(serving)],
                 env={name: value for name, value in os.environ.items() if name in ROUTER_ENVIRONMENT},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -110,19 +121,49 @@ class RouterProcess:
         process.kill()
         raise HostError(f"The router did not listen within {START_DEADLINE_S:.0f} s.")
 
+    def _arguments(self, serving: ServeSection) -> list[str]:
+        named = {
+            "--folder": self.folder,
+            "--listen": serving.listen,
+            "--keys": self.keys,
+            "--deadline-s": serving.deadline_s,
+            "--queue-s": serving.queue_s,
+            "--tls-cert": serving.tls_cert and Path(serving.tls_cert).absolute(),
+            "--tls-key": serving.tls_key and Path(serving.tls_key).absolute(),
+            "--access-log": self.folder / "access.log" if serving.access_log else "",
+        }
+        return [text for name, value in named.items() if value != "" for text in (name, str(value))]
+
     async def _admin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         state = self.running()
         if state is None:
             raise HostError("The router is not running.", hint="Start it with `thunderctl up`.")
-        url = f"http://{state['host']}:{state['port']}{path}"
+        url = f"{_origin(state)}{path}"
         headers = {"Authorization": f"Bearer {(self.folder / 'admin.token').read_text().strip()}"}
         try:
             async with (
                 aiohttp.ClientSession(timeout=TIMEOUT, headers=headers) as session,
-                session.request(method, url, json=body) as response,
+                session.request(method, url, json=body, ssl=_trust(state)) as response,
             ):
                 if response.status >= 400:
                     raise HostError(f"The router said no: {said_in(await response.text())}")
                 return await response.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise HostError(f"The router at {url} can't be reached: {cause_of(error)}.") from error
+
+
+def _origin(state: Mapping[str, Any]) -> str:
+    """Where a router that listens there is reached from this host."""
+    host = ANY_ADDRESS.get(state["host"], state["host"])
+    scheme = "https" if state.get("tls_cert") else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{state['port']}"
+
+
+def _trust(state: Mapping[str, Any]) -> ssl.SSLContext | bool:
+    """Our own router shows the certificate in its state, whatever name is in it and whoever signed it."""
+    if not state.get("tls_cert"):
+        return True
+    context = ssl.create_default_context(cafile=state["tls_cert"])
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context

@@ -1,14 +1,17 @@
 """Put routes in force: number the epoch, tell the router, remember it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from planner.deployment import Plan
+from planner.batching import MAX_SEQUENCES
+from planner.deployment import Plan, Replica
 from planner.errors import Incomplete
 from runtime.messages import ReplicaAddress, Routes, RouteShare
+from thunderctl.spec import ServeSection
 from thunderctl.store.values import DeploymentState
 from thunderctl.world import World
 
@@ -21,10 +24,28 @@ def shares_of(plan: Plan) -> list[RouteShare]:
     return [RouteShare(route.prefill, route.decode, route.share, route.codec) for route in plan.routes]
 
 
-async def push_plan(world: World, plan: Plan, addresses: Mapping[str, ReplicaAddress], model: str, listen: str) -> int:
+def max_requests(plan: Plan, replica: Replica) -> int:
+    """How many requests a replica holds at a time, at the plan's mean lengths.
+
+    Decoding, what its KV holds of requests that are half written, and what vLLM runs together. Prefilling alone, what
+    it gets through within the target for TTFT: more would only wait there.
+    """
+    tokens = plan.workload.prompt_tokens_mean + plan.workload.output_tokens_mean / 2
+    held = min(replica.kv_capacity_tokens / max(tokens, 1.0), MAX_SEQUENCES)
+    if not replica.phase.decodes:
+        held = min(held, replica.capacity_rps * plan.slo.ttft_s)
+    return max(math.ceil(held), 1)
+
+
+async def push_plan(
+    world: World, plan: Plan, addresses: Mapping[str, ReplicaAddress], model: str, serving: ServeSection
+) -> int:
     """Make `plan` the plan in force, over engines at `addresses`; returns the epoch."""
-    replicas = [replace(addresses[replica.id], phase=replica.phase) for replica in plan.replicas]
-    epoch = await _push(world, replicas, shares_of(plan), model, listen)
+    replicas = [
+        replace(addresses[replica.id], phase=replica.phase, max_requests=max_requests(plan, replica))
+        for replica in plan.replicas
+    ]
+    epoch = await _push(world, replicas, shares_of(plan), model, serving)
     deployment = world.store.deployment(world.name)
     state, endpoint = DeploymentState.SERVING, world.router.endpoint
     world.store.save_deployment(replace(deployment, plan_id=plan.plan_id, state=state, endpoint=endpoint))
@@ -39,7 +60,8 @@ async def drain(world: World, replica_id: str, narrate: Callable[[str, str], Non
     left = [route for route in routes.routes if replica_id not in (route.prefill, route.decode)]
     if left and len(left) < len(routes.routes):
         used = {end for route in left for end in (route.prefill, route.decode)}
-        await _push(world, [entry for entry in routes.replicas if entry.id in used], left, routes.model, "")
+        replicas = [entry for entry in routes.replicas if entry.id in used]
+        await _push(world, replicas, left, routes.model, world.spec().serve)
     deadline = time.monotonic() + DRAIN_DEADLINE_S
     while requests := _in_flight(await world.router.observed(), replica_id):
         if time.monotonic() > deadline:
@@ -57,12 +79,12 @@ def _in_flight(seen: Mapping[str, Any], replica_id: str) -> int:
 
 
 async def _push(
-    world: World, replicas: Sequence[ReplicaAddress], shares: Sequence[RouteShare], model: str, listen: str
+    world: World, replicas: Sequence[ReplicaAddress], shares: Sequence[RouteShare], model: str, serving: ServeSection
 ) -> int:
     """The epoch's number is committed before the router is told, so that no two epochs are ever called the same."""
     deployment, known = world.store.deployment(world.name), world.router.routes()
     epoch = max(deployment.epoch, known.epoch if known else 0) + 1
     world.store.save_deployment(replace(deployment, epoch=epoch))
     world.router_tls()
-    await world.router.serve(Routes(epoch, model, tuple(replicas), tuple(shares)), listen)
+    await world.router.serve(Routes(epoch, model, tuple(replicas), tuple(shares)), serving)
     return epoch

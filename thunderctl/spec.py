@@ -97,6 +97,11 @@ class KvSection(Section):
 class ServeSection(Section):
     listen: str = "127.0.0.1:8000"
     place: Literal["local"] = "local"
+    tls_cert: str = ""
+    tls_key: str = ""
+    deadline_s: Positive = 3600
+    queue_s: Positive = 30
+    access_log: bool = True
 
     @field_validator("listen")
     @classmethod

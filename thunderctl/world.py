@@ -9,7 +9,7 @@ from pathlib import Path
 from provisioners.base import Provisioner
 from runtime.messages import CONTROLLER_NAME, ROUTER_NAME, agent_name
 from thunderctl.compose import provisioner
-from thunderctl.home import checked_deployment, deployment_folder
+from thunderctl.home import KEYS_FILE, checked_deployment, deployment_folder
 from thunderctl.router_process import RouterProcess
 from thunderctl.spec import Spec
 from thunderctl.store.store import Store
@@ -26,7 +26,7 @@ class World:
 
     @property
     def router(self) -> RouterProcess:
-        return RouterProcess(self.folder / "router")
+        return RouterProcess(self.folder / "router", self.folder / KEYS_FILE)
 
     @property
     def operator_tls(self) -> Path:
@@ -46,8 +46,15 @@ class World:
         return self._provisioners[provider]
 
     def forget(self) -> None:
-        """Remove what a deployment that is down has no use for: its keys, its router's files."""
-        shutil.rmtree(self.folder, ignore_errors=False)
+        """Remove what a deployment that is down has no use for: its certificates, its router's files.
+
+        Client keys stay: what clients were given is good again when it comes up again.
+        """
+        kept = self.router.keys.parent
+        for path in [path for path in self.folder.iterdir() if path != kept]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not kept.exists():
+            self.folder.rmdir()
 
     def spec(self) -> Spec:
         """The spec that the deployment was last brought up with."""

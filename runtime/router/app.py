@@ -13,24 +13,31 @@ from aiohttp import web
 
 from planner.errors import SpecError, ThunderError
 from runtime.files import write_json
-from runtime.listening import bound_socket, is_loopback, parse_listen
+from runtime.listening import bound_socket, parse_listen
 from runtime.messages import Routes
 from runtime.metrics import RouterMetrics
 from runtime.processes import own_process_id
+from runtime.router.access import Access
+from runtime.router.access_log import AccessLog
+from runtime.router.admission import Admission, limit_of
 from runtime.router.endpoints import Endpoints
 from runtime.router.epochs import RouteTable
+from runtime.router.exposure import ClientTls, check_exposure
 from runtime.router.health import ReplicaHealth
+from runtime.router.keys import KeyRing
 from runtime.router.observed import Observed
 from runtime.router.prober import Prober
 from runtime.router.proxy import Proxy
 from runtime.router.settings import RouterSettings
 from runtime.router.upstream import Upstream
+from runtime.router.usage import USAGE_FILE, UsageBook
 from runtime.tls import client_context
 
 log = logging.getLogger(__name__)
 
 DEFAULTS = RouterSettings()
 LAST_BYTES_S = 1.0
+SAVE_USAGE_EVERY_S = 30.0
 
 
 def run_router(
@@ -41,15 +48,24 @@ def run_router(
     admin_token: str | None = None,
     state_path: Path | None = None,
     settings: RouterSettings = DEFAULTS,
+    keys_path: Path | None = None,
+    access_log: AccessLog | None = None,
+    client_tls: ClientTls | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reads the routes file again.
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the routes file and the clients' certificate again.
 
-    Once it listens it writes `state_path` (pid, started_at, host, port), and removes it at its end. Raises SpecError
-    before it has begun where routes, credentials or address won't do.
+    Once it listens it writes `state_path` (pid, started_at, host, port, tls_cert), and removes it at its end. Raises
+    SpecError before it has begun where routes, credentials, keys or address won't do.
     """
     tls = client_context(tls_folder) if tls_folder else None
     table = open_routes(routes_path, tls=tls)
-    asyncio.run(_serve(table, listen, tls=tls, admin_token=admin_token, state_path=state_path, settings=settings))
+    keys = KeyRing(keys_path)
+    check_exposure(parse_listen(listen)[0], has_keys=keys.required, client_tls=client_tls)
+    usage = UsageBook(keys_path.with_name(USAGE_FILE) if keys_path else None)
+    app = create_app(
+        table, tls=tls, admin_token=admin_token, settings=settings, keys=keys, usage=usage, access_log=access_log
+    )
+    asyncio.run(_serve(app, table, listen, state_path=state_path, settings=settings, client_tls=client_tls))
 
 
 def open_routes(path: Path, *, tls: ssl.SSLContext | None) -> RouteTable:
@@ -63,27 +79,60 @@ def create_app(
     tls: ssl.SSLContext | None = None,
     admin_token: str | None = None,
     settings: RouterSettings = DEFAULTS,
+    keys: KeyRing | None = None,
+    usage: UsageBook | None = None,
+    access_log: AccessLog | None = None,
     probing: bool = True,
     now: Callable[[], float] = time.monotonic,
 ) -> web.Application:
     """The router's application. Run it with `handler_cancellation=True`: a client that goes cancels its legs."""
     health, observed, metrics = ReplicaHealth(now), Observed(now=now), RouterMetrics()
+    keys, usage = keys or KeyRing(None), usage or UsageBook()
     upstream = Upstream(settings, tls)
-    proxy = Proxy(table, upstream, health, observed=observed, metrics=metrics, settings=settings, now=now)
-    endpoints = Endpoints(table, health, upstream, observed=observed, metrics=metrics, admin_token=admin_token)
+    admission = Admission(
+        lambda: limit_of(table.current, health.is_up, settings.max_in_flight),
+        max_queued=settings.max_queued,
+        queue_s=settings.queue_s,
+        now=now,
+    )
+    access = Access(
+        keys,
+        admission,
+        observed=observed,
+        metrics=metrics,
+        usage=usage,
+        settings=settings,
+        admin_token=admin_token,
+        access_log=access_log,
+        now=now,
+    )
+    proxy = Proxy(table, upstream, health, metrics=metrics, settings=settings, now=now)
+    endpoints = Endpoints(
+        table, health, upstream, admission, observed=observed, metrics=metrics, usage=usage, admin_token=admin_token
+    )
     prober = Prober(table, upstream, health, settings)
 
     async def engines(_: web.Application) -> AsyncIterator[None]:
         async with upstream:
-            probes = asyncio.create_task(prober.run()) if probing else None
+            tasks = [asyncio.create_task(_save_usage(usage))]
+            if probing:
+                tasks.append(asyncio.create_task(prober.run()))
             yield
-            if probes is not None:
-                probes.cancel()
-                await asyncio.gather(probes, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            usage.save()
+            if access_log is not None:
+                access_log.flush()
 
-    app = web.Application(client_max_size=settings.max_body_bytes)
+    async def drain(_: web.Application) -> None:
+        admission.close()
+        await proxy.stop()
+
+    app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[access.handle])
     app.cleanup_ctx.append(engines)
-    app.on_shutdown.append(lambda _: proxy.stop())
+    app.on_response_prepare.append(access.head)
+    app.on_shutdown.append(drain)
     for path in ("/v1/chat/completions", "/v1/completions"):
         app.router.add_post(path, proxy.handle)
     app.router.add_get("/v1/models", endpoints.models)
@@ -91,37 +140,43 @@ def create_app(
     app.router.add_get("/metrics", endpoints.metrics)
     app.router.add_put("/admin/routes", endpoints.put_routes)
     app.router.add_get("/admin/observed", endpoints.get_observed)
+    app.router.add_get("/admin/usage", endpoints.get_usage)
     app.router.add_route("*", "/v1/embeddings", endpoints.embeddings)
     app.router.add_route("*", "/{rest:.*}", endpoints.unknown)
     return app
 
 
 async def _serve(
+    app: web.Application,
     table: RouteTable,
     listen: str,
     *,
-    tls: ssl.SSLContext | None,
-    admin_token: str | None,
     state_path: Path | None,
     settings: RouterSettings,
+    client_tls: ClientTls | None,
 ) -> None:
-    host, port = parse_listen(listen)
-    if not is_loopback(host):
-        raise SpecError(
-            f"The router was to listen on {host}; expected a loopback address, as it knows no client keys yet.",
-            hint="Listen on 127.0.0.1 and put an authenticating proxy or an SSH tunnel before it.",
-        )
-    app = create_app(table, tls=tls, admin_token=admin_token, settings=settings)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=LAST_BYTES_S)
-    with bound_socket(host, port) as socket:
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=LAST_BYTES_S,
+        max_line_size=settings.max_header_bytes,
+        max_field_size=settings.max_header_bytes,
+    )
+    context = client_tls.context() if client_tls else None
+    with bound_socket(*parse_listen(listen)) as socket:
         await runner.setup()
         try:
-            await web.SockSite(runner, socket).start()
+            await web.SockSite(runner, socket, ssl_context=context).start()
             host, port = socket.getsockname()[:2]
-            log.info("router listens on http://%s:%d with epoch %d", host, port, table.current.number)
+            scheme = "https" if client_tls else "http"
+            log.info("router listens on %s://%s:%d with epoch %d", scheme, host, port, table.current.number)
             if state_path is not None:
-                write_json(state_path, {**asdict(own_process_id()), "host": host, "port": port})
-            await _until_told_to_stop(on_hangup=lambda: _reload(table))
+                certificate = str(client_tls.certificate) if client_tls else ""
+                where = {"host": host, "port": port, "tls_cert": certificate}
+                write_json(state_path, {**asdict(own_process_id()), **where})
+            await _until_told_to_stop(on_hangup=lambda: _reload(table, client_tls, context))
+            await app.shutdown()  # while it still listens, so that new requests are told when to come back
         finally:
             if state_path is not None:
                 state_path.unlink(missing_ok=True)
@@ -137,11 +192,19 @@ async def _until_told_to_stop(*, on_hangup: Callable[[], None]) -> None:
     await told.wait()
 
 
-def _reload(table: RouteTable) -> None:
+async def _save_usage(usage: UsageBook) -> None:
+    while True:
+        await asyncio.sleep(SAVE_USAGE_EVERY_S)
+        usage.save()
+
+
+def _reload(table: RouteTable, client_tls: ClientTls | None, context: ssl.SSLContext | None) -> None:
     try:
+        if client_tls is not None and context is not None:
+            client_tls.load_into(context)
         table.reload()
     except ThunderError as error:
-        log.error("the epoch in force stays: %s", error.message)
+        log.error("what is in force stays: %s", error.message)
 
 
 def _refuse_tls(routes: Routes) -> None:

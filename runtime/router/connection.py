@@ -13,7 +13,7 @@ from collections.abc import Callable
 from runtime.router.framing import Body, parse_head
 
 HEAD_LIMIT = 64 * 1024
-UNREAD_LIMIT = 1024 * 1024
+UNREAD_LIMIT = 128 * 1024
 
 
 class Broken(ConnectionError):

@@ -8,11 +8,13 @@ from aiohttp import web
 
 from planner.errors import Refused, SpecError
 from runtime.metrics import CONTENT_TYPE, RouterMetrics
+from runtime.router.admission import Admission
 from runtime.router.epochs import RouteTable
 from runtime.router.errors import error_response
 from runtime.router.health import ReplicaHealth
 from runtime.router.observed import Observed
 from runtime.router.upstream import Upstream
+from runtime.router.usage import UsageBook
 
 
 class Endpoints:
@@ -23,16 +25,20 @@ class Endpoints:
         table: RouteTable,
         health: ReplicaHealth,
         upstream: Upstream,
+        admission: Admission,
         *,
         observed: Observed,
         metrics: RouterMetrics,
+        usage: UsageBook,
         admin_token: str | None,
     ) -> None:
         self._table = table
         self._health = health
         self._upstream = upstream
+        self._admission = admission
         self._observed = observed
         self._metrics = metrics
+        self._usage = usage
         self._admin_token = admin_token
 
     async def models(self, request: web.Request) -> web.Response:
@@ -40,16 +46,20 @@ class Endpoints:
         return web.json_response({"object": "list", "data": [model]})
 
     async def health(self, request: web.Request) -> web.Response:
-        """Well while at least one replica that decodes is up."""
+        """Well while at least one replica that decodes is up, until the router is told to stop."""
         replicas = self._table.current.replicas.values()
         up = {replica.id: self._health.is_up(replica.id) for replica in replicas}
         serving = any(up[replica.id] for replica in replicas if replica.phase.decodes)
-        document = {"status": "ok" if serving else "unavailable", "epoch": self._table.current.number, "replicas": up}
-        return web.json_response(document, status=200 if serving else 503)
+        status = "stopping" if self._admission.is_closed else "ok" if serving else "unavailable"
+        document = {"status": status, "epoch": self._table.current.number, "replicas": up}
+        return web.json_response(document, status=200 if status == "ok" else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
         in_flight = self._upstream.in_flight()
         self._metrics.epoch.set(self._table.current.number)
+        self._metrics.admitted.set(self._admission.in_flight)
+        self._metrics.queued.set(self._admission.queued)
+        self._metrics.admission_limit.set(self._admission.limit)
         for replica in self._table.current.replicas:
             self._metrics.up.labels(replica).set(self._health.is_up(replica))
             self._metrics.in_flight.labels(replica).set(in_flight[replica])
@@ -85,6 +95,10 @@ class Endpoints:
             return refusal
         return web.json_response(self._observation())
 
+    async def get_usage(self, request: web.Request) -> web.Response:
+        """What each client key has used, by its id."""
+        return self._unauthorised(request) or web.json_response(self._usage.to_json())
+
     def _observation(self) -> dict[str, Any]:
         current, in_flight = self._table.current, self._upstream.in_flight()
         replicas = [
@@ -98,7 +112,9 @@ class Endpoints:
             for replica in current.replicas.values()
         ]
         counts = {"in_flight": self._table.in_flight(), "in_flight_at": dict(in_flight)}
-        return {"epoch": current.number, **counts, "replicas": replicas, **self._observed.summary()}
+        admission = {"admitted": self._admission.in_flight, "queued": self._admission.queued}
+        admission["admission_limit"] = self._admission.limit
+        return {"epoch": current.number, **counts, **admission, "replicas": replicas, **self._observed.summary()}
 
     def _unauthorised(self, request: web.Request) -> web.Response | None:
         if self._admin_token is None:

@@ -3,10 +3,12 @@
 import re
 
 from runtime.router.legs import TRANSFER_WORD, Usage, read_usage, without_transfer
+from runtime.router.replay_transcript import Transcript
 
 DATA = b"data: "
 DONE = b"data: [DONE]"
 ERROR = b'data: {"error":'
+SERVER_ERROR = re.compile(rb'"code":\s*5\d\d\b')
 USAGE_WORD = b'"usage":'
 BLANK_LINE = re.compile(rb"(\n\n|\r\n\r\n)")
 
@@ -15,16 +17,27 @@ class EventStream:
     """Passes events on as they come: engines write whole ones, and the beginning of one waits for its end.
 
     `content_events` counts the events that carry tokens and `usage` is the last that was stated. `done` says whether
-    the stream ended as it should, `says_error` whether the engine itself reported an error in it.
+    the stream ended as it should, `says_error` whether the engine itself reported an error in it, and `breaks_down`
+    whether that is its own fault. `spent` are the tokens of the answer that came before this stream. A `transcript`
+    takes the token ids out, and keeps them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, transcript: Transcript | None = None) -> None:
+        self.transcript = transcript
+        self.spent = 0
         self.content_events = 0
         self.usage: Usage | None = None
         self.done = False
         self.says_error = False
+        self.breaks_down = False
         self._rest = b""
         self._started = False
+
+    @property
+    def tokens(self) -> Usage | None:
+        """The tokens of the whole answer: as stated, else counted, if its engine stated ids."""
+        counted = self.transcript.usage if self.transcript is not None else None
+        return self.usage or (counted and Usage(counted.prompt - self.spent, counted.output + self.spent))
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now."""
@@ -35,9 +48,11 @@ class EventStream:
             return b""
         end = lf + 2 if lf > crlf else crlf + 4
         whole, self._rest = data[:end], data[end:]
+        if self.transcript is not None:
+            whole = self.transcript.take(whole)
         events = whole.count(b"\n\n") + whole.count(b"\r\n\r\n")
         self.content_events += events - self._without_tokens(whole)
-        return self._cleaned(whole) if TRANSFER_WORD in whole else whole
+        return self._passed(whole)
 
     def end(self) -> bytes:
         """What is left at the stream's end: nothing, but for a last line that no blank one follows."""
@@ -54,6 +69,7 @@ class EventStream:
             count += 1
         if ERROR in events:
             self.says_error = True
+            self.breaks_down = SERVER_ERROR.search(events, events.index(ERROR)) is not None
             count += 1
         if not self._started:
             self._started = True
@@ -65,7 +81,9 @@ class EventStream:
                     count += b'"choices":[]' in event.replace(b" ", b"")
         return count
 
-    def _cleaned(self, events: bytes) -> bytes:
+    def _passed(self, events: bytes) -> bytes:
+        if TRANSFER_WORD not in events:
+            return events
         return b"".join(_cleaned_event(event) for event in BLANK_LINE.split(events))
 
 

@@ -10,32 +10,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.deployment import Codec
+from runtime.router.replay_rules import obstacle
 
 TRANSFER = "kv_transfer_params"
 TRANSFER_WORD = b'"kv_transfer_params"'
+ASK_FOR_IDS = b'"return_token_ids":true'
 EMPTY_TRANSFER = re.compile(rb',\s*"kv_transfer_params":\s*null')
 PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
 OUTPUT_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
+CACHED_TOKENS = re.compile(rb'"cached_tokens":\s*(\d+)')
 USAGE_TAIL_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """A client's completion request. `needs_local` marks what external KV is no use to."""
+    """A client's completion request. `needs_local` marks what external KV is no use to.
+
+    `obstacle` says why its stream could not go on with another engine. `prompt_ids` stand for the messages of a chat.
+    """
 
     body: bytes
     document: dict[str, Any]
     streamed: bool
     needs_local: bool
     choices: int
+    obstacle: str = "it is not a stream"
+    prompt_ids: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that an answer states."""
+    """Tokens that an answer states; `cached` are those of the prompt that its engine had computed before."""
 
     prompt: int
     output: int
+    cached: int | None = None
 
 
 class MalformedRequest(Exception):
@@ -54,30 +63,36 @@ def read_request(body: bytes) -> ClientRequest:
         del document[TRANSFER]
         body = json.dumps(document).encode()
     choices = document.get("n")
+    streamed = document.get("stream") is True
     return ClientRequest(
         body,
         document,
-        streamed=document.get("stream") is True,
+        streamed=streamed,
         needs_local=_needs_local(document),
         choices=choices if isinstance(choices, int) and choices > 0 else 1,
+        obstacle=obstacle(document) if streamed else "it is not a stream",
     )
 
 
 def prefill_body(request: ClientRequest, codec: Codec) -> bytes:
     """The prefill leg: the same prompt, one token, an order for a ticket that each of the `n` choices will read."""
     leg = {key: value for key, value in request.document.items() if key not in ("stream_options", "min_tokens")}
-    order = {"do_remote_decode": True, "codec": codec.value, "readers": request.choices}
+    order = _prompt_ids(request) | {"do_remote_decode": True, "codec": codec.value, "readers": request.choices}
     leg |= {"stream": False, "n": 1, "max_tokens": 1, "max_completion_tokens": 1, TRANSFER: order}
     return json.dumps(leg).encode()
 
 
 def decode_body(request: ClientRequest, ticket: bytes | None) -> bytes:
-    """The decode leg: the client's own bytes, with the ticket put in at the end."""
-    if ticket is None:
+    """The decode leg: the client's own bytes, with the ticket and an order for token ids put in at the end."""
+    added = [] if request.obstacle else [ASK_FOR_IDS]
+    if request.prompt_ids:  # vLLM takes them instead of the messages, if they come with the transfer's words
+        ticket = json.dumps(_prompt_ids(request) | json.loads(ticket or b"{}")).encode()
+    if ticket is not None:
+        added.append(TRANSFER_WORD + b":" + ticket)
+    if not added:
         return request.body
     opened = request.body.rstrip()[:-1]
-    comma = b"," if request.document else b""
-    return b"%s%s%s:%s}" % (opened, comma, TRANSFER_WORD, ticket)
+    return b",".join([opened, *added] if request.document else [opened + added[0], *added[1:]]) + b"}"
 
 
 def read_prefill_answer(answer: bytes) -> tuple[bytes | None, int | None]:
@@ -107,7 +122,17 @@ def read_usage(answer: bytes) -> Usage | None:
     """The usage that an answer or an event ends with."""
     tail = answer[-USAGE_TAIL_BYTES:]
     prompt, output = PROMPT_TOKENS.findall(tail), OUTPUT_TOKENS.findall(tail)
-    return Usage(int(prompt[-1]), int(output[-1])) if prompt and output else None
+    return Usage(int(prompt[-1]), int(output[-1]), read_cached(tail)) if prompt and output else None
+
+
+def read_cached(answer: bytes) -> int | None:
+    """The prompt's tokens that the engine had computed before; None where it does not say."""
+    found = CACHED_TOKENS.search(answer)
+    return int(found[1]) if found else None
+
+
+def _prompt_ids(request: ClientRequest) -> dict[str, Any]:
+    return {"prompt_token_ids": request.prompt_ids} if request.prompt_ids else {}
 
 
 def _needs_local(document: dict[str, Any]) -> bool:

@@ -10,13 +10,16 @@ from typing import Any
 WINDOW_S = 300.0
 KEPT_REQUESTS = 20_000
 LISTED_REQUESTS = 2_000
-FAILED = frozenset({"unavailable", "failed", "interrupted"})
+FAILED = frozenset({"unavailable", "failed", "interrupted", "shed", "late"})
 """Outcomes without success that are no fault of the client's: it did not go away, and its request was not refused."""
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request from arrival to end. Times in seconds; None where it never came to that."""
+    """One request from arrival to end. Times in seconds; None where it never came to that.
+
+    `key` is the name of the client key it came with. `queued_s` is what it waited to be let in.
+    """
 
     arrived_at: float
     outcome: str = ""
@@ -29,6 +32,11 @@ class RequestRecord:
     ttft_s: float | None = None
     tpot_s: float | None = None
     e2e_s: float | None = None
+    request_id: str = ""
+    key: str = ""
+    codec: str = ""
+    queued_s: float = 0.0
+    cached_tokens: int | None = None
 
     @property
     def ended_at(self) -> float:

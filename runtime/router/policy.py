@@ -34,13 +34,15 @@ class RoutePolicy:
         """A pair of which both ends are up, or the next best.
 
         Without a prefill replica, a decode replica prefills itself, as `local` asks for. When no decode replica is up
-        all are tried: a check that fails for everything is doubted first. `without` names prefill replicas that failed
-        this request.
+        all are tried: a check that fails for everything is doubted first. `without` names replicas that failed this
+        request; one of them decodes only where no other is up.
         """
-        if not local and (paired := [i for i in self._decoding(is_up) if self._prefill_is_up(i, is_up, without)]):
+        decoding = self._decoding(is_up)
+        decoding = [i for i in decoding if self._routes[i].decode not in without] or decoding
+        if not local and (paired := [i for i in decoding if self._prefill_is_up(i, is_up, without)]):
             route = self._routes[self._rotation.pick(paired)]
             return Choice(None if route.codec is Codec.LOCAL else route.prefill, route.decode, route.codec)
-        route = self._routes[self._rotation.pick(self._decoding(is_up) or range(len(self._routes)))]
+        route = self._routes[self._rotation.pick(decoding or range(len(self._routes)))]
         return Choice(None, route.decode, Codec.LOCAL)
 
     def other_decode(self, is_up: Callable[[str], bool], prefill: str | None, tried: frozenset[str]) -> str | None:

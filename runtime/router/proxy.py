@@ -1,35 +1,40 @@
 """A completion request's way through a route: prefill leg, decode leg, and what is tried when one fails.
 
 Before the first byte every failure is hidden: another prefill replica, then local prefill; another decode replica with
-the same ticket. After it the stream ends in an error event, never in silence. A client that goes away takes both legs
-with it: the handler is cancelled, which closes the connection to the engine, and the ticket is dropped.
+the same ticket. After it the stream goes on with another pair, which gets what was said as part of its prompt; where
+that would not be exact it ends in an error event, never in silence. A client that goes away takes both legs with it:
+the handler is cancelled, which closes the connection to the engine, and the ticket is dropped.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from runtime.metrics import RouterMetrics
+from runtime.router.answers import break_off, cut_off, passed, refusal, send, to_client
 from runtime.router.epochs import RouteTable
-from runtime.router.errors import SERVICE_UNAVAILABLE, error_event, error_response
-from runtime.router.events import EventStream
-from runtime.router.exchange import REQUEST_ID, Answered, ClientGone, Exchange, leg_headers
+from runtime.router.errors import SERVICE_UNAVAILABLE, error_response
+from runtime.router.events import ERROR
+from runtime.router.exchange import RECORD, Answered, ClientGone, Exchange, leg_headers
 from runtime.router.health import ReplicaHealth
 from runtime.router.legs import (
     MalformedRequest,
     decode_body,
     prefill_body,
+    read_cached,
     read_prefill_answer,
     read_request,
     read_usage,
     without_transfer,
 )
-from runtime.router.observed import Observed, RequestRecord
 from runtime.router.policy import Choice
+from runtime.router.replay import CannotReplay
+from runtime.router.replayer import Replayer
 from runtime.router.settings import RouterSettings
 from runtime.router.upstream import Leg, ReplicaFailed, Upstream
 
@@ -47,7 +52,6 @@ class Proxy:
         upstream: Upstream,
         health: ReplicaHealth,
         *,
-        observed: Observed,
         metrics: RouterMetrics,
         settings: RouterSettings,
         now: Callable[[], float] = time.monotonic,
@@ -55,36 +59,28 @@ class Proxy:
         self._table = table
         self._upstream = upstream
         self._health = health
-        self._observed = observed
         self._metrics = metrics
         self._settings = settings
         self._now = now
+        note = partial(self._note, leg="replay")
+        self._replayer = Replayer(table, upstream, health, settings=settings, note=note)
         self._errands: set[asyncio.Task[None]] = set()
         self._carrying: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever happens to the legs."""
-        record = RequestRecord(self._now())
-        self._observed.arrived(record.arrived_at)
+        record = request[RECORD]
         try:
             if not request.headers.get("Content-Type", "").startswith("application/json"):
                 record.outcome = "refused"  # as vLLM does; it also keeps other sites' pages from posting here
                 return error_response(415, "The Content-Type must be application/json.")
             client = read_request(await request.read())
-            exchange = Exchange(self._table.current, request, client, record, leg_headers(request))
+            exchange = Exchange(self._table.current, request, client, record, leg_headers(request, record.request_id))
             return await self._carried(exchange)
-        except web.HTTPRequestEntityTooLarge:
-            record.outcome = "refused"
-            return error_response(413, f"The body is larger than {self._settings.max_body_bytes} bytes.")
         except MalformedRequest as error:
             record.outcome = "refused"
             return error_response(400, f"The body can't be read: {error}.")
-        except asyncio.CancelledError:
-            record.outcome = "cancelled"
-            raise
-        finally:
-            self._finish(record)
 
     async def stop(self) -> None:
         """Let requests finish within the grace, end the others with an error, and see errands (dropped tickets) off."""
@@ -102,7 +98,7 @@ class Proxy:
         assert task is not None, "handlers run in tasks"
         self._carrying.add(task)
         try:
-            return await self._decoded(exchange, await self._prefilled(exchange))
+            return await self._answered(exchange)
         except Answered as answered:
             exchange.record.outcome = "refused"
             return answered.response
@@ -114,25 +110,41 @@ class Proxy:
             self._drop_ticket(exchange)
             if not self._stopping:
                 raise
-            return await self._cut_off(exchange)
+            return await cut_off(exchange)
         finally:
             self._carrying.discard(task)
             exchange.epoch.in_flight -= 1
             exchange.ended(self._now())
 
+    async def _answered(self, exchange: Exchange) -> web.StreamResponse:
+        """Run the legs of a request, and where a stream breaks off those of its rest."""
+        try:
+            while True:
+                try:
+                    return await self._decoded(exchange, await self._prefilled(exchange))
+                except ReplicaFailed as failure:
+                    assert exchange.response is not None, "before the first byte other replicas were tried"
+                    self._drop_ticket(exchange)
+                    exchange.ticket = None
+                    self._metrics.moves.labels(failure.replica).inc()
+                    if await self._replayer.take_up(exchange, failure.replica):
+                        return exchange.response
+        except CannotReplay as reason:
+            return await break_off(exchange, str(reason))
+
     async def _prefilled(self, exchange: Exchange) -> Choice:
         """Run the prefill leg on one replica after another, until one gave its answer or none is left."""
-        failed: frozenset[str] = frozenset()
+        failed = exchange.failed
         while True:
             choice = exchange.epoch.policy.choose(self._health.is_up, local=exchange.client.needs_local, without=failed)
             if choice.prefill is None:
                 return choice
-            exchange.record.prefill = choice.prefill
+            exchange.record.prefill, exchange.record.codec = choice.prefill, choice.codec
             try:
                 await self._prefill_leg(exchange, choice.prefill, choice)
             except ReplicaFailed as failure:
                 self._note(failure, "prefill")
-                exchange.record.prefill = None
+                exchange.record.prefill, exchange.record.codec = None, ""
                 failed |= {choice.prefill}
             else:
                 return choice
@@ -143,12 +155,15 @@ class Proxy:
         async with self._leg(exchange, prefill, body, limit_s) as answer:
             content = await answer.read(limit_s)
             if answer.status >= 400:
-                raise Answered(_passed(answer, content, exchange))
+                raise refusal(answer, content, exchange)
         try:
-            exchange.ticket, exchange.record.prompt_tokens = read_prefill_answer(content)
+            exchange.ticket, prompt_tokens = read_prefill_answer(content)
         except ValueError as error:
             raise ReplicaFailed(prefill, f"gave no prefill answer: {error}", unreachable=False) from error
-        exchange.record.prefill_s = self._now() - started_at
+        if exchange.continuation is None:
+            exchange.record.prompt_tokens = prompt_tokens
+            exchange.record.cached_tokens = read_cached(content)
+            exchange.record.prefill_s = self._now() - started_at
 
     async def _decoded(self, exchange: Exchange, choice: Choice) -> web.StreamResponse:
         tried: frozenset[str] = frozenset()
@@ -160,8 +175,7 @@ class Proxy:
             except ReplicaFailed as failure:
                 self._note(failure, "decode")
                 if exchange.response is not None:
-                    self._drop_ticket(exchange)
-                    return await self._broken_off(exchange, exchange.response, failure)
+                    raise
                 tried |= {decode}
                 decode = exchange.epoch.policy.other_decode(self._health.is_up, choice.prefill, tried)
         self._drop_ticket(exchange)
@@ -171,17 +185,19 @@ class Proxy:
 
     async def _decode_leg(self, exchange: Exchange, decode: str) -> web.StreamResponse:
         body = decode_body(exchange.client, exchange.ticket)
-        exchange.events = EventStream()  # an earlier attempt may have left half an event
+        exchange.listen()
         async with self._leg(exchange, decode, body, self._settings.first_byte_s) as answer:
             if answer.headers.get("content-type", "").startswith(EVENT_STREAM):
                 return await self._streamed(exchange, answer)
             content = await answer.read(self._settings.first_byte_s)
             if answer.status >= 400:
                 self._drop_ticket(exchange)
-                raise Answered(_passed(answer, content, exchange))
+                raise refusal(answer, content, exchange)
+            if exchange.response is not None:
+                raise ReplicaFailed(decode, "answered without a stream", unreachable=False)
             exchange.answered_with(read_usage(content))
             exchange.record.outcome = "ok"
-            return _passed(answer, without_transfer(content), exchange)
+            return passed(answer, without_transfer(content), exchange)
 
     async def _streamed(self, exchange: Exchange, answer: Leg) -> web.StreamResponse:
         events = exchange.events
@@ -192,44 +208,18 @@ class Proxy:
             data = events.feed(chunk)
             if events.content_events > counted:
                 exchange.saw_content(self._now())
-            if data:
-                await self._send(exchange, answer, data)
+            if events.breaks_down and not exchange.client.obstacle:
+                await send(exchange, answer, data.partition(ERROR)[0])
+                raise ReplicaFailed(exchange.record.decode, "reported an error of its own", unreachable=False)
+            await send(exchange, answer, data)
         if rest := events.end():
-            await self._send(exchange, answer, rest)
+            await send(exchange, answer, rest)
         response = exchange.response
         if not events.done or response is None:
             raise ReplicaFailed(exchange.record.decode, "ended its stream without [DONE]", unreachable=False)
-        await _to_client(response, last=True)
+        await to_client(response, last=True)
         exchange.record.outcome = "failed" if events.says_error else "ok"
         return response
-
-    async def _send(self, exchange: Exchange, answer: Leg, data: bytes) -> None:
-        if exchange.response is None:
-            headers = {"Content-Type": answer.headers["content-type"], "Cache-Control": "no-cache"}
-            exchange.response = web.StreamResponse(headers=headers | _request_id(exchange))
-            await exchange.response.prepare(exchange.request)
-        await _to_client(exchange.response, data)
-
-    async def _broken_off(
-        self, exchange: Exchange, response: web.StreamResponse, failure: ReplicaFailed
-    ) -> web.StreamResponse:
-        exchange.record.outcome = "interrupted"
-        response.force_close()
-        await _to_client(response, error_event(f"Replica {failure.replica} failed while it answered."), last=True)
-        return response
-
-    async def _cut_off(self, exchange: Exchange) -> web.StreamResponse:
-        """What a request gets that a stopping router does not wait for any longer."""
-        exchange.record.outcome = "interrupted"
-        if exchange.response is None:
-            return error_response(
-                503, "The router is stopping.", kind=SERVICE_UNAVAILABLE, headers={"Retry-After": "1"}
-            )
-        try:
-            await _to_client(exchange.response, error_event("The router is stopping."), last=True)
-        except ClientGone:
-            exchange.record.outcome = "cancelled"
-        return exchange.response
 
     def _leg(self, exchange: Exchange, replica_id: str, body: bytes, answer_s: float) -> Leg:
         replica = exchange.epoch.replicas[replica_id]
@@ -250,30 +240,3 @@ class Proxy:
         task = asyncio.get_running_loop().create_task(work)
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
-
-    def _finish(self, record: RequestRecord) -> None:
-        record.outcome = record.outcome or "failed"
-        self._observed.finished(record)
-        self._metrics.finished(record)
-
-
-async def _to_client(response: web.StreamResponse, data: bytes = b"", *, last: bool = False) -> None:
-    """Send, and tell the client's connection failing from an engine's."""
-    try:
-        if data:
-            await response.write(data)
-        if last:
-            await response.write_eof()
-    except ConnectionError as error:
-        raise ClientGone(response) from error
-
-
-def _passed(answer: Leg, content: bytes, exchange: Exchange) -> web.Response:
-    headers = {"Content-Type": answer.headers.get("content-type", "application/json")} | _request_id(exchange)
-    if "retry-after" in answer.headers:
-        headers["Retry-After"] = answer.headers["retry-after"]
-    return web.Response(status=answer.status, body=content, headers=headers)
-
-
-def _request_id(exchange: Exchange) -> dict[str, str]:
-    return {REQUEST_ID: exchange.headers[REQUEST_ID]}

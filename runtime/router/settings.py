@@ -11,14 +11,24 @@ class RouterSettings:
 
     `first_byte_s` bounds how long a decode engine may take to answer (an answer that is not streamed comes whole),
     `idle_s` the pause between two chunks of a stream, `stop_grace_s` how long running requests have when told to stop.
-    Idle connections to engines are given up before vLLM's server does so itself, after 5 s; agents keep them longer.
+    `deadline_s` bounds a whole request (a client may shorten its own), `queue_s` what it waits to be let in, and
+    `body_s` how long its body may take to come. `max_in_flight` bounds requests where the routes don't say what their
+    replicas hold. `moves` is how often a stream may be taken up by other replicas. Idle connections to engines are
+    given up before vLLM's server does so itself, after 5 s; agents keep them longer.
     """
 
     max_body_bytes: int = 32 * MIB
+    max_header_bytes: int = 8190
+    max_in_flight: int = 16_384
+    max_queued: int = 1024
+    queue_s: float = 30.0
+    deadline_s: float = 3600.0
+    body_s: float = 60.0
     connect_s: float = 5.0
     prefill_s: float = 120.0
     first_byte_s: float = 600.0
     idle_s: float = 300.0
+    moves: int = 3
     probe_every_s: float = 1.0
     probe_timeout_s: float = 5.0
     engine_keepalive_s: float = 3.0

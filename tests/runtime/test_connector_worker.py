@@ -247,6 +247,21 @@ def test_bytes_overwritten_between_agent_and_rank_are_noticed(start, monkeypatch
     assert decode.load(prefill.hand_on()) == [{"d"}]
 
 
+def test_a_rank_that_fails_alone_says_so_and_the_others_are_done(start, monkeypatch):
+    prefill, decode = start("p"), start("d", tp=2)
+    prefill.fill()
+    monkeypatch.setattr(decode.workers[1], "_fill", lambda *_: 1 / 0)
+    assert decode.load(prefill.hand_on()) == [set(), {"d"}]
+
+
+@pytest.mark.parametrize(("step", "rests"), [(Step(), 0), (Step(waits=True), 1)])
+def test_a_step_in_which_requests_only_wait_rests_a_moment(start, monkeypatch, step, rests):
+    worker, waited = start("d").workers[0], []
+    monkeypatch.setattr(worker._loaded, "wait", waited.append)
+    worker.rest(step)
+    assert len(waited) == rests
+
+
 def test_a_load_reports_even_when_our_own_code_breaks(start, monkeypatch):
     prefill, decode = start("p"), start("d")
     prefill.fill()

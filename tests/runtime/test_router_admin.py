@@ -17,6 +17,7 @@ from runtime.listening import bound_socket, parse_listen
 from runtime.messages import ROUTER_NAME, agent_name
 from runtime.processes import ProcessId, is_alive
 from runtime.router.app import open_routes
+from runtime.router.exposure import ClientTls, check_exposure
 from runtime.tls import client_context, server_context
 from tests.fakes import FakeEngine, serving
 from tests.runtime.routing import PAIR, TOKEN, routes_document, routing, soon
@@ -183,6 +184,36 @@ def router_process(folder: Path, listen: str = "127.0.0.1:0"):
         process.communicate()
 
 
+async def test_told_to_stop_it_finishes_what_it_has_and_refuses_the_rest(tmp_path: Path):
+    """Health goes first, for whoever balances the load between several; the stream under way never notices."""
+    engine, state_path = FakeEngine("m", drip=True), tmp_path / "router.json"
+    async with serving(engine), aiohttp.ClientSession() as http:
+        document = routes_document({"m0": engine}, [("m0", "m0", 1, "local")])
+        (tmp_path / "routes.json").write_text(json.dumps(document))
+        with router_process(tmp_path) as process:
+            await asyncio.to_thread(wait_for, state_path.exists)
+            state = json.loads(state_path.read_text())
+            url = f"http://{state['host']}:{state['port']}"
+            body = {"prompt": "hi", "stream": True, "max_tokens": 3}
+            async with http.post(f"{url}/v1/completions", json=body) as stream:
+                await stream.content.readuntil(b"\n\n")
+                process.terminate()
+                async with asyncio.timeout(10):
+                    while (health := await answer_of(http.get(f"{url}/health")))[0] == 200:
+                        await asyncio.sleep(0.01)
+                assert (health[0], health[1]["status"]) == (503, "stopping")
+                async with http.post(f"{url}/v1/completions", json=body) as refused:
+                    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+                engine.released.set()
+                assert (await stream.read()).endswith(b"data: [DONE]\n\n")
+            assert await asyncio.to_thread(process.wait, 10) == 0
+
+
+async def answer_of(asking) -> tuple[int, dict[str, object]]:
+    async with asking as response:
+        return response.status, await response.json()
+
+
 async def epoch_at(state: dict[str, object]) -> int:
     async with aiohttp.ClientSession() as http, http.get(f"http://{state['host']}:{state['port']}/health") as response:
         return int((await response.json())["epoch"])
@@ -220,4 +251,20 @@ def test_a_port_in_use_and_an_open_address_are_refused_before_anything_runs(tmp_
     assert (process.returncode, said.strip()) == (2, f"Port {port} of 127.0.0.1 is in use.")
     with router_process(tmp_path, "0.0.0.0:0") as process:
         said, _ = process.communicate(timeout=20)
-    assert (process.returncode, "expected a loopback address" in said) == (2, True)
+    assert (process.returncode, "expected a loopback address, or client keys" in said) == (2, True)
+
+
+def test_another_address_needs_keys_and_a_certificate(tmp_path: Path):
+    ensure_authority(tmp_path / "ca")
+    issue(tmp_path / "ca", "thunder.example", tmp_path / "shown")
+    shown = ClientTls(tmp_path / "shown" / "tls.crt", tmp_path / "shown" / "tls.key")
+    check_exposure("127.0.0.1", has_keys=False, client_tls=None)
+    with pytest.raises(SpecError, match="open to anyone") as refused:
+        check_exposure("0.0.0.0", has_keys=False, client_tls=shown)
+    assert "thunderctl keys create" in refused.value.hint
+    with pytest.raises(SpecError, match="in the clear") as refused:
+        check_exposure("0.0.0.0", has_keys=True, client_tls=None)
+    assert "tls_cert" in refused.value.hint
+    check_exposure("0.0.0.0", has_keys=True, client_tls=shown)
+    with pytest.raises(SpecError, match="can't be loaded"):
+        ClientTls(tmp_path / "shown" / "tls.crt", tmp_path / "ca" / "ca.key").context()

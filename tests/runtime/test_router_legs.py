@@ -1,6 +1,7 @@
 """What goes to the engines and what is taken out of their answers."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,21 @@ def test_the_decode_leg_is_the_clients_own_body_with_the_ticket():
 def test_a_decode_leg_without_a_ticket_is_byte_for_byte_the_clients_body():
     body = b'{"prompt": "hi"}'
     assert decode_body(read_request(body), None) == body
+
+
+def test_a_stream_that_could_be_replayed_is_asked_for_its_token_ids():
+    request = request_of(prompt="hi", stream=True)
+    assert json.loads(decode_body(request, None)) == {"prompt": "hi", "stream": True, "return_token_ids": True}
+    assert json.loads(decode_body(request, b'{"ticket":"t"}'))["kv_transfer_params"] == {"ticket": "t"}
+    assert "return_token_ids" not in json.loads(decode_body(request_of(prompt="hi", stream=True, n=2), None))
+
+
+def test_ids_that_stand_for_a_chats_messages_go_with_the_transfers_words():
+    request = replace(request_of(messages=[], stream=True), prompt_ids=[1, 2])
+    assert json.loads(prefill_body(request, Codec.RAW))["kv_transfer_params"]["prompt_token_ids"] == [1, 2]
+    assert json.loads(decode_body(request, None))["kv_transfer_params"] == {"prompt_token_ids": [1, 2]}
+    sent = json.loads(decode_body(request, b'{"ticket":"t"}'))["kv_transfer_params"]
+    assert sent == {"prompt_token_ids": [1, 2], "ticket": "t"}
 
 
 def test_an_empty_object_takes_a_ticket_too():

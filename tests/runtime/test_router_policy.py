@@ -90,6 +90,13 @@ def test_a_request_that_needs_its_prompt_computed_where_it_decodes_takes_no_pref
     assert policy.choose(up(EVERYONE), local=True) == Choice(None, "d0", Codec.LOCAL)
 
 
+def test_a_decode_replica_that_failed_a_request_gets_it_again_only_where_no_other_is_up():
+    policy = policy_of(RouteShare("p0", "d0", 0.9, Codec.INT4), RouteShare("p0", "d1", 0.1, Codec.INT4))
+    failed = frozenset({"d0"})
+    assert {policy.choose(up(EVERYONE), without=failed).decode for _ in range(4)} == {"d1"}
+    assert policy.choose(up({"p0", "d0"}), without=failed).decode == "d0"
+
+
 def test_when_everything_seems_down_everything_is_tried():
     policy = policy_of(RouteShare("p0", "d0", 0.5, Codec.INT4), RouteShare("p1", "d1", 0.5, Codec.INT4))
     assert {policy.choose(up(set())).decode for _ in range(4)} == {"d0", "d1"}

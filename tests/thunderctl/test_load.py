@@ -57,6 +57,25 @@ async def test_it_forces_the_number_of_tokens_and_times_the_first_and_the_last(s
     assert answer.tpot_s == pytest.approx((answer.last_s - answer.first_s) / 2)
 
 
+async def test_a_server_on_a_unix_socket_is_asked_there_with_whatever_fields_are_given(tmp_path):
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(await request.json())
+        return web.Response(body=EVENT + DONE)
+
+    app = web.Application()
+    app.router.add_post("/v1/completions", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "engine.sock")).start()
+    more = {"kv_transfer_params": {"ticket": "t"}}
+    found = await ask("http://engine/v1", "m", [5], 1, more=more, socket=str(tmp_path / "engine.sock"))
+    await runner.cleanup()
+    assert found.tokens == 1
+    assert asked[0]["kv_transfer_params"] == {"ticket": "t"}
+
+
 async def test_marks_that_come_in_two_pieces_are_seen(serve):
     whole = EVENT * 2 + DONE
     cut = len(EVENT) + 3

@@ -1,6 +1,7 @@
 """A replica that leaves the routes is waited for: a real router process, with a stream open on it."""
 
 import asyncio
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -9,7 +10,9 @@ from planner.deployment import Codec, Phase
 from planner.errors import Incomplete
 from runtime.messages import ReplicaAddress, Routes, RouteShare
 from tests.fakes import FakeEngine, serving
+from tests.planner.plans import split_plan
 from thunderctl import routing
+from thunderctl.spec import ServeSection
 from thunderctl.store.store import Store
 from thunderctl.world import World
 
@@ -47,10 +50,10 @@ async def stream(world, engines):
 async def test_a_replica_that_left_the_routes_is_drained_before_it_is_stopped(world, monkeypatch):
     engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d", drip=True), "d1": FakeEngine("d", drip=True)}
     async with serving(*engines.values()):
-        await world.router.serve(routes(engines, 1, PAIRS), "127.0.0.1:0")
+        await world.router.serve(routes(engines, 1, PAIRS), ServeSection(listen="127.0.0.1:0"))
         busy, answer, session = await stream(world, engines)
         left = next(pair for pair in PAIRS if pair[1] != busy)
-        await world.router.serve(routes(engines, 2, [left]), "")
+        await world.router.serve(routes(engines, 2, [left]), ServeSection())
 
         monkeypatch.setattr(routing, "DRAIN_DEADLINE_S", 0.0)
         with pytest.raises(Incomplete, match=f"{busy} still has 1 requests"):
@@ -71,9 +74,21 @@ async def test_a_replica_that_left_the_routes_is_drained_before_it_is_stopped(wo
 async def test_draining_takes_a_replica_out_of_the_routes_that_still_have_it(world):
     engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d"), "d1": FakeEngine("d")}
     async with serving(*engines.values()):
-        await world.router.serve(routes(engines, 1, PAIRS), "127.0.0.1:0")
+        await world.router.serve(routes(engines, 1, PAIRS), ServeSection(listen="127.0.0.1:0"))
         await routing.drain(world, "d0", lambda *_: None)
         after = world.router.routes()
         assert after is not None
         assert [(route.prefill, route.decode) for route in after.routes] == [("p0", "d1")]
         assert after.epoch == 2
+
+
+def test_a_replica_holds_what_its_kv_and_its_pace_allow():
+    """Of the plan's mean request: 1,000 prompt tokens, and half of 200 written."""
+    planned = split_plan()
+    lengths = replace(planned.workload, prompt_tokens_mean=1000.0, output_tokens_mean=200.0)
+    plan = replace(planned, workload=lengths, slo=replace(planned.slo, ttft_s=2.0))
+    prefill, decode = (next(r for r in plan.replicas if r.phase is phase) for phase in (Phase.PREFILL, Phase.DECODE))
+    assert routing.max_requests(plan, replace(decode, kv_capacity_tokens=11_000)) == 10
+    assert routing.max_requests(plan, replace(decode, kv_capacity_tokens=10**9)) == 256  # vLLM runs no more together
+    assert routing.max_requests(plan, replace(prefill, kv_capacity_tokens=10**9, capacity_rps=3.4)) == 7
+    assert routing.max_requests(plan, replace(prefill, kv_capacity_tokens=11_000, capacity_rps=0.0)) == 1

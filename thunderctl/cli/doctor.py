@@ -121,11 +121,11 @@ def _disk() -> Check:
 
 def _port(deployment: str, path: Path | None) -> str:
     from runtime.listening import bound_socket, parse_listen
-    from thunderctl.home import deployment_folder
+    from thunderctl.home import deployment_folder, keys_file
     from thunderctl.router_process import RouterProcess
     from thunderctl.spec import load_spec
 
-    router = RouterProcess(deployment_folder(deployment) / "router")
+    router = RouterProcess(deployment_folder(deployment) / "router", keys_file(deployment))
     listen = load_spec(path).serve.listen
     if router.running():
         return f"{router.endpoint} is our own router"

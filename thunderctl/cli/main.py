@@ -12,6 +12,7 @@ from thunderctl.cli import (
     doctor,
     down,
     init,
+    keys,
     leases,
     logs,
     offers,
@@ -52,6 +53,7 @@ app.command("logs")(logs.logs)
 app.command("events")(records.events)
 app.command("history")(records.history)
 app.command("doctor")(doctor.doctor)
+app.add_typer(keys.app, name="keys")
 app.add_typer(run.app, name="run", hidden=True)
 
 

@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from planner.errors import SpecError
+from runtime.router.settings import RouterSettings
+
+DEFAULTS = RouterSettings()
 
 app = typer.Typer(help="Run one of the processes in the foreground.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,24 +21,43 @@ def run_router(
     folder: Annotated[Path | None, typer.Option(help="A deployment's router folder (what `up` uses).")] = None,
     tls: Annotated[Path | None, typer.Option(help="Credentials towards agents: ca.crt, tls.crt, tls.key.")] = None,
     admin_token_file: Annotated[Path | None, typer.Option(help="What `PUT /admin/routes` must bear.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="The file of client keys; read again when it changes.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="The certificate that clients are shown (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    deadline_s: Annotated[float, typer.Option(help="The longest a request may take.", min=0.001)] = DEFAULTS.deadline_s,
+    queue_s: Annotated[float, typer.Option(help="The longest it waits for room.", min=0.001)] = DEFAULTS.queue_s,
+    access_log: Annotated[str, typer.Option(help="A file for a JSON line a request; - is stderr.")] = "",
 ) -> None:
     """Serve the OpenAI-compatible endpoint by a routes file, on engines anyone started.
 
     Example: thunderctl run router --routes routes.json --listen 127.0.0.1:8000
     """
+    from runtime.router.access_log import AccessLog
     from runtime.router.app import run_router as serve
+    from runtime.router.exposure import ClientTls
 
     if (routes is None) == (folder is None):
         raise SpecError("The router needs either --routes FILE or --folder FOLDER.")
+    if (tls_cert is None) != (tls_key is None):
+        raise SpecError("One of --tls-cert and --tls-key is given; expected both, or neither.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    if folder is None:
-        assert routes is not None
-        token = admin_token_file.read_text().strip() if admin_token_file else None
-        serve(routes, listen, tls_folder=tls, admin_token=token)
-    else:
+    token = admin_token_file.read_text().strip() if admin_token_file else None
+    state_path = None
+    if folder is not None:
+        routes, tls, state_path = folder / "routes.json", folder / "tls", folder / "router.json"
         token = (folder / "admin.token").read_text().strip()
-        state = folder / "router.json"
-        serve(folder / "routes.json", listen, tls_folder=folder / "tls", admin_token=token, state_path=state)
+    assert routes is not None
+    serve(
+        routes,
+        listen,
+        tls_folder=tls,
+        admin_token=token,
+        state_path=state_path,
+        settings=RouterSettings(deadline_s=deadline_s, queue_s=queue_s),
+        keys_path=keys,
+        access_log=AccessLog(None if access_log == "-" else Path(access_log)) if access_log else None,
+        client_tls=ClientTls(tls_cert, tls_key) if tls_cert and tls_key else None,
+    )
 
 
 @app.command("agent")

@@ -1,0 +1,72 @@
+"""What the client gets: a whole answer, a stream as it comes, or the error that a stream ends in."""
+
+from aiohttp import web
+
+from runtime.router.errors import SERVICE_UNAVAILABLE, error_event, error_response
+from runtime.router.exchange import REQUEST_ID, Answered, ClientGone, Exchange
+from runtime.router.replay import CannotReplay
+from runtime.router.upstream import Leg
+
+
+def passed(answer: Leg, content: bytes, exchange: Exchange) -> web.Response:
+    """An engine's answer, whole."""
+    headers = {"Content-Type": answer.headers.get("content-type", "application/json")} | _request_id(exchange)
+    if "retry-after" in answer.headers:
+        headers["Retry-After"] = answer.headers["retry-after"]
+    return web.Response(status=answer.status, body=content, headers=headers)
+
+
+def refusal(answer: Leg, content: bytes, exchange: Exchange) -> Exception:
+    """An engine's refusal of a request; in the middle of an answer no status can say it."""
+    if exchange.response is None:
+        return Answered(passed(answer, content, exchange))
+    return CannotReplay(f"{answer.replica} answered {answer.status}")
+
+
+async def send(exchange: Exchange, answer: Leg, data: bytes) -> None:
+    """Send bytes of a stream, which they begin if need be."""
+    if not data:
+        return
+    if exchange.response is None:
+        headers = {"Content-Type": answer.headers["content-type"], "Cache-Control": "no-cache"}
+        exchange.response = web.StreamResponse(headers=headers | _request_id(exchange))
+        await exchange.response.prepare(exchange.request)
+    await to_client(exchange.response, data)
+
+
+async def break_off(exchange: Exchange, reason: str) -> web.StreamResponse:
+    """End a stream in an error, never in silence."""
+    response = exchange.response
+    assert response is not None, "a stream that never began is not broken off"
+    exchange.record.outcome = "interrupted"
+    response.force_close()
+    message = f"Replica {exchange.record.decode} failed while it answered, and no other goes on: {reason}."
+    await to_client(response, error_event(message), last=True)
+    return response
+
+
+async def cut_off(exchange: Exchange) -> web.StreamResponse:
+    """What a request gets that a stopping router does not wait for any longer."""
+    exchange.record.outcome = "interrupted"
+    if exchange.response is None:
+        return error_response(503, "The router is stopping.", kind=SERVICE_UNAVAILABLE, headers={"Retry-After": "1"})
+    try:
+        await to_client(exchange.response, error_event("The router is stopping."), last=True)
+    except ClientGone:
+        exchange.record.outcome = "cancelled"
+    return exchange.response
+
+
+async def to_client(response: web.StreamResponse, data: bytes = b"", *, last: bool = False) -> None:
+    """Send, and tell the client's connection failing from an engine's."""
+    try:
+        if data:
+            await response.write(data)
+        if last:
+            await response.write_eof()
+    except ConnectionError as error:
+        raise ClientGone(response) from error
+
+
+def _request_id(exchange: Exchange) -> dict[str, str]:
+    return {REQUEST_ID: exchange.headers[REQUEST_ID]}

@@ -1,0 +1,51 @@
+"""How a request is refused, in OpenAI's form: no key, over its limit, no room, too late."""
+
+import asyncio
+import math
+
+from aiohttp import web
+
+from runtime.router.admission import Shed
+from runtime.router.errors import SERVICE_UNAVAILABLE, error_event, error_response
+from runtime.router.limits import LimitReached
+
+LAST_WORD_S = 1.0
+"""How long a client may take to read why its stream ends."""
+
+
+async def late(request: web.Request, response: web.StreamResponse | None, deadline_s: float) -> web.StreamResponse:
+    """What a request gets that took too long: an error, or at the end of what it has of a stream an error event."""
+    message = f"The request was not finished within its deadline of {deadline_s:g} s."
+    if response is None:
+        return error_response(504, message, kind=SERVICE_UNAVAILABLE, code="deadline_exceeded")
+    response.force_close()
+    try:
+        async with asyncio.timeout(LAST_WORD_S):
+            await response.write(error_event(message))
+            await response.write_eof()
+    except (TimeoutError, ConnectionError):  # it does not read: nothing can be said to it
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+def unauthorised(said: str) -> web.Response:
+    message = (
+        "The API key is not valid: unknown, revoked or expired."
+        if said
+        else "No API key was given: send it in the header, as Authorization: Bearer KEY."
+    )
+    headers = {"WWW-Authenticate": "Bearer"}
+    return error_response(401, message, code="invalid_api_key", headers=headers)
+
+
+def too_many(reached: LimitReached) -> web.Response:
+    seconds = math.ceil(reached.retry_after_s)
+    message = f"The key's limit of {reached.per_minute} {reached.kind} a minute is reached. Try again in {seconds} s."
+    headers = {"Retry-After": str(seconds)}
+    return error_response(429, message, kind=reached.kind, code="rate_limit_exceeded", headers=headers)
+
+
+def no_room(shed: Shed) -> web.Response:
+    headers = {"Retry-After": f"{shed.retry_after_s:.0f}"}
+    return error_response(503, f"{shed.reason}.", kind=SERVICE_UNAVAILABLE, code="overloaded", headers=headers)

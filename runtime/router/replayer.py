@@ -1,0 +1,111 @@
+"""Token replay where it meets the world: an engine reads back what was said, and a request becomes one for the rest."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from runtime.router.answers import to_client
+from runtime.router.epochs import RouteTable
+from runtime.router.exchange import Exchange
+from runtime.router.health import ReplicaHealth
+from runtime.router.legs import Usage
+from runtime.router.replay import CannotReplay, Cut, cut
+from runtime.router.replayed import end_events, held_event
+from runtime.router.settings import RouterSettings
+from runtime.router.upstream import ReplicaFailed, Upstream
+
+DETOKENIZE = "/detokenize"
+READ_S = 30.0
+SAID_BYTES = 100
+
+
+class Replayer:
+    """Takes up streams that broke off. `note` is told of every replica that fails meanwhile."""
+
+    def __init__(
+        self,
+        table: RouteTable,
+        upstream: Upstream,
+        health: ReplicaHealth,
+        *,
+        settings: RouterSettings,
+        note: Callable[[ReplicaFailed], None],
+    ) -> None:
+        self._table = table
+        self._upstream = upstream
+        self._health = health
+        self._settings = settings
+        self._note = note
+
+    async def take_up(self, exchange: Exchange, failed: str) -> bool:
+        """Make an exchange, whose stream a replica broke off, one for the rest of its answer; whether that is whole.
+
+        Raises CannotReplay.
+        """
+        exchange.failed |= {failed}
+        _follow(exchange, self._table)
+        at = await self._cut(exchange)
+        response = exchange.response
+        assert response is not None, "a stream that broke off had begun"
+        if at is None:
+            return False
+        if at.finished:
+            await to_client(response, end_events(at.last, _usage_due(exchange, at)), last=True)
+            exchange.record.outcome = "ok"
+            return True
+        exchange.go_on(at)
+        if at.held:
+            await to_client(response, held_event(at.last, at.held))
+        return False
+
+    async def _cut(self, exchange: Exchange) -> Cut | None:
+        """Where the stream can go on, by what a replica that has not failed says of its tokens.
+
+        None: where it was to go on already, as nothing came of that.
+        """
+        transcript = exchange.events.transcript
+        if transcript is None:
+            raise CannotReplay(exchange.client.obstacle)
+        while True:
+            exchange.moves += 1
+            if exchange.moves > self._settings.moves:
+                raise CannotReplay(f"it was moved {self._settings.moves} times before")
+            reader = self._reader(exchange)
+            if transcript.is_empty:
+                return None
+            text_of = partial(self._text, exchange, reader)
+            try:
+                return await cut(transcript, exchange.events.content_events, exchange.client.document, text_of)
+            except ReplicaFailed as failure:
+                self._note(failure)
+                exchange.failed |= {reader}
+
+    def _reader(self, exchange: Exchange) -> str:
+        reader = exchange.epoch.policy.choose(self._health.is_up, local=True, without=exchange.failed).decode
+        if reader in exchange.failed:
+            raise CannotReplay("no other decode replica is up")
+        return reader
+
+    async def _text(self, exchange: Exchange, reader: str, ids: Sequence[int]) -> str:
+        replica = exchange.epoch.replicas[reader]
+        body = json.dumps({"tokens": list(ids)}).encode()
+        async with self._upstream.post(replica, DETOKENIZE, body, exchange.headers, answer_s=READ_S) as answer:
+            content = await answer.read(READ_S)
+        try:
+            return str(json.loads(content)["prompt"])
+        except (ValueError, KeyError, TypeError) as error:
+            said = content[:SAID_BYTES].decode(errors="replace")
+            raise ReplicaFailed(reader, f"gave no text for tokens, but {said}", unreachable=False) from error
+
+
+def _follow(exchange: Exchange, table: RouteTable) -> None:
+    """What goes on elsewhere goes by the plan in force."""
+    exchange.epoch.in_flight -= 1
+    exchange.epoch = table.current
+    exchange.epoch.in_flight += 1
+
+
+def _usage_due(exchange: Exchange, at: Cut) -> Usage | None:
+    """The usage of an answer of which all tokens were said, if it was asked for and not stated."""
+    options = exchange.client.document.get("stream_options") or {}
+    return exchange.events.tokens if options.get("include_usage") and at.last["choices"] else None
