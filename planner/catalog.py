@@ -6,7 +6,8 @@ from typing import Self
 from planner.costmodel.coefficients import Efficiency, EngineProfile
 
 CODEC_GB_PER_S = 60.0
-"""Packing or unpacking KV on a GPU, counted in bytes of the cache: LMCache's 4-bit codec does 65-70 on an L20."""
+"""Packing or unpacking KV on a GPU, counted in bytes of the cache. A guess: LMCache's 4-bit codec is said to do 65-70
+on an L20, and ours was timed on no GPU. CPUs are far from it (`provisioners/local/offers.py`)."""
 INTERRUPTIBLE_AVAILABILITY = 0.95
 """Part of the time that an offer is taken to be up which the provider may take back at any moment. A guess: AWS states
 only how many are interrupted in a month (most GPU types over 20 %), Vast nothing, and neither for how long."""

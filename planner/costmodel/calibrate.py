@@ -27,7 +27,8 @@ ALONE = ("gemm_share", "attention_factor", "read_share", "step_s", "sequence_s",
 """Coefficients of an engine that has the machine for itself."""
 START = {"step_s": 3e-3, "sequence_s": 1e-4, "prompt_s": 3e-3}
 HANDOVER = ("handover_ms", "bandwidth_gbit_per_s", "codec_gb_per_s")
-HANDOVER_START = (20.0, 1.0, 0.5)
+HANDOVER_START, HANDOVER_PULL = (20.0, 1.0, 0.5), 0.05
+"""Rows of a busy machine hardly tell bytes on the wire from bytes packed: a weak pull keeps both from running away."""
 SLOWED = 1.1
 FEWEST = {"prompt lengths": 3, "batches": 3, "contexts": 2}
 ROUNDS, NUDGE, LONGEST_STEP, DAMPING = 60, 1e-4, 1.0, 1e-3
@@ -182,17 +183,24 @@ def _handover(rows: Sequence[Row], own: Pace, llm: LlmSpec) -> Handover:
         handover = Handover(*values.tolist())
         return np.array([_moved_s(row, own, handover, llm) for row in rows])
 
-    return Handover(*_least_squares(predicted, rows, HANDOVER_START))
+    return Handover(*_least_squares(predicted, rows, HANDOVER_START, HANDOVER_PULL))
 
 
-def _least_squares(predicted: Callable[[Floats], Floats], rows: Sequence[Row], start: Sequence[float]) -> list[float]:
-    """Positive values, sought by their logarithms. One that the rows say nothing about stays where it starts."""
+def _least_squares(
+    predicted: Callable[[Floats], Floats], rows: Sequence[Row], start: Sequence[float], pull_back: float = 0.0
+) -> list[float]:
+    """Positive values, sought by their logarithms. One that the rows say nothing about stays where it starts.
+
+    With a `pull_back`, to be e times its start costs a value as much as a row that is off by that much.
+    """
     measured = np.log([row.seconds for row in rows])
+    origin = np.log(np.asarray(start, dtype=np.float64))
 
     def errors(logs: Floats) -> Floats:
-        return np.asarray(np.log(predicted(np.exp(logs))) - measured)
+        off = np.log(predicted(np.exp(logs))) - measured
+        return np.concatenate([off, pull_back * (logs - origin)])
 
-    at = np.log(np.asarray(start, dtype=np.float64))
+    at = origin
     off, damping = errors(at), DAMPING
     for _ in range(ROUNDS):
         slopes = np.array([(errors(at + nudge) - off) / NUDGE for nudge in NUDGE * np.eye(len(at))]).T

@@ -13,13 +13,16 @@ from typing import Self
 
 import psutil
 
-from planner.catalog import CODEC_GB_PER_S, GpuType, Offer
+from planner.catalog import GpuType, Offer
 
 OFFER_ID = "local-slot"
 SLOTS_PER_CORE = 2
 SLOT_MEMORY_GIB = 4.0
 SLOT_USD_PER_HOUR = 0.02
 LOOPBACK_GBIT_PER_S = 10.0
+CODEC_GB_PER_S = 0.5
+"""Of KV, by one core: 1.0 to 2.0 with frames and their checksums (benchmarks/results/kv_codec.md), and half of that
+with copying out of an engine's pages or into them (benchmarks/results/kv_crossover.md)."""
 
 
 @dataclass(frozen=True, slots=True)

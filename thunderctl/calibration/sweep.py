@@ -2,20 +2,22 @@
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Protocol
 
 from planner.costmodel.calibrate import Row
 from planner.deployment import Codec
-from thunderctl.calibration.fleet import Fleet
+from thunderctl.calibration.fleet import Pair
 from thunderctl.load import Answer
 
 VOCABULARY = range(10, 2000)
 """Tokens to draw prompts from: all models have these, and none of the first, which are special."""
 WARM_UP = ((64, 16), (1024, 2))
 SHORT = 32
-MOVED_CODECS = (Codec.RAW, Codec.INT4)
+MOVED_CODECS = (Codec.RAW, Codec.INT8, Codec.INT4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,26 @@ class Sweep:
     shared_prompt: int = 1024
 
 
+class Engines(Protocol):
+    """What is measured: a `Fleet`, or engines that somebody else started."""
+
+    @property
+    def replicas(self) -> Sequence[str]: ...
+
+    async def route(self, *pairs: Pair) -> None:
+        """Send the requests that come from now on over these routes, in turn."""
+
+    async def ask(self, prompt: Sequence[int], tokens: int) -> Answer: ...
+
+    def sending_cpu_s(self) -> float:
+        """CPU seconds so far of all that sends tokens out."""
+
+
 @dataclass(slots=True)
 class Measurer:
     """Asks a fleet, and makes rows of the answers. `say` is told what is measured."""
 
-    fleet: Fleet
+    fleet: Engines
     sweep: Sweep
     say: Callable[[str], None]
     random: random.Random
@@ -73,29 +90,33 @@ class Measurer:
         return Row(median(answer.ttft_s for answer in found), prompt_tokens=tokens)
 
     async def _transfers(self) -> list[Row]:
-        """A prompt that the first engine has in its prefix cache: what a hop adds to its TTFT, hardly else is left."""
+        """Of each codec: one transfer is not counted, by which agents have dialled and what is compiled is ready."""
         first, second = self.fleet.replicas[:2]
-        asked = [
-            (codec, tokens, self._drawn(tokens))
-            for codec in MOVED_CODECS
-            for tokens in self.sweep.moved
-            for _ in range(self.sweep.repeats)
-        ]
-        known_s = []
-        for _, _, prompt in asked:
-            await self.fleet.ask(prompt, 1)
-            known_s.append((await self.fleet.ask(prompt, 1)).ttft_s)
-        added: dict[tuple[Codec, int], list[float]] = {}
-        for (codec, tokens, prompt), alone_s in zip(asked, known_s, strict=True):
-            if (codec, tokens) not in added:
-                await self.fleet.route((first, second, codec))
-            moved_s = (await self.fleet.ask(prompt, 2)).ttft_s
-            added.setdefault((codec, tokens), []).append(moved_s - alone_s)
-        return [
-            Row(median(seconds), prompt_tokens=tokens, codec=codec)
-            for (codec, tokens), seconds in added.items()
-            if median(seconds) > 0
-        ]
+        rows = []
+        for codec in MOVED_CODECS:
+            prompts = [self._drawn(tokens) for _ in range(self.sweep.repeats) for tokens in self.sweep.moved]
+            await self._route_to(self.fleet.replicas[:1])
+            known_s = [await self._known_s(prompt) for prompt in prompts]
+            await self.fleet.route((first, second, codec))
+            await self.fleet.ask(self._drawn(max(self.sweep.moved)), 2)
+            moved_s = [(await self.fleet.ask(prompt, 2)).ttft_s for prompt in prompts]
+            rows += self._added(codec, prompts, known_s, moved_s)
+        return rows
+
+    async def _known_s(self, prompt: Sequence[int]) -> float:
+        """The TTFT of a prompt that the engine has in its prefix cache: beside it, a hop is nearly all there is."""
+        await self.fleet.ask(prompt, 1)
+        return (await self.fleet.ask(prompt, 1)).ttft_s
+
+    def _added(
+        self, codec: Codec, prompts: Sequence[Sequence[int]], known_s: Sequence[float], moved_s: Sequence[float]
+    ) -> list[Row]:
+        """What a hop adds to the TTFT, by the length of the prompt."""
+        added: dict[int, list[float]] = defaultdict(list)
+        for prompt, known, moved in zip(prompts, known_s, moved_s, strict=True):
+            added[len(prompt)].append(moved - known)
+        typical = {tokens: median(seconds) for tokens, seconds in added.items()}
+        return [Row(seconds, prompt_tokens=tokens, codec=codec) for tokens, seconds in typical.items() if seconds > 0]
 
     async def _step(self, batch: int, context: int) -> Row:
         seconds = [await self._step_s(batch, context, self.sweep.answer_tokens) for _ in range(self.sweep.repeats)]

@@ -86,6 +86,23 @@ async def test_a_sweep_finds_the_machine_that_made_its_rows():
     ]
 
 
+async def test_the_first_transfer_over_a_route_is_not_counted():
+    """It is slow for reasons of its own: agents dial, and codecs are compiled."""
+    routes_used = set()
+
+    class SlowAtFirst(MadeFleet):
+        async def ask(self, prompt, tokens):
+            answer = await super().ask(prompt, tokens)
+            late_s = 0.0 if self.routes[0] in routes_used else 5.0
+            routes_used.add(self.routes[0])
+            return replace(answer, first_s=answer.first_s + late_s, last_s=answer.last_s + late_s)
+
+    rows = await Measurer(SlowAtFirst(("r0", "r1")), Sweep(repeats=1), lambda _: None, random.Random(1)).rows()
+    moved = [row for row in rows if row.is_transfer]
+    assert {row.codec for row in moved} == {Codec.RAW, Codec.INT8, Codec.INT4}
+    assert max(row.seconds for row in moved) < 5.0
+
+
 async def test_one_engine_alone_is_measured_without_transfers_or_company():
     rows, said = await measured(1)
     assert said == ["warming up", "prompts alone", "decode steps"]
