@@ -27,8 +27,7 @@ from benchmarks.kv_crossover_model import PAYLOAD_SHARE, Model
 from benchmarks.kv_crossover_pair import MODEL, engine_pair
 from benchmarks.kv_crossover_scale import scale_section
 from benchmarks.kv_crossover_tables import cell_sections, crossover_section, overlap_section, seen_of, told
-from benchmarks.kv_relay_shaped import Unavailable
-from benchmarks.shaped_line import shaped_line
+from benchmarks.shaped_line import Unavailable, shaped_line
 from planner.costmodel.calibrate import Fit, Handover, Row, fitted_to
 from planner.costmodel.pace import pipeline_pace
 from planner.gpus import gpu_named

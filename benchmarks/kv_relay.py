@@ -18,7 +18,8 @@ from pathlib import Path
 
 from benchmarks.kv_relay_agents import Side, agent_pair
 from benchmarks.kv_relay_bare import bare_link
-from benchmarks.kv_relay_shaped import Unavailable, shaped_pair
+from benchmarks.kv_relay_shaped import shaped_pair
+from benchmarks.shaped_line import Unavailable
 from planner.deployment import Codec
 from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import Geometry

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.kv_relay_shaped import Unavailable
-
 ADDRESSES = ("10.213.8.1", "10.213.8.2")
 BURST_BYTES = 16 << 10
 """What goes at once: at slow rates it must be little beside what is sent."""
 QUEUE_S = 0.05
+
+
+class Unavailable(Exception):
+    """This machine does not let us make a network; the text says what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,13 @@ class Line:
         """What a command is started through to run at an end."""
         return ("ip", "netns", "exec", self.names[end])
 
-    def shape(self, mbit_per_s: float) -> None:
+    def shape(self, mbit_per_s: float, burst_bytes: int = BURST_BYTES) -> None:
         """From now on, both ways."""
-        limit_bytes = int(mbit_per_s * 1e6 / 8 * QUEUE_S) + BURST_BYTES
+        limit_bytes = int(mbit_per_s * 1e6 / 8 * QUEUE_S) + burst_bytes
         for name in self.names:
             _run(
                 f"tc -n {name} qdisc replace dev wire root tbf rate {mbit_per_s:g}mbit "
-                f"burst {BURST_BYTES} limit {limit_bytes}"
+                f"burst {burst_bytes} limit {limit_bytes}"
             )
 
 

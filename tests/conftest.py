@@ -1,7 +1,12 @@
-"""Shared by every test: which of the two environments a file runs in."""
+"""Shared by every test: which of the two environments a file runs in, and no deadline for an example of hypothesis."""
 
 import importlib.util
 from pathlib import Path
+
+from hypothesis import settings
+
+settings.register_profile("patient")  # how long an example takes says more of the machine than of it
+settings.load_profile("patient")
 
 IN_ENGINE_ENVIRONMENT = importlib.util.find_spec("vllm") is not None
 

@@ -1,7 +1,7 @@
 """Ask other agents, over mutual TLS: pull tiles into a region of our own pool, acknowledge, and probe the way.
 
 A stream is believed only where it is what was expected: the bytes of every tile are placed by computation, and a tile
-whose header or checksum is wrong is asked for again, once. Large pulls go over several streams at once.
+whose header or checksum is wrong is asked for again, once. Large pulls from afar go over several streams at once.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from runtime.tiles.box import Box, Tile
 from runtime.tiles.layout import Layout
 
 STRIPES = 4
-"""Streams of one pull: where a single TCP connection is held back by its window or a lost packet, four are less so."""
+"""Streams of one pull from far away, where a single TCP connection is held back by its window or a lost packet."""
 
 STRIPE_BYTES = 4 << 20
 """From here on a second stream is worth asking twice."""
@@ -46,7 +46,8 @@ class PeerClient:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                stripes = [[box] for box in stripes_of(layout)]
+                most = 1 if self.streams.is_near(ticket.agent) else STRIPES
+                stripes = [[box] for box in stripes_of(layout, most)]
                 missing = await self._attempt(ticket, layout, into, stripes, timeout_s)
                 again = len(missing)
                 if missing:
@@ -111,9 +112,9 @@ class PeerClient:
         return await receiver.finish()
 
 
-def stripes_of(layout: Layout) -> list[Box]:
+def stripes_of(layout: Layout, most: int = STRIPES) -> list[Box]:
     """A box cut between its layers into stripes of about as many bytes, each worth a stream."""
-    box, count = layout.box, max(1, min(STRIPES, layout.size // STRIPE_BYTES))
+    box, count = layout.box, max(1, min(most, layout.size // STRIPE_BYTES))
     first, stop = box.layers
     cuts = sorted({first + (stop - first) * number // count for number in range(count + 1)})
     return [Box(layers, box.heads, box.groups) for layers in pairwise(cuts)]

@@ -11,10 +11,11 @@ import contextlib
 import select
 import socket
 import ssl
+import struct
 from typing import Any, Self
 
-TURN_BYTES = 256 << 10
-"""What one stream may do before the others of the event loop have their turn: about a fifth of a millisecond."""
+TURN_BYTES = 512 << 10
+"""What one stream may do before the others of the event loop have their turn: about half a millisecond."""
 
 STALL_S = 30.0
 """How long a peer may neither send nor take a byte."""
@@ -29,6 +30,9 @@ PROBE_IDLE_S = 10
 LOST_AFTER_S = 15
 """The kernel probes a connection that is idle, which NAT then remembers; without an acknowledgement it ends it."""
 
+
+TCP_MIN_RTT = struct.Struct("=148xI")
+"""Where Linux has it in its `tcp_info`, since 4.9."""
 
 BLOCKED = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -87,6 +91,12 @@ class Stream:
         """The DNS names in the other end's certificate."""
         certificate: Any = self._tls.getpeercert() or {}
         return frozenset(value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS")
+
+    @property
+    def round_trip_s(self) -> float:
+        """The shortest that the kernel has seen on this connection (tcpi_min_rtt)."""
+        (microseconds,) = TCP_MIN_RTT.unpack_from(self._tls.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))
+        return float(microseconds) / 1e6
 
     @property
     def quiet(self) -> bool:

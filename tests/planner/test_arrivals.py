@@ -31,7 +31,7 @@ def test_burstiness_one_is_poisson():
     assert counts.var() / counts.mean() == pytest.approx(1.0, rel=0.03)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 500), st.floats(1e-3, 1e4), st.floats(0.001, 1000.0), st.integers(0, 9))
 def test_arrivals_are_as_many_as_asked_in_order_and_the_same_for_a_seed(count, rate_rps, burstiness, seed):
     once, again = (

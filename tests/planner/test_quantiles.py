@@ -31,7 +31,7 @@ def test_within_a_band_prompts_and_outputs_are_independent():
     assert np.corrcoef(pairs.T)[0, 1] > 0.99
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 9000), st.integers(1, 2000)), min_size=BANDS, max_size=400))
 def test_the_table_holds_only_what_was_seen_and_pairs_use_every_entry_once(seen):
     prompt, output = np.array(seen, dtype=np.int64).T

@@ -146,7 +146,7 @@ def worlds(base: Plan) -> st.SearchStrategy[tuple[Plan, FleetState]]:
     return st.builds(part, plans(base), plans(base), st.integers(0, 12))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_applying_the_steps_reaches_the_plan_and_leaves_nothing_to_do(split_plan, data):
     wanted, running = data.draw(worlds(split_plan))
@@ -157,7 +157,7 @@ def test_applying_the_steps_reaches_the_plan_and_leaves_nothing_to_do(split_plan
     assert reconcile(wanted, reached) == ()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.integers(0, 12))
 def test_stopping_anywhere_and_looking_again_reaches_the_plan_too(split_plan, data, done):
     wanted, running = data.draw(worlds(split_plan))

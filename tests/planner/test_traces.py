@@ -111,7 +111,7 @@ def test_a_trace_becomes_a_workload_of_bounded_size():
     assert workload.prompt_tokens_mean == pytest.approx(49, rel=0.05)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 9000), st.integers(1, 2000)), min_size=1, max_size=300), st.integers(4, 100))
 def test_a_sample_is_taken_from_the_requests_and_is_never_larger(pairs, size):
     sample = stratified(pairs, size)

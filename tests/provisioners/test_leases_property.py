@@ -138,5 +138,5 @@ class LeaseLife(RuleBasedStateMachine):
 
 TestLeaseLife = LeaseLife.TestCase
 TestLeaseLife.settings = settings(
-    max_examples=100, stateful_step_count=15, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=15, database=None, suppress_health_check=list(HealthCheck)
 )

@@ -62,7 +62,7 @@ def test_raw_gives_back_every_bit(dtype, tokens):
     assert all(torch.equal(a, b) for a, b in zip(and_back(shape, keys, values), (keys, values), strict=True))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     codec=st.sampled_from([Codec.INT8, Codec.INT4]),
     tokens=st.integers(1, 200),
@@ -253,7 +253,7 @@ def test_frames_of_another_head_are_not_decoded():
         decode(rows_alone(shape, Box((0, 1), (0, 1), (0, 1))), memoryview(frames), TAG)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     codec=st.sampled_from([Codec.RAW, Codec.INT8, Codec.INT4]),
     tokens=st.integers(1, 300),

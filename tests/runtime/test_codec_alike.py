@@ -89,19 +89,19 @@ def finite(dtype):
     return lambda bits: bits & exponents != exponents
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(made=tiles(most_tiles=4))
 def test_the_compiled_loops_are_the_reference_bit_for_bit(made):
     assert_alike(compiled, *made)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(made=tiles(most_tiles=2))
 def test_the_kernels_of_gpus_are_the_reference_bit_for_bit(interpreted, made):
     assert_alike(interpreted, *made)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     dtype=st.sampled_from(DTYPES),
     bits=arrays.arrays(np.uint16, (2, 2, 64, 64), elements=BITS, fill=st.just(np.uint16(0))),

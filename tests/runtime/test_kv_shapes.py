@@ -137,6 +137,6 @@ def worlds(draw):
 
 
 @given(world=worlds())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_whatever_two_engines_are_like_kv_arrives_whole_and_once(agents, world):
     cross(agents, *world)

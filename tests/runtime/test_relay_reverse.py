@@ -79,7 +79,8 @@ async def test_tiles_cross_in_both_directions(hidden, decode):
     assert await fetch(hidden, back) == expected(back, FORMAT.whole)
 
 
-async def test_large_pulls_go_over_several_of_its_streams(hidden, decode):
+async def test_large_pulls_from_afar_go_over_several_of_its_streams(hidden, decode, monkeypatch):
+    monkeypatch.setattr("runtime.relay.streams.NEAR_S", 0.0)
     hidden.reverse.keep([decode.address])
     ticket, layout = large_ticket(hidden)
     region = await decode.relay.fetch(ticket, layout.box, timeout_s=10)

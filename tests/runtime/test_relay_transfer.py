@@ -193,7 +193,7 @@ async def test_a_probe_measures_the_way_that_a_pull_made_known(prefill, decode):
     assert 0 < link.latency_ms < 1000
 
 
-async def test_large_pulls_go_over_several_streams(credentials, tmp_path):
+async def test_large_pulls_go_over_several_streams_until_the_other_is_known_to_be_near(credentials, tmp_path):
     prefill, decode = [await Site(credentials, tmp_path, name, pool=64 << 20).start() for name in "pd"]
     ticket, layout = large_ticket(prefill)
     region = await decode.relay.fetch(ticket, layout.box, timeout_s=10)
@@ -201,6 +201,9 @@ async def test_large_pulls_go_over_several_streams(credentials, tmp_path):
     source = prefill.relay.pool.view(Region(0, layout.size))
     assert decode.relay.pool.view(region) == source
     source.release()
+    decode.relay.release(region)
+    decode.relay.release(await decode.relay.fetch(ticket, layout.box, timeout_s=10))
+    assert prefill.server.pulls == STRIPES + 1
     for site in (prefill, decode):
         await site.stop()
 

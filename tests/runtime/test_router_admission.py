@@ -9,7 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.messages import Routes
@@ -136,7 +136,6 @@ async def test_a_closed_door_refuses_those_in_line_too():
     assert (door.in_flight, door.queued) == (0, 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["enter a", "enter b", "leave", "cancel", "less", "more"]), max_size=40))
 def test_never_more_than_the_limit_and_nobody_is_forgotten(steps):
     async def play() -> None:

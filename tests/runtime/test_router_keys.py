@@ -8,7 +8,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import SpecError
@@ -276,7 +276,6 @@ def test_a_book_that_can_not_be_read_is_begun_anew(tmp_path: Path, caplog):
     assert "counted anew" in caplog.text
 
 
-@settings(deadline=None)
 @given(st.integers(1, 600), st.lists(st.tuples(st.floats(0, 90), st.integers(0, 5)), max_size=30))
 def test_a_key_never_gets_more_than_a_minutes_worth_and_what_has_refilled(per_minute: int, steps):
     clock = Clock(0.0)
@@ -287,7 +286,6 @@ def test_a_key_never_gets_more_than_a_minutes_worth_and_what_has_refilled(per_mi
         assert taken <= per_minute + clock.seconds * per_minute / 60 + 1e-6
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10_000), st.floats(0.0, 1e5))
 def test_after_the_wait_that_is_stated_it_is_there(per_minute: int, taken: float):
     clock = Clock(0.0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.router.events import EventStream
@@ -48,7 +48,6 @@ PIECES = st.lists(st.integers(1, 5), min_size=30, max_size=30)
 STOPS = st.lists(st.text(alphabet="ab. \né", min_size=1, max_size=4), max_size=2)
 
 
-@settings(deadline=None)
 @given(text=TEXTS, sizes=PIECES, stops=STOPS, batch=st.integers(1, 4), after=st.integers(1, 40))
 def test_the_text_joins_whatever_the_tokens_are(text: str, sizes: list[int], stops: list[str], batch: int, after: int):
     """Tokens that end within characters, several in one event, stop strings anywhere."""

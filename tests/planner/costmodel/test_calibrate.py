@@ -59,7 +59,7 @@ def test_rows_of_a_known_machine_give_its_coefficients_back():
     assert found.predicted_s == pytest.approx([row.seconds for row in rows], rel=0.01)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     gemm=st.floats(0.2, 2.0), attention=st.floats(0.5, 10.0), step_s=st.floats(1e-3, 2e-2), prompt=st.floats(2e-3, 2e-2)
 )

@@ -41,7 +41,7 @@ def goal(world: Transport, flow: Flow, demand_rps: float) -> float:
     return float(prefilling + serving + HOP_WEIGHT * (world.hop_s * flow.pairs).sum() / demand_rps)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(worlds(), st.floats(0.1, 0.999))
 def test_it_spreads_as_evenly_as_the_stated_program(world, part):
     demand_rps = transport.most_flow(world).served_rps * part

@@ -52,7 +52,7 @@ def kept_limits(problem: Transport, flow: Flow) -> bool:
     return all(np.all(used <= most + 1e-6) for used, most in limits)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems())
 def test_it_finds_what_the_statement_in_words_finds(problem):
     flow = most_flow(problem)
@@ -63,7 +63,7 @@ def test_it_finds_what_the_statement_in_words_finds(problem):
 rates = st.lists(st.floats(0.5, 9.0), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rates, rates, st.lists(st.floats(0.5, 9.0), max_size=3), st.floats(0.0, 40.0))
 def test_sharing_in_proportion_is_the_most_where_it_is_possible(prefill, decode, mixed, gbit_per_s):
     """Some replicas decode and others serve alone; one wire takes half a gigabit for every request."""

@@ -82,13 +82,13 @@ def test_paid_transfer_stays_within_its_budget():
 rates = st.lists(st.floats(0.5, 9.0), min_size=1, max_size=4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rates, rates)
 def test_on_free_wires_the_most_is_the_smaller_sum(prefill, decode):
     assert most_flow(transport(prefill, decode)).served_rps == pytest.approx(min(sum(prefill), sum(decode)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rates, rates, st.floats(0.05, 0.99))
 def test_balancing_serves_the_demand_and_overloads_no_one(prefill, decode, part):
     problem = transport(prefill, decode)

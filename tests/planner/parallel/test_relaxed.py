@@ -39,7 +39,6 @@ def any_layout(draw: st.DrawFn) -> tuple[list[tuple[GpuKind, int]], Layout]:
 
 
 @given(any_layout(), st.floats(0, 200), st.floats(0, 3000), st.floats(0, 4000))
-@settings(deadline=None)
 def test_no_layout_is_faster_or_has_more_room_than_the_relaxed_one(made, batch, context, tokens):
     kinds, layout = made
     assume(layout.kv_tokens > 0)
@@ -50,7 +49,7 @@ def test_no_layout_is_faster_or_has_more_room_than_the_relaxed_one(made, batch, 
 
 
 @given(any_layout())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_no_layout_serves_more_than_the_relaxed_one(made):
     kinds, layout = made
     assume(layout.kv_tokens >= TASK.max_model_len)
@@ -92,7 +91,7 @@ def test_gpus_of_one_phase_are_grouped_as_suits_them(phase):
 
 
 @given(any_layout())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_no_replica_serves_more_than_its_gpus_add(made):
     kinds, layout = made
     if layout.pp < 2 or layout.kv_tokens < TASK.max_model_len:

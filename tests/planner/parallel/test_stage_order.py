@@ -17,7 +17,7 @@ def cost(hop_s, order) -> float:
     return sum(hop_s[u][v] for u, v in pairwise(order))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(hops)
 def test_no_permutation_that_ends_alike_is_cheaper(hop_s):
     places = range(len(hop_s))
@@ -29,7 +29,7 @@ def test_no_permutation_that_ends_alike_is_cheaper(hop_s):
         assert cost(hop_s, order) == pytest.approx(min(cost(hop_s, other) for other in others))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hops)
 def test_the_cheapest_comes_first(hop_s):
     costs = [cost(hop_s, order) for order in stage_orders(hop_s)]

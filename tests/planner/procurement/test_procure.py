@@ -183,7 +183,7 @@ quarters = st.integers(2, 36).map(lambda n: n / 4)
 rows = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.floats(0.5, 9.0)), max_size=3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(quarters, min_size=3, max_size=3), rows, rows, rows, quarters)
 def test_no_one_finds_more_by_trying_everything(prices, prefill, decode, mixed, budget):
     gpus = [1, 2, 4]

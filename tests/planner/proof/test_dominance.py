@@ -52,7 +52,7 @@ def test_a_group_that_does_nothing_is_not_kept():
 
 
 @given(ROWS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_nothing_is_lost_without_the_others(rows):
     table = np.array(rows, dtype=float)
     left = table[undominated(table[:, :2], table[:, 2:])]

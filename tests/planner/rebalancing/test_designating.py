@@ -40,7 +40,7 @@ def every_rps(search, plan):
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(instances, st.sampled_from(["coding", "conversation"]), st.sampled_from([0.3, 2.0, 25.0]), st.data())
 def test_nothing_serves_more_and_nothing_nearer_serves_as_much(fleet, workload, gbit, data):
     plan = plan_of(fleet)

@@ -56,7 +56,7 @@ def paired_rps(transport: Transport, mixed_rps: np.ndarray, phases: np.ndarray) 
     return most_flow(left).served_rps + alone
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds(), st.data())
 def test_a_designation_serves_what_pairing_finds_and_its_cut_bounds_all_others(world, data):
     transport, mixed = world

@@ -93,7 +93,7 @@ def test_a_prompt_under_way_slows_down_when_another_comes_and_speeds_up_when_it_
 
 
 @pytest.mark.usefixtures("at_once_awake")
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 1500)), min_size=1, max_size=8))
 def test_a_full_machine_does_all_the_work_and_no_more_however_it_is_shared(prompts):
     """Its last work ends when that of one server with a queue would."""
