@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hypothesis import settings
 
-settings.register_profile("patient")  # how long an example takes says more of the machine than of it
+settings.register_profile("patient", deadline=None)  # how long an example takes says more of the machine than of it
 settings.load_profile("patient")
 
 IN_ENGINE_ENVIRONMENT = importlib.util.find_spec("vllm") is not None

@@ -80,7 +80,6 @@ class Capacities:
         self.task = task
         self.codec = codec
         self._inside = codec or best_codec(task, INSIDE)
-        self._quickest = codec or quickest_codec(task, INSIDE)
         self._layouts: dict[tuple[GroupShape, Between], tuple[Layout, ...]] = {}
         self._best: dict[Phase, dict[tuple[GroupShape, Between], Best | None]] = {phase: {} for phase in Phase}
         self._prefill: dict[tuple[Layout, float, float, float, Codec], float] = {}
@@ -128,14 +127,14 @@ class Capacities:
     def prefill_rps(self, layout: Layout, link: Link = INSIDE, codec: Codec | None = None) -> float:
         """Prompts/s whose KV then crosses `link`; by default to a replica on the same instance. None where KV can't.
 
-        Strands beside each other may be quicker than an instance is inside, but count as no more than its quickest
-        codec: so `Relaxed` knows what a replica can do before it is paired.
+        Strands beside each other, or in fewer bits, may be quicker than an instance is inside, but count as no more: so
+        what a replica can do is known before it is paired.
         """
         sent = codec or self._inside
         key = (layout, link.bandwidth_gbit_per_s, link.latency_ms, link.codec_gb_per_s, sent)
         if key not in self._prefill:
             rps = self._prefilled(layout.pace, layout.kv_tokens, link, sent)
-            self._prefill[key] = rps if link is INSIDE else min(rps, self.prefill_rps(layout, INSIDE, self._quickest))
+            self._prefill[key] = rps if link is INSIDE else min(rps, self.prefill_rps(layout))
         return self._prefill[key]
 
     def decode_rps(self, layout: Layout) -> float:

@@ -98,7 +98,7 @@ class WorkerSide:
         for load in step.loads:
             with self._lock:
                 self._loading += 1
-            self._fetchers.submit(self._load, load)
+            self._fetchers.submit(self._load, load, time.monotonic() + self._fetch_timeout_s)
 
     def rest(self, step: Step) -> None:
         """In a step without work for the model, wait a moment for a load to end, or for a request's turn.
@@ -175,11 +175,11 @@ class WorkerSide:
         logger.warning("Request %s is not handed on: %s", save.request_id, error)
         self._door.tell("encode_failed", {"ticket": save.ticket, "reason": str(error)})
 
-    def _load(self, load: Load) -> None:
+    def _load(self, load: Load, deadline: float) -> None:
         """In a fetcher's thread. Whatever happens, the scheduler hears of it."""
         failed = True
         try:
-            self._fill(load, self._fetch(load))
+            self._fill(load, self._fetch(load, deadline))
             failed = False
         except KvTransferError as error:
             logger.warning("Request %s is computed here, its KV did not come: %s", load.request_id, error)
@@ -194,17 +194,20 @@ class WorkerSide:
                     self._outcome.failed.add(load.request_id)
                 self._loaded.notify()
 
-    def _fetch(self, load: Load) -> bytearray:
+    def _fetch(self, load: Load, deadline: float) -> bytearray:
         """A private copy of this rank's tiles, so that nobody can change them between check and use."""
         if load.first_token % self._block_size:
             raise KvTransferError(f"A load starts at token {load.first_token}, within a block.")
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise KvTransferError(f"Other loads took all of the {self._fetch_timeout_s:g} s that this one had.")
         session = self._door.session()
         fields = {
             "ticket": load.ticket,
             "box": self._box(load.format, load.first_token).row,
-            "timeout_s": self._fetch_timeout_s,
+            "timeout_s": left_s,
         }
-        answer = session.call("fetch", fields, timeout_s=self._fetch_timeout_s + ANSWER_S)
+        answer = session.call("fetch", fields, timeout_s=left_s + ANSWER_S)
         tiles = bytearray(session.memory.view(answer["offset"], answer["length"]))
         session.tell("release", {"offset": answer["offset"]})
         return tiles

@@ -99,6 +99,7 @@ class PeerClient:
         question = {
             "ticket": ticket.ticket,
             "capability": ticket.capability,
+            "binding": ticket.binding,
             "tiles": [box.row for box in receiver.boxes],
             "wait_s": wait_s,
         }

@@ -60,9 +60,9 @@ class AgentDoor:
         """Connect, and say who this is. Raises AgentGone within `CONNECT_S`."""
         try:
             session = _Session(self._path, self._reconnect)
-            session.tell("hello", self._hello)
         except OSError as error:
             raise AgentGone(f"The agent at {self._path} can't be reached: {error}.") from error
+        session.start(self._hello)
         self._session = session
 
     def session(self) -> "_Session":
@@ -108,6 +108,14 @@ class _Session:
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[str, Future[Answer] | None]] = {}
+
+    def start(self, hello: Mapping[str, Any]) -> None:
+        """Say who this is, and listen from then on. Raises AgentGone; then it has not begun, and nobody is told."""
+        try:
+            self.tell("hello", hello)
+        except AgentGone:
+            self._socket.close()
+            raise
         threading.Thread(target=self._read, name="thunder-door", daemon=True).start()
 
     def call(self, name: str, fields: Mapping[str, Any], *, timeout_s: float) -> Answer:
@@ -157,7 +165,7 @@ class _Session:
                 if length > LIMIT_MESSAGE_BYTES:
                     raise ConnectionError(f"a message of {length} bytes")
                 self._settle(json.loads(_exactly(self._socket, length)))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, KvTransferError) as error:
             self.alive = False
             self._socket.close()
             with self._lock:

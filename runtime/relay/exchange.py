@@ -10,7 +10,7 @@ from typing import Any
 
 from planner.errors import KvTransferError
 from runtime.relay.stream import Stream
-from runtime.relay.tickets import NotReady, TicketFailed, UnknownTicket, WrongCapability
+from runtime.relay.tickets import NotReady, TicketFailed, UnknownTicket, WrongBinding, WrongCapability
 from runtime.tiles.frame import BadFrame
 
 LENGTH = struct.Struct(">I")
@@ -24,6 +24,7 @@ OK = 200
 ERROR_OF_STATUS: dict[int, type[KvTransferError]] = {
     403: WrongCapability,
     404: UnknownTicket,
+    409: WrongBinding,
     410: TicketFailed,
     503: NotReady,
 }

@@ -10,6 +10,7 @@ A connection is one process of an engine: its scheduler, or one rank. When it cl
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 import struct
@@ -34,6 +35,9 @@ VERSION = 1
 LENGTH = struct.Struct(">I")
 LIMIT_MESSAGE_BYTES = 1 << 16
 LIMIT_TIMEOUT_S = 300.0
+CROWDED_S = 0.2
+
+log = logging.getLogger(__name__)
 
 
 class LocalDoor:
@@ -79,7 +83,12 @@ class LocalDoor:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:  # Out of file descriptors: engines try again, and so does this.
+                log.warning("can't accept an engine: %s", error)
+                await asyncio.sleep(CROWDED_S)
+                continue
             if _peer_uid(connection) != os.getuid():
                 connection.close()
                 continue
@@ -203,6 +212,9 @@ class _Visit:
             self._say(number, {"ok": True, "offset": region.offset, "length": region.length})
         except KvTransferError as error:
             self._say(number, {"ok": False, "error": error.kind, "message": error.message})
+        except Exception as error:  # One fetch that goes wrong unforeseen is no reason to lose this rank's others.
+            log.exception("a %s failed", call)
+            self._say(number, {"ok": False, "error": "Unforeseen", "message": repr(error)})
 
     def _release(self, offset: int) -> None:
         """One reading of a region is over; several requests may read it. Raises ValueError when none does."""

@@ -80,7 +80,9 @@ class SharedPort:
                 elif word == HELLO_REVERSED:
                     await self._pulls.take_in(connection)
                 elif not word:
-                    await loop.connect_accepted_socket(self._http(), connection, ssl=self._context)
+                    await loop.connect_accepted_socket(
+                        self._http(), connection, ssl=self._context, ssl_handshake_timeout=FIRST_WORD_S
+                    )
                 else:
                     raise ConnectionAbortedError(f"a stream begins with {word!r}")
             except BaseException:

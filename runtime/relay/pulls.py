@@ -76,7 +76,7 @@ class PullServer:
 
     async def _pull(self, stream: Stream, question: dict[str, Any]) -> None:
         """Raises KvTransferError as long as no byte of an answer is out."""
-        name, capability = _text(question, "ticket"), _text(question, "capability")
+        name, capability, binding = (_text(question, key) for key in ("ticket", "capability", "binding"))
         try:
             boxes = [Box.from_row(row) for row in _rows(question)]
             wait_s = max(0.0, min(float(question["wait_s"]), LIMIT_PULL_S))
@@ -84,7 +84,7 @@ class PullServer:
             raise KvTransferError(f"The question can't be read: {error!r}.") from error
         async with (
             asyncio.timeout(wait_s + 1),
-            self._relay.reading(name, capability, min(wait_s, LIMIT_READY_S)) as (ticket, data),
+            self._relay.reading(name, capability, binding, min(wait_s, LIMIT_READY_S)) as (ticket, data),
         ):
             size = _size(ticket, boxes)
             try:
@@ -126,10 +126,11 @@ async def _probe(stream: Stream, question: dict[str, Any]) -> None:
 
 def _size(ticket: Ticket, boxes: list[Box]) -> int:
     """Bytes of all boxes. Raises KvTransferError for tiles the ticket does not have, or has, but not as many times."""
-    whole = Layout(ticket.format, ticket.format.whole)
-    size = sum(Layout(ticket.format, box).size for box in boxes)
-    if size > whole.size:
-        raise KvTransferError(f"{size} bytes of tiles were asked for; the ticket has {whole.size}.")
+    whole, size = Layout(ticket.format, ticket.format.whole).size, 0
+    for box in boxes:
+        size += Layout(ticket.format, box).size
+        if size > whole:
+            raise KvTransferError(f"{size} bytes of tiles and more were asked for; the ticket has {whole}.")
     return size
 
 

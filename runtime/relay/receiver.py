@@ -89,7 +89,8 @@ class Receiver:
     def _damaged(self, run: Run, frames: int) -> list[Tile]:
         """Of the first frames of a run."""
         data = self._into[run.offset : run.offset + run.length // run.frames * frames]
-        return [run.tiles[i] for i in damaged(data, run.prefix, frames)]
+        tiles = run.tiles
+        return [tiles[i] for i in damaged(data, run.prefix, frames)]
 
 
 def runs_of(layout: Layout, box: Box, tag: bytes) -> Iterator[Run]:

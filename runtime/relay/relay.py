@@ -6,6 +6,7 @@ agent's event loop; nothing here needs torch.
 
 import asyncio
 import contextlib
+import hmac
 import secrets
 import ssl
 import time
@@ -20,7 +21,17 @@ from runtime.relay.local import LocalDoor
 from runtime.relay.pool import Pool, Region
 from runtime.relay.shared import SharedFetches
 from runtime.relay.streams import Streams
-from runtime.relay.tickets import AgentAddress, Entry, NotReady, State, Ticket, TicketFailed, TicketTable, UnknownTicket
+from runtime.relay.tickets import (
+    AgentAddress,
+    Entry,
+    NotReady,
+    State,
+    Ticket,
+    TicketFailed,
+    TicketTable,
+    UnknownTicket,
+    WrongBinding,
+)
 from runtime.tiles.box import Box
 from runtime.tiles.format import KvFormat
 from runtime.tiles.layout import Layout
@@ -156,9 +167,16 @@ class Relay:
         self._collect()
 
     @contextlib.asynccontextmanager
-    async def reading(self, name: str, capability: str, wait_s: float) -> AsyncIterator[tuple[Ticket, memoryview]]:
-        """The encoded bytes of a ticket of ours, kept from being freed meanwhile; waits until they are there."""
+    async def reading(
+        self, name: str, capability: str, binding: str, wait_s: float
+    ) -> AsyncIterator[tuple[Ticket, memoryview]]:
+        """The encoded bytes of a ticket of ours, kept from being freed meanwhile; waits until they are there.
+
+        `binding` is what the reader has found to be its own: what was changed on the way opens nothing.
+        """
         entry = self._tickets.find(name, capability)
+        if not hmac.compare_digest(entry.ticket.binding.encode(), binding.encode()):
+            raise WrongBinding(f"Ticket {name} is over another model or other tokens than its reader's.")
         entry.pulls += 1
         try:
             await _until_ready(entry, wait_s)
@@ -205,7 +223,7 @@ class Relay:
             self.counts["acks_failed"] += 1
 
     async def _copy(self, ticket: Ticket, layout: Layout, region: Region, wait_s: float) -> None:
-        async with self.reading(ticket.ticket, ticket.capability, wait_s) as (own, source):
+        async with self.reading(ticket.ticket, ticket.capability, ticket.binding, wait_s) as (own, source):
             if own.format != ticket.format:
                 raise KvTransferError(f"Ticket {ticket.ticket} is over {own.format}, not {ticket.format}.")
             target, at = self.pool.view(region), 0

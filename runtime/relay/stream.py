@@ -8,6 +8,7 @@ cancellation, can't be used again: close it.
 
 import asyncio
 import contextlib
+import math
 import select
 import socket
 import ssl
@@ -95,7 +96,10 @@ class Stream:
     @property
     def round_trip_s(self) -> float:
         """The shortest that the kernel has seen on this connection (tcpi_min_rtt)."""
-        (microseconds,) = TCP_MIN_RTT.unpack_from(self._tls.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))
+        try:
+            (microseconds,) = TCP_MIN_RTT.unpack_from(self._tls.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))
+        except (OSError, struct.error):  # Broken meanwhile, or an older kernel.
+            return math.inf
         return float(microseconds) / 1e6
 
     @property

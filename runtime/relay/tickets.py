@@ -41,6 +41,10 @@ class WrongCapability(KvTransferError):
     """The caller does not hold the ticket it names."""
 
 
+class WrongBinding(KvTransferError):
+    """The ticket is over another model or other tokens than its reader takes it for."""
+
+
 class TicketFailed(KvTransferError):
     """A rank of the prefill engine could not encode its share."""
 

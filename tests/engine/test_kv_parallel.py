@@ -98,7 +98,7 @@ def tiles_of(engines: World, side: Side, prompt: list[int]) -> Tensor:
 
 
 async def encoded(relay: Relay, ticket: Ticket) -> bytearray:
-    async with relay.reading(ticket.ticket, ticket.capability, 20) as (_, data):
+    async with relay.reading(ticket.ticket, ticket.capability, ticket.binding, 20) as (_, data):
         return bytearray(data)
 
 
@@ -136,6 +136,6 @@ def one_rank_failed(engines: World, prompt: list[int]) -> bool:
 
 
 async def damaged(relay: Relay, ticket: Ticket, box: Box) -> None:
-    async with relay.reading(ticket.ticket, ticket.capability, 20) as (_, data):
+    async with relay.reading(ticket.ticket, ticket.capability, ticket.binding, 20) as (_, data):
         for offset, length in Layout(ticket.format, ticket.format.whole).runs(box):
             data[offset + 100 : offset + length : 500] = bytes(len(range(100, length, 500)))

@@ -131,5 +131,5 @@ def large_ticket(site):
 
 
 def question_of(ticket, change):
-    whole = {"ticket": ticket.ticket, "capability": ticket.capability, "tiles": [[0, 4, 0, 2, 0, 4]], "wait_s": 1.0}
-    return {**whole, **change}
+    held = {"ticket": ticket.ticket, "capability": ticket.capability, "binding": ticket.binding}
+    return {**held, "tiles": [[0, 4, 0, 2, 0, 4]], "wait_s": 1.0, **change}

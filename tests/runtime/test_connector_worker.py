@@ -238,13 +238,23 @@ def test_bytes_overwritten_between_agent_and_rank_are_noticed(start, monkeypatch
     worker = decode.workers[0]
     honest = worker._fetch
 
-    def damaged(load):
-        tiles = honest(load)
+    def damaged(load, deadline):
+        tiles = honest(load, deadline)
         tiles[1000] ^= 1
         return tiles
 
     monkeypatch.setattr(worker, "_fetch", damaged)
     assert decode.load(prefill.hand_on()) == [{"d"}]
+
+
+def test_a_load_that_waited_behind_others_for_all_its_time_fails_at_once(start, monkeypatch):
+    prefill, decode = start("p"), start("d")
+    prefill.fill()
+    decode.workers[0]._fetch_timeout_s = 0.0
+    asked = []
+    monkeypatch.setattr(decode.workers[0]._door.session(), "call", lambda *_, **__: asked.append(1))
+    assert decode.load(prefill.hand_on()) == [{"d"}]
+    assert not asked
 
 
 def test_a_rank_that_fails_alone_says_so_and_the_others_are_done(start, monkeypatch):

@@ -163,6 +163,7 @@ def test_a_ticket_with_the_capability_of_another_prompt_is_refused(source, targe
     assert refused(target, {**other, "capability": mine["capability"]}) == "WrongCapability"
     assert refused(target, {**other, "ticket": mine["ticket"]}) == "WrongCapability"
     assert refused(target, {**mine, "capability": "guess"}) == "WrongCapability"
+    assert refused(target, {**other, "binding": "of another prompt"}) == "WrongBinding"
     for ticket in (mine, other):
         acknowledge(target, ticket)
 

@@ -132,10 +132,10 @@ def faulty(pair: Pair, fault: Callable[[Pair], Json]) -> str:
 
 def over_a_broken_wire(pair: Pair, fault: Callable[..., bytes]) -> str:
     """What is lost or altered on its way comes again; what stalls is given up."""
-    ticket = prompt(pair.source, LARGE)
+    ticket, timeout_s = prompt(pair.source, LARGE), 1.5 if fault is stall else 20.0
     pair.wire.break_after(MIB, fault)
     try:
-        verdict = "right" if fetched(pair.target, ticket, timeout_s=1.5) == tiles_of(ticket) else "wrong"
+        verdict = "right" if fetched(pair.target, ticket, timeout_s=timeout_s) == tiles_of(ticket) else "wrong"
     except AgentRefused:
         verdict = "refused"
     assert pair.wire.happened.is_set()
