@@ -168,7 +168,7 @@ def header() -> list[str]:
 def ratio_table(crossed: dict[str, list[int]]) -> list[str]:
     columns = [f"{tokens:,}" for tokens in LENGTHS]
     lines = ["", "## Times fewer bytes than `raw`, by prompt tokens", ""]
-    lines += ["All bytes of the TLS connection, both ways: frames and their headers, HTTP, TLS records.", ""]
+    lines += ["All bytes of the TLS connection, both ways: frames and their headers, questions, TLS records.", ""]
     lines += _row("codec", *columns), _row(*["---"] * (len(columns) + 1))
     lines += [_row("raw, MB", *(f"{size / 1e6:.3f}" for size in crossed["raw"]))]
     for name, sizes in list(crossed.items())[1:]:

@@ -19,7 +19,7 @@ from tests.planner.plans import split_plan
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SPEC = (EXAMPLES / "local.toml").read_text()
-SAYS = {"model": "tiny-llama", "max_tokens": 1500, "temperature": 0, "stream": True}
+SAYS = {"model": "tiny-llama", "max_tokens": 600, "temperature": 0, "stream": True}
 
 
 def thunderctl(home, *arguments, **variables):
