@@ -1,13 +1,15 @@
 """The router as a server and as a process: everything is put together here."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -113,17 +115,11 @@ def create_app(
     prober = Prober(table, upstream, health, settings)
 
     async def engines(_: web.Application) -> AsyncIterator[None]:
-        async with upstream:
-            tasks = [asyncio.create_task(_save_usage(usage))]
-            if probing:
-                tasks.append(asyncio.create_task(prober.run()))
+        async with upstream, _beside(_save_usage(usage), *([prober.run()] if probing else [])):
             yield
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            usage.save()
-            if access_log is not None:
-                access_log.flush()
+        usage.save()
+        if access_log is not None:
+            access_log.flush()
 
     async def drain(_: web.Application) -> None:
         admission.close()
@@ -133,6 +129,23 @@ def create_app(
     app.cleanup_ctx.append(engines)
     app.on_response_prepare.append(access.head)
     app.on_shutdown.append(drain)
+    _mount(app, proxy, endpoints)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _beside(*endless: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run these until the block ends."""
+    tasks = [asyncio.create_task(work) for work in endless]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _mount(app: web.Application, proxy: Proxy, endpoints: Endpoints) -> None:
     for path in ("/v1/chat/completions", "/v1/completions"):
         app.router.add_post(path, proxy.handle)
     app.router.add_get("/v1/models", endpoints.models)
@@ -143,7 +156,6 @@ def create_app(
     app.router.add_get("/admin/usage", endpoints.get_usage)
     app.router.add_route("*", "/v1/embeddings", endpoints.embeddings)
     app.router.add_route("*", "/{rest:.*}", endpoints.unknown)
-    return app
 
 
 async def _serve(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runtime.router.usage import KeyUsage
 
 KEYS_SCHEMA = "thunder.keys/v1"
-COLUMNS = ("key", "id", "made at", "expires", "requests/min", "tokens/min", "requests", "refused")
+COLUMNS = ("key", "id", "made at, UTC", "expires", "requests/min", "tokens/min", "requests", "refused")
 TOKEN_COLUMNS = ("prompt tokens", "of them cached", "output tokens", "last used")
 
 app = typer.Typer(
@@ -117,7 +117,7 @@ def _entry(key: "ApiKey", usage: "KeyUsage | None") -> dict[str, Any]:
 
 def _row(entry: dict[str, Any]) -> list[str]:
     usage = entry["usage"]
-    expires = "over" if entry["state"] == "expired" else entry["expires_at"] or "never"
+    expires = "over" if entry["state"] == "expired" else _minute(entry["expires_at"])
     limits = [_count(entry["requests_per_minute"]), _count(entry["tokens_per_minute"])]
     counts = [
         _count(usage[kind]) for kind in ("requests", "refused", "prompt_tokens", "cached_tokens", "output_tokens")
@@ -125,12 +125,17 @@ def _row(entry: dict[str, Any]) -> list[str]:
     return [
         entry["name"],
         entry["id"],
-        entry["created_at"],
+        _minute(entry["created_at"]),
         expires,
         *limits,
         *counts,
-        usage["last_used_at"] or "never",
+        _minute(usage["last_used_at"]),
     ]
+
+
+def _minute(stamp: str | None) -> str:
+    """As people read it; UTC, as its column says."""
+    return stamp[:16].replace("T", " ") if stamp else "never"
 
 
 def _count(value: int | None) -> str:
