@@ -1,6 +1,8 @@
 # Every target is safe to run again.
 PYTHON ?= python3.11
 export PYTHON
+# Two test files at a time.
+TOGETHER = -n 2 --dist loadfile
 
 .PHONY: help setup system-deps demo test test-quick test-engine soak check bench
 
@@ -27,12 +29,13 @@ demo: setup  ## the whole life of a deployment on this machine, told in plain wo
 test: test-quick test-engine  ## every test; the engines last
 
 test-quick: setup
-	.venv/bin/pytest -q -m "not engine" tests
+	.venv/bin/pytest -q -m "not engine" $(TOGETHER) tests
 	.venv-engine/bin/python -m pytest -q -m "engine_env and not engine" tests
 
 test-engine: setup
 	.venv-engine/bin/python -m pytest -q -m "engine_env and engine" tests
-	.venv/bin/pytest -q -m "engine" tests
+	.venv/bin/pytest -q -m "engine and not alone" $(TOGETHER) tests
+	.venv/bin/pytest -q -m "engine and alone" tests
 
 soak: setup  ## a thousand KV transfers between two agents, some with faults: does anything stay behind?
 	THUNDER_SOAK_ROUNDS=20 .venv/bin/pytest -q tests/runtime/test_relay_soak.py

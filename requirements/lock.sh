@@ -5,6 +5,6 @@ cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
 common=(--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11 --quiet "$@")
 "$uv" pip compile requirements/bootstrap.in --universal "${common[@]}" -o requirements/bootstrap.txt
-"$uv" pip compile pyproject.toml --extra aws --extra vast --extra tui --extra dev --universal "${common[@]}" -o requirements/control.txt
+"$uv" pip compile pyproject.toml --extra aws --extra vast --extra tui --extra telemetry --extra dev --universal "${common[@]}" -o requirements/control.txt
 "$uv" pip compile requirements/engine.in --override requirements/engine-overrides.txt --python-platform x86_64-manylinux_2_28 "${common[@]}" -o requirements/engine.txt
 "$uv" pip compile requirements/benchmarks.in --universal "${common[@]}" -o requirements/benchmarks.txt

@@ -1,12 +1,18 @@
-"""Shared by every test: which of the two environments a file runs in, and no deadline for an example of hypothesis."""
+"""Shared by every test: which of the two environments a file runs in, patience with examples, and Ctrl-C."""
 
 import importlib.util
+import signal
 from pathlib import Path
 
 from hypothesis import settings
 
 settings.register_profile("patient", deadline=None)  # how long an example takes says more of the machine than of it
 settings.load_profile("patient")
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # so begun in the background of a script: commands would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IN_ENGINE_ENVIRONMENT = importlib.util.find_spec("vllm") is not None
 

@@ -9,23 +9,25 @@ from planner.orchestration.transport import HOP_WEIGHT, Flow, Transport, possibl
 def balanced_flow(transport: Transport, demand_rps: float) -> Flow:
     """`demand_rps`, which must be within the most, such that the busiest replicas of both phases are least busy.
 
-    Columns: possible pairs, replicas that serve alone, and how busy the busiest of either side may be.
+    Columns: possible pairs, replicas that serve alone, and how busy the busiest of either side may be: all of its time
+    at most, else what prefill is spared would be decode's to do beyond what it can.
     """
     sources, targets = np.nonzero(possible_pairs(transport))
     alone = np.flatnonzero(np.isfinite(transport.local_use))
     prefilling, serving = transport.prefill_use.shape
     pairs, flows, wires = len(sources), len(sources) + len(alone), len(transport.wire_gbit_per_s)
     each, height = np.arange(pairs), prefilling + serving
-    matrix = np.zeros((height + wires + 2, flows + 2))
+    matrix = np.zeros((height + wires + 4, flows + 2))
     matrix[sources, each] = transport.prefill_use[sources, targets]
     matrix[prefilling + targets, each] = transport.decode_use[targets]
     matrix[prefilling + alone, pairs + np.arange(len(alone))] = transport.local_use[alone]
     matrix[:prefilling, flows] = matrix[prefilling:height, flows + 1] = -1.0
     matrix[height : height + wires, :pairs] = transport.wire_gbit[:, sources, targets]
+    matrix[-4, flows] = matrix[-3, flows + 1] = 1.0
     matrix[-2, :pairs] = transport.usd_per_hour[sources, targets]
     matrix[-1, :flows] = -1.0
     above = np.concatenate(
-        [np.zeros(height), transport.wire_gbit_per_s, np.array([transport.budget_usd_per_hour, -demand_rps])]
+        [np.zeros(height), transport.wire_gbit_per_s, [1.0, 1.0, transport.budget_usd_per_hour, -demand_rps]]
     )
     hops = HOP_WEIGHT / max(demand_rps, 1e-9) * transport.hop_s[sources, targets]
     gain = np.concatenate([-hops, np.zeros(len(alone)), [-1.0, -1.0]])

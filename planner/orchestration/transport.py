@@ -63,7 +63,7 @@ def balanced_flow(transport: Transport, demand_rps: float) -> Flow:
     served = cp.sum(pairs) + cp.sum(local) == demand_rps
     hops = cp.sum(cp.multiply(np.where(possible_pairs(transport), transport.hop_s, 0.0), pairs))
     goal = cp.Minimize(prefill_busy + decode_busy + HOP_WEIGHT * hops / max(demand_rps, 1e-9))
-    return _solved(goal, [*limits, served], pairs, local)
+    return _solved(goal, [*limits, served, prefill_busy <= 1, decode_busy <= 1], pairs, local)
 
 
 def _model(transport: Transport, prefill_busy: Any, decode_busy: Any) -> tuple[Any, Any, list[Any]]:

@@ -26,8 +26,8 @@ short = Sweep(
     prompts=(32, 256, 1024),
     moved=(129, 513),
     steps=((1, 64), (4, 64), (8, 64), (1, 512)),
-    answer_tokens=12,
-    repeats=1,
+    answer_tokens=24,
+    repeats=3,
     shared_tokens=24,
     shared_prompt=256,
 )
@@ -79,6 +79,7 @@ def operator(tmp_path):
         psutil.Process(pid).kill()
 
 
+@pytest.mark.alone
 def test_what_is_measured_is_what_plans_then_use(operator):
     record = operator.json("-c", SHORT)
     assert operator.processes() == []

@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
 from planner.costmodel.calibrate import Row
 from planner.deployment import Codec
+from planner.errors import HostError
 from thunderctl.calibration.fleet import Pair
 from thunderctl.load import Answer
 
@@ -120,7 +121,7 @@ class Measurer:
 
     async def _step(self, batch: int, context: int) -> Row:
         seconds = [await self._step_s(batch, context, self.sweep.answer_tokens) for _ in range(self.sweep.repeats)]
-        return Row(median(seconds), batch=batch, context_tokens=context + self.sweep.answer_tokens // 2)
+        return Row(_step_s(seconds), batch=batch, context_tokens=context + self.sweep.answer_tokens // 2)
 
     async def _shared(self, replicas: Sequence[str]) -> list[Row]:
         """All engines at once. Of prompts the last one counts: by then all the work is done, however it was shared.
@@ -136,7 +137,7 @@ class Measurer:
         shared = len(replicas)
         return [
             Row(
-                median(one.tpot_s for some in steps for one in some),
+                _step_s(one.tpot_s for some in steps for one in some),
                 batch=batch,
                 context_tokens=SHORT + tokens // 2,
                 engines=shared,
@@ -159,3 +160,14 @@ class Measurer:
 
     def _drawn(self, tokens: int) -> list[int]:
         return self.random.choices(VOCABULARY, k=tokens)
+
+
+def _step_s(seconds: Iterable[float]) -> float:
+    """The usual time of a step. Raises HostError where it can't be told."""
+    usual = median(seconds)
+    if usual > 0:
+        return usual
+    raise HostError(
+        "Most answers came in one piece, not token by token: the time of a step can't be told.",
+        hint="Something else keeps this host's cores busy. End it, then run this again.",
+    )

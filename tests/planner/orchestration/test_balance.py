@@ -33,12 +33,16 @@ def worlds(draw) -> Transport:
     )
 
 
+def busiest(world: Transport, flow: Flow) -> tuple[float, float]:
+    """Of the prefill replicas and of the others: the part of its time that the busiest is busy."""
+    decode, local = (np.where(np.isfinite(use), use, 0.0) for use in (world.decode_use, world.local_use))
+    serving = decode * flow.pairs.sum(axis=0) + local * flow.local
+    return float((world.prefill_use * flow.pairs).sum(axis=1).max()), float(serving.max())
+
+
 def goal(world: Transport, flow: Flow, demand_rps: float) -> float:
     """What both minimise: how busy the busiest of either side are, and a little of the hops."""
-    decode, local = (np.where(np.isfinite(use), use, 0.0) for use in (world.decode_use, world.local_use))
-    prefilling = (world.prefill_use * flow.pairs).sum(axis=1).max()
-    serving = (decode * flow.pairs.sum(axis=0) + local * flow.local).max()
-    return float(prefilling + serving + HOP_WEIGHT * (world.hop_s * flow.pairs).sum() / demand_rps)
+    return float(sum(busiest(world, flow)) + HOP_WEIGHT * (world.hop_s * flow.pairs).sum() / demand_rps)
 
 
 @settings(max_examples=40)
@@ -48,5 +52,23 @@ def test_it_spreads_as_evenly_as_the_stated_program(world, part):
     quick, stated = balance.balanced_flow(world, demand_rps), transport.balanced_flow(world, demand_rps)
     assert quick.served_rps == pytest.approx(demand_rps, rel=1e-6)
     assert goal(world, quick, demand_rps) == pytest.approx(goal(world, stated, demand_rps), rel=1e-5, abs=1e-6)
+    assert max(busiest(world, quick)) <= 1 + 1e-6
     assert (world.wire_gbit * quick.pairs).sum() <= world.wire_gbit_per_s[0] * (1 + 1e-6)
     assert (world.usd_per_hour * quick.pairs).sum() <= world.budget_usd_per_hour * (1 + 1e-6)
+
+
+def test_nobody_is_given_more_than_it_can_for_an_idle_prefill_replica():
+    """A prefill replica that does most of its work for one decode replica, and a third one that serves alone."""
+    world = Transport(
+        prefill_use=np.array([[0.09, 0.09]]),
+        decode_use=np.array([0.06, np.inf]),
+        local_use=np.array([np.inf, 0.15]),
+        hop_s=np.array([[0.1, 0.1]]),
+        wire_gbit=np.zeros((0, 1, 2)),
+        wire_gbit_per_s=np.zeros(0),
+        usd_per_hour=np.zeros((1, 2)),
+        budget_usd_per_hour=0.0,
+    )
+    most = transport.most_flow(world).served_rps * 0.999
+    for flow in (balance.balanced_flow(world, most), transport.balanced_flow(world, most)):
+        assert max(busiest(world, flow)) <= 1

@@ -10,6 +10,7 @@ from planner.costmodel.calibrate import Handover, fitted_to, prompt_s
 from planner.costmodel.pace import pipeline_pace
 from planner.costmodel.transfer import kv_transfer_s
 from planner.deployment import Codec
+from planner.errors import HostError
 from planner.gpus import gpu_named
 from planner.models import llm_named
 from thunderctl.calibration.sweep import Measurer, Sweep
@@ -108,3 +109,15 @@ async def test_one_engine_alone_is_measured_without_transfers_or_company():
     assert said == ["warming up", "prompts alone", "decode steps"]
     assert {row.engines for row in rows} == {1}
     assert not any(row.is_transfer for row in rows)
+
+
+async def test_a_host_too_busy_to_be_measured_is_said_to_be():
+    class Starved(MadeFleet):
+        """Its answers have all come by the time that somebody looks."""
+
+        async def ask(self, prompt, tokens):
+            answer = await super().ask(prompt, tokens)
+            return replace(answer, first_s=answer.last_s)
+
+    with pytest.raises(HostError, match="in one piece"):
+        await Measurer(Starved(("r0",)), Sweep(repeats=1), lambda _: None, random.Random(1)).rows()
