@@ -16,7 +16,7 @@ from planner.errors import SpecError
 from planner.gpus import gpu_named, gpu_types
 from planner.tables import table
 
-LEASABLE = frozenset({"local"})
+LEASABLE = frozenset({"local", "ssh"})
 """Providers that this version can rent from; of all others it knows prices only."""
 LEFT_OUT_FLAGS = frozenset({"old", "gpu_component_only"})
 MODDED_MEMORY = 1.1

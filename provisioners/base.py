@@ -14,7 +14,8 @@ Any process may die between any two lines, so every call is safe to repeat, and 
 * A provider is asked for one machine a call, by a label that no other attempt has ever borne.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
@@ -65,8 +66,11 @@ class Machine:
     """A machine as its provider lists it.
 
     `state` is the provider's own word, an open set. `address` is the host under which agents reach it, empty until it
-    is known. `created_at` is in seconds since the epoch. `problem` says why it will never be of use: it bills all the
-    same, and is released at once.
+    is known; `dialled` is false where they can't (NAT, a firewall): its agent then dials theirs. `created_at` is in
+    seconds since the epoch. `problem` says why it will never be of use: it bills all the same, and is released at once.
+    `ports` maps ports on the machine to those of its address where they differ, `ssh` is host and port for SSH where
+    that is not port 22 of the address; both are known once it has booted. `engine_python` is the interpreter there that
+    has vLLM, where its provider knows.
     """
 
     provider_id: str
@@ -76,6 +80,10 @@ class Machine:
     address: str = ""
     created_at: float = 0.0
     problem: str = ""
+    dialled: bool = True
+    ports: Mapping[int, int] = field(default_factory=dict)
+    ssh: tuple[str, int] | None = None
+    engine_python: str = ""
 
 
 @dataclass(frozen=True, slots=True)

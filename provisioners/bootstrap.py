@@ -5,12 +5,10 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from planner.errors import HostError
 from provisioners.facts import Facts, digest, folder_digest, gather_facts
+from provisioners.rendering import rendered
 from provisioners.transport import Transport
 
 STOP_GRACE_S = 60
@@ -145,7 +143,7 @@ def _check(facts: Facts, wanted: HostSpec) -> None:
 
 def _stop(facts: Facts, wanted: HostSpec) -> Iterator[Command]:
     if facts.agent:
-        text = _rendered(wanted.scripts.stop_agent, pid=facts.agent.pid, grace_s=STOP_GRACE_S)
+        text = rendered(wanted.scripts.stop_agent, pid=facts.agent.pid, grace_s=STOP_GRACE_S)
         yield Run(text, STOP_GRACE_S + 10.0, "stop the agent, which was started on something else")
 
 
@@ -162,7 +160,7 @@ def _files(facts: Facts, wanted: HostSpec) -> Iterator[Command]:
 
 
 def _start(wanted: HostSpec) -> Iterator[Command]:
-    text = _rendered(wanted.scripts.start_agent, engine_python=wanted.engine_python, digest=wanted.digest)
+    text = rendered(wanted.scripts.start_agent, engine_python=wanted.engine_python, digest=wanted.digest)
     yield Run(text, 30.0, "start the agent")
 
 
@@ -173,12 +171,6 @@ def _unpack(payload_digest: str) -> str:
         f"tar -xzf {ARCHIVE} -C payload.new; printf %s {shlex.quote(payload_digest)} >payload.new/.digest; "
         f"rm -rf payload; mv payload.new payload; rm {ARCHIVE}"
     )
-
-
-def _rendered(template: str, **values: Any) -> str:
-    environment = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-    environment.filters["sh"] = lambda value: shlex.quote(str(value))
-    return environment.from_string(template).render(**values)
 
 
 async def _facts(transport: Transport, wanted: HostSpec) -> Facts:

@@ -3,14 +3,16 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any, Self
 
 import aiohttp
 
 from planner.errors import HostError
 from runtime.messages import AgentHealth, EngineSpec, agent_name
+from runtime.relay.tickets import AgentAddress
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 STOP_TIMEOUT = aiohttp.ClientTimeout(total=90, connect=5)
@@ -57,6 +59,15 @@ class AgentClient:
         """What an engine says at its /metrics."""
         async with self._request("GET", f"/r/{replica}/metrics") as response:
             return await response.text()
+
+    @property
+    def address(self) -> AgentAddress:
+        """For other agents, where these can dial it."""
+        return AgentAddress(self.host, self.port, self.name)
+
+    async def dial(self, peers: Iterable[AgentAddress]) -> None:
+        """Have it keep streams open to these agents, and no others, so that they can ask it."""
+        await self._json("PUT", "/kv/peers", {"peers": [asdict(peer) for peer in peers]})
 
     async def shutdown(self) -> None:
         """Stop the engines, then the agent."""

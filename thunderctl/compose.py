@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,8 +59,17 @@ def read_workload(spec: "Spec") -> "Workload":
     return stream.at(section.rate_rps) if section.rate_rps else stream
 
 
-def read_market(spec: "Spec", offers: Path | None = None) -> "Market":
-    """What can be rented under a spec: the given file, or this host's cores and the dated snapshot in the package."""
+def read_market(
+    spec: "Spec",
+    offers: Path | None = None,
+    *,
+    ask_vast: bool = False,
+    narrate: Callable[[str], None] = lambda _: None,
+) -> "Market":
+    """What can be rented under a spec: the given file, or this host's cores, own hosts and the package's snapshot.
+
+    With `ask_vast` Vast.ai is asked for its live offers; where it can't be, `narrate` hears why and the snapshot stays.
+    """
     from planner.market import Interruptible, Market, eligible, offers_from_csv, snapshot
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -69,8 +79,21 @@ def read_market(spec: "Spec", offers: Path | None = None) -> "Market":
     parts = []
     if "local" in markets.providers:
         parts.append(Market(asyncio.run(provisioner("local").offers()), now, "live"))
-    if set(markets.providers) - {"local"}:
-        parts.append(snapshot())
+    if "ssh" in markets.providers and spec.ssh.hosts:
+        from thunderctl.own_hosts import live_hosts
+
+        parts.append(Market(live_hosts(spec, narrate), now, "live"))
+    asked = {"local", "ssh"}
+    if ask_vast and "vast" in markets.providers:
+        from thunderctl.vast import live_vast
+
+        if (live := live_vast(spec, narrate)) is not None:
+            parts.append(live)
+            asked.add("vast")
+    if set(markets.providers) - asked:
+        dated = snapshot()
+        parts.append(replace(dated, offers=tuple(offer for offer in dated.offers if offer.provider not in asked)))
+    parts = parts or [Market((), now, "live")]
     offered = tuple(offer for part in parts for offer in part.offers)
     return eligible(
         Market(offered, parts[-1].as_of, parts[-1].source),
@@ -81,14 +104,34 @@ def read_market(spec: "Spec", offers: Path | None = None) -> "Market":
     )
 
 
-def provisioner(provider: str) -> "Provisioner":
-    """The provisioner of a provider. Raises ProvisioningError where this version can't rent from it."""
+def provisioner(provider: str, spec: "Spec | None" = None) -> "Provisioner":
+    """The provisioner of a provider; `spec` says which hosts are the user's. ProvisioningError where there is none."""
     if provider == "local":
         from provisioners.local.provisioner import LocalProvisioner
         from thunderctl.home import local_folder
 
         return LocalProvisioner(local_folder(), grace_s=STOP_GRACE_S, **_measured_here())
-    raise ProvisioningError(
+    if provider == "ssh":
+        from thunderctl.own_hosts import ssh_provisioner
+
+        return ssh_provisioner(spec)
+    if provider == "vast":
+        from thunderctl.vast import vast_provisioner
+
+        return vast_provisioner(spec)
+    raise _cannot_rent(provider)
+
+
+def check_leasable(provider: str) -> None:
+    """Raise ProvisioningError where this version can't bring up what it would rent there."""
+    from planner.market import LEASABLE
+
+    if provider not in LEASABLE:
+        raise _cannot_rent(provider)
+
+
+def _cannot_rent(provider: str) -> ProvisioningError:
+    return ProvisioningError(
         f"This version can't rent from {provider} yet; it plans with its prices.",
         hint='Use `[markets] providers = ["local"]`, or rent by hand and serve with `thunderctl run router`.',
     )

@@ -10,16 +10,17 @@ from datetime import timedelta
 from planner.deployment import Plan, Replica
 from planner.errors import HostError, ReplicaUnhealthy
 from planner.reconcile import Step, StepKind
+from provisioners.base import Machine
 from provisioners.bootstrap import HostSpec, prepare
 from provisioners.leases.acquire import Intent, acquire
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.observe import Pace
 from provisioners.leases.release import release
-from runtime.agent.config import MIB, AgentConfig
+from runtime.agent.config import AgentConfig
 from runtime.messages import AgentHealth, EngineHealth, EngineSpec, ReplicaAddress
 from runtime.tls import AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY
 from thunderctl.agents import AgentClient, Agents
-from thunderctl.engines import served_name
+from thunderctl.engines import pool_bytes, served_name
 from thunderctl.home import owner_id
 from thunderctl.observe import agent_of
 from thunderctl.payload import Payload, host_scripts
@@ -29,6 +30,9 @@ from thunderctl.world import World
 
 HEALTH_EVERY_S = 0.5
 AGENT_DEADLINE_S = 30.0
+LOOPBACK, ANY_ADDRESS = "127.0.0.1", "0.0.0.0"
+"""Where agents listen: on a host of our own for itself alone, elsewhere for the other instances."""
+
 CREDENTIALS = (AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY)
 
 Narrate = Callable[[str, str], None]
@@ -48,6 +52,7 @@ class Deployer:
     narrate: Narrate
     max_hours: float
     _clients: dict[str, AgentClient] = field(default_factory=dict)
+    _machines: dict[str, Machine] = field(default_factory=dict)
 
     async def do(self, step: Step) -> None:
         match step.what:
@@ -79,12 +84,11 @@ class Deployer:
 
     async def _prepare(self, instance_id: str) -> None:
         row = self._row(instance_id)
-        provisioner = self.world.provisioner(row.provider)
-        machine = next((m for m in (await provisioner.observe()).machines if m.provider_id == row.provider_id), None)
-        if machine is None:
-            raise HostError(f"{row.provider} does not list {row.provider_id} of instance {instance_id}.")
+        machine = await self._machine(row)
         await prepare(
-            provisioner.transport(machine), self._host(row), narrate=lambda text: self.narrate(instance_id, text)
+            self.world.provisioner(row.provider).transport(machine),
+            self._host(row, machine),
+            narrate=lambda text: self.narrate(instance_id, text),
         )
         agent = await agent_of(self.world, self.agents, row, machine)
         await self._agent_answers(agent)
@@ -92,16 +96,27 @@ class Deployer:
         if row.state is LeaseState.CREATED:
             self.world.store.update_lease(row.moved(LeaseState.READY), was=LeaseState.CREATED)
 
-    def _host(self, row: LeaseRow) -> HostSpec:
+    async def _machine(self, row: LeaseRow) -> Machine:
+        machines = (await self.world.provisioner(row.provider).observe()).machines
+        machine = next((machine for machine in machines if machine.provider_id == row.provider_id), None)
+        if machine is None:
+            raise HostError(f"{row.provider} does not list {row.provider_id} of instance {row.instance}.")
+        self._machines[row.instance] = machine
+        return machine
+
+    def _host(self, row: LeaseRow, machine: Machine) -> HostSpec:
         config = AgentConfig(
             instance=row.lease_id,
             deployment=self.world.name,
-            pool_bytes=self.spec.kv.pool_mib * MIB,
+            host=LOOPBACK if machine.address == LOOPBACK else ANY_ADDRESS,
+            advertise_host=machine.address,
+            dialled=machine.dialled,
+            pool_bytes=pool_bytes(self.plan, self.spec),
             version=self.payload.digest,
         )
         tls = self.world.agent_tls(row.lease_id)
         return HostSpec(
-            engine_python=self.engine_python,
+            engine_python=machine.engine_python or self.engine_python,
             payload=self.payload.data,
             payload_digest=self.payload.digest,
             agent_config=json.dumps(config.to_json(), indent=1).encode(),
@@ -142,6 +157,7 @@ class Deployer:
             await asyncio.sleep(HEALTH_EVERY_S)
 
     async def _route(self) -> None:
+        await self._introduce()
         addresses = {}
         for replica in self.plan.replicas:
             agent = await self._agent(replica.instances[0])
@@ -149,6 +165,16 @@ class Deployer:
             addresses[replica.id] = ReplicaAddress(replica.id, replica.phase, url, server_name=agent.name)
         name = served_name(self.plan, self.spec)
         await push_plan(self.world, self.plan, addresses, name, self.spec.serve)
+
+    async def _introduce(self) -> None:
+        """Tell agents that no other can dial whom they shall dial, each so that KV can leave its instance."""
+        agents = {instance.id: await self._agent(instance.id) for instance in self.plan.instances}
+        reached = [agent.address for name, agent in agents.items() if self._machines[name].dialled]
+        for name, agent in agents.items():
+            if not self._machines[name].dialled:
+                await agent.dial(reached)
+                if not reached:
+                    self.narrate(name, "no agent can be dialled, neither this one nor any other: KV can't cross")
 
     async def _stop(self, replica_id: str) -> None:
         for row in self._rows():
@@ -171,9 +197,7 @@ class Deployer:
     async def _agent(self, instance_id: str) -> AgentClient:
         if instance_id not in self._clients:
             row = self._row(instance_id)
-            listing = await self.world.provisioner(row.provider).observe()
-            machine = next(machine for machine in listing.machines if machine.provider_id == row.provider_id)
-            self._clients[instance_id] = await agent_of(self.world, self.agents, row, machine)
+            self._clients[instance_id] = await agent_of(self.world, self.agents, row, await self._machine(row))
         return self._clients[instance_id]
 
     def _rows(self) -> list[LeaseRow]:

@@ -20,7 +20,7 @@ from runtime.router.keys import KeyRing
 from runtime.tls import client_context
 from thunderctl.agents import Agents
 from thunderctl.apply import Report, StepResult, StepState, apply
-from thunderctl.compose import engine_python, model_folder
+from thunderctl.compose import check_leasable, engine_python, model_folder
 from thunderctl.deploy import Deployer, Narrate, pace_of
 from thunderctl.engines import engine_spec, recompute_rates
 from thunderctl.home import owner_id
@@ -61,7 +61,7 @@ def check_host(world: World, plan: Plan, spec: Spec) -> None:
     engine arguments that contradict the plan, an address that can't be listened on.
     """
     for instance in plan.instances:
-        world.provisioner(instance.provider)
+        check_leasable(instance.provider)
     for replica in plan.replicas:
         if len(replica.instances) > 1:
             raise SpecError(

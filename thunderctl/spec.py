@@ -82,6 +82,21 @@ class SshHostSection(Section):
     gpu: str
     gpu_count: PositiveInt
     usd_per_hour: NotNegative = 0.0
+    folder: str = "/var/tmp/thunderctl"
+    reach: str = ""
+    """Where agents are reached, if not at the host of `address`."""
+    key: str = ""
+    jump: str = ""
+    sudo: bool = False
+    engine_python: str = ""
+    """There; empty: at the same path as here."""
+
+    @field_validator("folder")
+    @classmethod
+    def _is_absolute(cls, folder: str) -> str:
+        if not folder.startswith("/") or not folder.strip("/"):
+            raise ValueError("it should be a path from the root, such as /var/tmp/thunderctl")
+        return folder
 
 
 class SshSection(Section):
@@ -91,7 +106,8 @@ class SshSection(Section):
 class KvSection(Section):
     codec: Literal["auto", "raw", "int8", "int4"] = "auto"
     boundary_layers: Annotated[int, Field(ge=0)] = 2
-    pool_mib: PositiveInt = 256
+    pool_mib: PositiveInt | None = None
+    """None: as much as the plan's longest prompts need (`thunderctl/engines.py`)."""
 
 
 class ServeSection(Section):
@@ -184,7 +200,8 @@ def override_spec(spec: Spec, flags: Mapping[str, Mapping[str, Mapping[str, obje
 
 def planning_changes(before: Spec, after: Spec) -> list[str]:
     """The sections that decide a plan and differ."""
-    found = [name for name in ("model", "workload", "slo", "markets") if getattr(before, name) != getattr(after, name)]
+    sections = ("model", "workload", "slo", "markets", "ssh")
+    found = [name for name in sections if getattr(before, name) != getattr(after, name)]
     if before.budget.usd_per_hour != after.budget.usd_per_hour:
         found.append("budget.usd_per_hour")
     if before.engine.max_model_len != after.engine.max_model_len:

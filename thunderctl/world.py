@@ -17,11 +17,15 @@ from thunderctl.store.store import Store
 
 @dataclass(slots=True)
 class World:
-    """What acts on one deployment. Certificates are made as they are first needed."""
+    """What acts on one deployment. Certificates are made as they are first needed.
+
+    `written` is the spec that a command works by, where it is not the one that the deployment was brought up with.
+    """
 
     name: str
     store: Store
     folder: Path
+    written: Spec | None = None
     _provisioners: dict[str, Provisioner] = field(default_factory=dict)
 
     @property
@@ -42,7 +46,7 @@ class World:
 
     def provisioner(self, provider: str) -> Provisioner:
         if provider not in self._provisioners:
-            self._provisioners[provider] = provisioner(provider)
+            self._provisioners[provider] = provisioner(provider, self.written or self.spec())
         return self._provisioners[provider]
 
     def forget(self) -> None:

@@ -1,6 +1,7 @@
 """`kill -9` at every named point of the lease protocol, in a real process, then the same command again."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -9,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from provisioners.base import Label
 from provisioners.leases.journal import LeaseState
 from provisioners.leases.ledger import usd_per_hour
 from provisioners.leases.release import resume
 from tests.provisioners import crash_driver
 from tests.provisioners.conftest import runs
 from tests.provisioners.crash_driver import BUDGET, PACE, provisioner
+from tests.provisioners.fakes import FakeClock
+from tests.provisioners.sshd import ssh_servers
+from tests.provisioners.vast_market import OWNER_KEY, bundle
+from tests.provisioners.vast_world import vast_world
 from thunderctl.home import owner_id
 from thunderctl.store.store import Store
 
@@ -22,11 +28,36 @@ DRIVER = Path(crash_driver.__file__)
 SLEEP = "print('up'); import time; time.sleep(60)"
 
 
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    """The machines are this host's own unless a test says otherwise."""
+    monkeypatch.delenv("VAST_URL", raising=False)
+    monkeypatch.delenv("SSH_HOSTS", raising=False)
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("THUNDER_HOME", str(tmp_path))
     with Store() as opened:
         yield opened
+
+
+@pytest.fixture
+def vast(monkeypatch):
+    """The driver and the test rent from a Vast.ai: a sample, as test_vast_leases.py kills at every point in process."""
+    with vast_world(*(bundle(n, usd=0.01, storage_cost=0.0) for n in (11, 12, 13)), clock=FakeClock()) as world:
+        world.market.limited = False
+        monkeypatch.setenv("VAST_URL", world.url)
+        monkeypatch.setenv("VAST_API_KEY", OWNER_KEY)
+        yield
+
+
+@pytest.fixture
+def own_hosts(tmp_path, monkeypatch):
+    """The driver and the test rent two hosts of one's own."""
+    with ssh_servers(tmp_path, 2) as hosts:
+        monkeypatch.setenv("SSH_HOSTS", json.dumps([host.to_json() for host in hosts]))
+        yield
 
 
 def killed(command: str, crash_at: str) -> None:
@@ -45,7 +76,9 @@ def states(store: Store) -> list[str]:
 
 
 async def listed() -> set[str]:
-    return {machine.provider_id for machine in (await provisioner().observe()).machines}
+    """The leases that machines bear."""
+    labels = [Label.parse(machine.label) for machine in (await provisioner().observe()).machines]
+    return {label.lease_id for label in labels if label}
 
 
 async def resumed(store: Store) -> list[str]:
@@ -72,6 +105,16 @@ async def resumed(store: Store) -> list[str]:
     ],
 )
 async def test_a_kill_while_leasing_loses_no_machine_and_up_goes_on(store, point, at_death, machines, after):
+    await killed_while_leasing(store, point, at_death, machines, after)
+
+
+@pytest.mark.usefixtures("vast")
+async def test_a_kill_while_leasing_from_vast_loses_no_machine_and_up_goes_on(store):
+    await killed_while_leasing(store, "C2", ["sent"], 1, ["created"])
+    assert {row.provider for row in store.leases()} == {"vast"}
+
+
+async def killed_while_leasing(store: Store, point: str, at_death: list[str], machines: int, after: list[str]) -> None:
     killed("up", point)
     assert (states(store), len(await listed())) == (at_death, machines)
     assert await resumed(store) == after
@@ -95,4 +138,33 @@ async def test_a_kill_while_releasing_is_finished_by_resume(store, started, poin
     assert len(await listed()) in (machines, machines - 1)  # asks go out side by side
     assert await resumed(store) == ["gone", "gone"]
     assert not runs(process.pid)
+    assert not await listed()
+
+
+@pytest.mark.usefixtures("vast")
+async def test_a_kill_while_releasing_at_vast_is_finished_by_resume(store):
+    await crash_driver.up(store)
+    await asyncio.to_thread(killed, "down", "C6-after")
+    assert [(row.provider, row.state) for row in store.leases()] == [("vast", LeaseState.DELETING)] * 2
+    assert len(await listed()) <= 1
+    assert await resumed(store) == ["gone", "gone"]
+    assert not await listed()
+
+
+@pytest.mark.usefixtures("own_hosts")
+@pytest.mark.parametrize(
+    ("point", "at_death", "machines", "after"),
+    [("C1", ["sent"], 0, ["lost"]), ("C2", ["sent"], 1, ["created"]), ("C4", ["created"], 1, ["created"])],
+)
+async def test_a_kill_while_leasing_hosts_of_ones_own_loses_none(store, point, at_death, machines, after):
+    await killed_while_leasing(store, point, at_death, machines, after)
+    assert {row.provider for row in store.leases()} == {"ssh"}
+
+
+@pytest.mark.usefixtures("own_hosts")
+async def test_a_kill_while_releasing_hosts_of_ones_own_is_finished_by_resume(store):
+    await crash_driver.up(store)
+    await asyncio.to_thread(killed, "down", "C6-after")
+    assert states(store) == ["deleting", "deleting"]
+    assert await resumed(store) == ["gone", "gone"]
     assert not await listed()

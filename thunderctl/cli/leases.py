@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from provisioners.leases.journal import LeaseRow
     from thunderctl.world import World
 
-PROVIDERS = ("local",)
+PROVIDERS = ("local", "ssh")
 """Those this version can rent from, so those where strays can be."""
 
 

@@ -44,6 +44,8 @@ def offers(
     prefill, output tokens if it did nothing but decode, both if it did both (mixed). That is the machine's price over
     the tokens of the rate at which enough requests still meet the SLO, in the best group size and TP x PP. Analytic.
 
+    With --provider vast they are Vast.ai's own of this moment, which needs no key; all others are of a dated snapshot.
+
     Example: thunderctl offers --gpu A6000
 
     What tokens cost where: thunderctl offers --rank --model llama-30b --by decode
@@ -57,7 +59,7 @@ def offers(
     asked = with_flags(load_spec(spec), provider=provider, model=model, workload=workload)
     if (model or workload) and not rank:
         raise SpecError("--model and --workload are what offers are ranked for; expected --rank with them.")
-    market = read_market(asked, offers)
+    market = read_market(asked, offers, ask_vast="vast" in (provider or ()), narrate=output.narrate)
     wanted = gpu_named(gpu).name if gpu else None
     found = tuple(
         offer
@@ -140,6 +142,6 @@ def _row(offer: "Offer") -> tuple[str, ...]:
 def _source(provider: str, source: str, found: "Sequence[Offer]") -> dict[str, Any]:
     """How asking one provider went. Those that can't be asked live yet answer from the snapshot, or not at all."""
     count = sum(offer.provider == provider for offer in found)
-    live = provider == "local"
+    live = provider in ("local", "ssh") or source == "live"
     error = None if live or count else f"{provider} can't be asked yet, and the {source} has no offer of it"
     return {"provider": provider, "ok": error is None, "error": error, "count": count, "live": live}

@@ -46,7 +46,7 @@ def up(
     from thunderctl.world import open_world
 
     with open_world(context.obj) as world, world.store.lock(world.name, "up"):
-        wanted, written = choose_plan(world, plan, spec)
+        wanted, world.written = wanted, written = choose_plan(world, plan, spec)
         check_host(world, wanted, written)
         check_money(world, wanted, written)
         steps = asyncio.run(steps_to(world, wanted, written))

@@ -1,0 +1,97 @@
+"""One connection to one host, shared by all that is done there: opened when it is needed, and again after a loss.
+
+paramiko blocks, so whatever is done runs in worker threads. Their number is below the sessions that an SSH server
+grants one connection by default (10); more wait for their turn.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from planner.errors import HostError
+from provisioners.ssh.client import BUSY, LOST, SshClient
+from provisioners.ssh.login import SshAddress, SshLogin
+
+WORKERS = 8
+BUSY_S = 15.0
+BUSY_POLL_S = 0.05
+STOPPING_S = 10.0
+"""How long a caller that is cancelled waits for its work to end on the host."""
+
+T = TypeVar("T")
+
+
+class SshConnection:
+    """Safe to share between threads, tasks and event loops."""
+
+    def __init__(self, login: SshLogin) -> None:
+        self._login = login
+        self._jump = SshConnection(login.jump) if login.jump else None
+        self._live: SshClient | None = None
+        self._lock = threading.Lock()
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix=f"ssh {login.address.host}")
+
+    @property
+    def address(self) -> SshAddress:
+        return self._login.address
+
+    @property
+    def lost(self) -> bool:
+        return self._live is None or not self._live.alive
+
+    async def do(self, work: Callable[[threading.Event], T]) -> T:
+        """Run `work` in a worker thread. Its event is set when the caller is cancelled: then it is to end soon."""
+        stop = threading.Event()
+        running = asyncio.get_running_loop().run_in_executor(self._workers, work, stop)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stop.set()
+            ended, _ = await asyncio.wait([running], timeout=STOPPING_S)
+            for work_done in ended:
+                work_done.exception()  # that it was stopped is no news
+            raise
+
+    def opened(self, open_channel: Callable[[SshClient], T]) -> T:
+        """What `open_channel` makes of the connection; of a new one, once, where the old one turns out to be lost.
+
+        Raises HostError. Blocks: call it from `work`.
+        """
+        deadline, losses = time.monotonic() + BUSY_S, 0
+        while True:
+            client = self.client()
+            try:
+                return open_channel(client)
+            except BUSY as error:
+                if time.monotonic() >= deadline:
+                    raise HostError(f"{self.address} grants no more sessions: {error}.") from error
+                time.sleep(BUSY_POLL_S)
+            except LOST as error:
+                self._drop(client)
+                losses += 1
+                if losses > 1:
+                    raise HostError(f"{self.address} takes no commands: {error or type(error).__name__}.") from error
+
+    def client(self) -> SshClient:
+        """The connection, made if there is none. Of several threads one connects, the others wait. Raises HostError."""
+        with self._lock:
+            if self._live is None or not self._live.alive:
+                self._live = SshClient.connect(self._login, self._jump.client() if self._jump else None)
+            return self._live
+
+    def close(self) -> None:
+        """End it; what is under way fails. It may be used again."""
+        with self._lock:
+            if self._live is not None:
+                self._live.close()
+        if self._jump is not None:
+            self._jump.close()
+
+    def _drop(self, client: SshClient) -> None:
+        with self._lock:
+            client.close()
+            if self._live is client:
+                self._live = None
