@@ -37,8 +37,10 @@ test-engine: setup
 	.venv/bin/pytest -q -m "engine and not alone" $(TOGETHER) tests
 	.venv/bin/pytest -q -m "engine and alone" tests
 
-soak: setup  ## a thousand KV transfers between two agents, some with faults: does anything stay behind?
+soak: setup  ## an hour: KV transfers with faults, made-up requests by the thousand, the router with a kill every minute
 	THUNDER_SOAK_ROUNDS=20 .venv/bin/pytest -q tests/runtime/test_relay_soak.py
+	THUNDER_FUZZ_CASES=5000 .venv/bin/pytest -q tests/runtime/test_router_fuzz.py
+	.venv/bin/python -m benchmarks.router_soak
 
 check: .venv/.lock-installed  ## format, lint, types, layers
 	.venv/bin/ruff format --check .
@@ -56,6 +58,11 @@ bench: setup .venv-benchmarks/.lock-installed  ## the published measurements tha
 	.venv/bin/python -m benchmarks.baselines
 	.venv/bin/python -m benchmarks.paper
 	PYTHONPATH=.venv-benchmarks .venv/bin/python -m benchmarks.second_opinion
+	.venv/bin/python -m benchmarks.router
+	.venv/bin/python -m benchmarks.router_streams
+	.venv/bin/python -m benchmarks.router_epochs
+	.venv/bin/python -m benchmarks.router_policy
 	.venv/bin/python -m benchmarks.kv_relay
+	.venv/bin/python -m benchmarks.router
 	.venv-engine/bin/python -m benchmarks.kv_wire_ratio
 	.venv-engine/bin/python -m benchmarks.kv_codec

@@ -60,6 +60,24 @@ def size_of(kv_format: KvFormat) -> int:
     return Layout(kv_format, kv_format.whole).size
 
 
+def by_channel(geometry: Geometry, kv: Kv) -> Kv:
+    """8 bits, K as `int4` has it: a scale for a channel of 64 tokens; V as in `int8`."""
+    tiles = kv[0].float().unflatten(2, (-1, GROUP_TOKENS))
+    least = tiles.amin(3, keepdim=True)
+    scale = ((tiles.amax(3, keepdim=True) - least) / 255).half().float()
+    least = least.half().float()
+    codes = ((tiles - least) / scale.clamp(min=2**-24)).round().clamp(0, 255)
+    keys = (codes * scale + least).flatten(2, 3).to(kv[0].dtype)
+    return keys, INT8.crossed(geometry, kv)[1]
+
+
+def by_channel_bytes(geometry: Geometry, tokens: int) -> int:
+    """Had these tiles been frames of ours: K's scales and minima are a channel's, V's a group's of a token."""
+    values = 2 * GROUP_TOKENS * geometry.head_dim
+    scales = 4 * (geometry.head_dim + GROUP_TOKENS * (geometry.head_dim // geometry.int8_channels))
+    return geometry.layers * geometry.kv_heads * (tokens // GROUP_TOKENS) * (HEADER.size + values + scales)
+
+
 def by_token(geometry: Geometry, kv: Kv) -> Kv:
     """4 bits, K as the package has V: a scale for `int4_channels` of a token."""
     keys, values = (_tokens_in_half_bytes(geometry, part) for part in kv)
@@ -97,12 +115,14 @@ def _tokens_in_half_bytes(geometry: Geometry, part: Tensor) -> Tensor:
 
 
 RAW = of_codec("raw", Codec.RAW, 0)
+INT8 = of_codec("int8", Codec.INT8, 0)
 DEFAULT = of_codec("int4, first and last 2 layers int8 (default)", Codec.INT4, 2)
 SCHEMES = (
     RAW,
-    of_codec("int8", Codec.INT8, 0),
+    INT8,
     DEFAULT,
     of_codec("int4, no boundary layers", Codec.INT4, 0),
+    Scheme("for comparison: int8, K per channel", by_channel, by_channel_bytes),
     Scheme("for comparison: int4 per token", by_token, by_token_bytes),
     Scheme("for comparison: Hadamard on K, int4 per token", rotated, by_token_bytes),
 )

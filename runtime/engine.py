@@ -85,7 +85,7 @@ def engine_command(spec: "EngineSpec", *, python: str) -> EngineCommand:
     if spec.transfers:
         argv += ["--kv-transfer-config", json.dumps(_kv_transfer(spec), separators=(",", ":"))]
     argv += ["--uds", socket_path(spec.replica), "--shutdown-timeout", str(DRAIN_S)]
-    argv += ["--disable-uvicorn-access-log"]
+    argv += ["--disable-uvicorn-access-log", "--enable-prompt-tokens-details"]
     argv += _cpu_flags(spec) if on_cpu else []
     env = _environment(spec) | (_cpu_environment(spec) if on_cpu else _gpu_environment(spec))
     return EngineCommand((*argv, *spec.extra_args), env)

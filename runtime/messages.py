@@ -123,7 +123,8 @@ class AgentHealth:
 class ReplicaAddress:
     """Where a replica is reached. With `server_name`, over mutual TLS to its agent, whose certificate says so.
 
-    `max_requests` is how many requests it holds at a time, by the plan; 0 where nobody said.
+    `max_requests` is how many requests it holds at a time, by the plan; 0 where nobody said. `local_tokens_per_s`:
+    prompt tokens that a decode replica may compute beside decoding, though its routes have a prefill replica.
     """
 
     id: str
@@ -132,16 +133,21 @@ class ReplicaAddress:
     weight: float = 1.0
     server_name: str = ""
     max_requests: int = 0
+    local_tokens_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class RouteShare:
-    """One (prefill, decode) pair of replica ids and its share of the traffic."""
+    """One (prefill, decode) pair of replica ids and its share of the traffic.
+
+    Shorter prompts than `local_below_tokens`, or rests of prompts, are computed by the decode replica (0: none).
+    """
 
     prefill: str
     decode: str
     share: float
     codec: Codec
+    local_below_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +194,18 @@ class Routes:
                     weight=float(entry.get("weight", 1.0)),
                     server_name=entry.get("server_name", ""),
                     max_requests=int(entry.get("max_requests", 0)),
+                    local_tokens_per_s=float(entry.get("local_tokens_per_s", 0.0)),
                 )
                 for entry in document["replicas"]
             )
             routes = tuple(
-                RouteShare(entry["prefill"], entry["decode"], float(entry["share"]), Codec(entry["codec"]))
+                RouteShare(
+                    entry["prefill"],
+                    entry["decode"],
+                    float(entry["share"]),
+                    Codec(entry["codec"]),
+                    local_below_tokens=int(entry.get("local_below_tokens", 0)),
+                )
                 for entry in document["routes"]
             )
             return cls(int(document["epoch"]), str(document["model"]), replicas, routes)

@@ -66,6 +66,9 @@ class RouterMetrics:
         self._prefill, self._requests = cache(prefill.labels), cache(requests.labels)
         self._key_requests, self._key_tokens = cache(key_requests.labels), cache(key_tokens.labels)
         self.leg_failures = Counter("thunder_leg_failures", "Legs that failed.", ("replica", "leg"), registry=registry)
+        self.no_ticket = Counter(
+            "thunder_no_ticket", "Prefill legs that gave no ticket.", ("replica",), registry=registry
+        )
         self.moves = Counter("thunder_moves", "Streams that others were to take up.", ("replica",), registry=registry)
         self.epoch = Gauge("thunder_epoch", "The epoch in force.", registry=registry)
         self.in_flight = Gauge("thunder_in_flight", "Legs under way.", ("replica",), registry=registry)

@@ -20,6 +20,8 @@ import openai
 import psutil
 import pytest
 
+from tests import real_surface
+
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "examples" / "local.toml"
 WRITING = ROOT / "examples" / "writing.csv"
@@ -134,6 +136,51 @@ def test_a_chat_is_answered_by_a_pair_over_a_kv_transfer(deployed, client):
     assert _transferred(deployed) > moved
 
 
+def test_usage_is_the_requests_and_not_a_legs(client):
+    """Of a prompt whose KV came, a decode engine calls all cached: a client is told what prefill found in its cache."""
+    asked = {"prompt": "total = add(total, 1)\n" * 40, "max_tokens": 6, "temperature": 0}
+    first = real_surface.used(client, False, **asked)
+    later = [real_surface.used(client, streamed, **asked) for streamed in (True, False, True)]
+    two = real_surface.used(client, True, **asked | {"n": 2, "temperature": 1})
+    alone = real_surface.used(client, False, **asked, echo=True)
+    assert (first[1], first[2]) == (0, 6)
+    assert {(prompt, output) for prompt, _, output in (first, *later, alone)} == {(first[0], 6)}
+    assert (two[0], two[2]) == (first[0], 12)
+    assert 0 < max(cached for _, cached, _ in later) < first[0]
+
+
+def test_other_apis_are_answered_by_one_replica(client):
+    asked = {"model": "tiny-llama", "input": PROMPT, "max_output_tokens": 8, "temperature": 0}
+    whole = client.responses.create(**asked)
+    events = list(client.responses.create(**asked, stream=True))
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == whole.output_text
+    assert (events[-1].type, events[-1].response.usage.output_tokens) == ("response.completed", 8)
+    message = [{"role": "user", "content": PROMPT}]
+    said = real_surface.post(_root(client), "/v1/messages", messages=message, max_tokens=8, temperature=0)
+    assert (said[0], said[1]["content"][0]["text"], said[1]["usage"]["output_tokens"]) == (200, whole.output_text, 8)
+    count = real_surface.post(_root(client), "/v1/messages/count_tokens", messages=message)
+    assert (count[0], count[1]["input_tokens"]) == (200, said[1]["usage"]["input_tokens"])
+    assert real_surface.post(_root(client), "/v1/messages", messages=message)[1]["type"] == "error"
+
+
+def test_pictures_sounds_and_films_are_refused_clearly(client):
+    assert set(real_surface.media_refusals(_root(client))) == {(400, "tiny-llama is not a multimodal model")}
+
+
+def test_vllms_own_client_is_answered_every_request(client, tmp_path):
+    found = real_surface.bench_serve(_root(client), tmp_path, 24)
+    assert (found["completed"], found["failed"]) == (24, 0)
+    assert found["total_output_tokens"] == 24 * 12
+
+
+def test_requests_that_nobody_thought_of_hurt_no_engine(deployed, client):
+    before = deployed.json("status")
+    real_surface.fuzz(_root(client), 60)
+    after = deployed.json("status")
+    assert _identities(after) == _identities(before)
+    assert {replica["state"] for replica in after["replicas"]} == {"ready"}
+
+
 def test_a_rebalance_under_load_restarts_no_engine_and_loses_no_request(deployed, client):
     before = deployed.json("status")
     answers, rebalanced = asyncio.run(
@@ -215,6 +262,10 @@ async def _load_across(base_url: str, act):
 
 def _identities(status: dict) -> dict:
     return {replica["id"]: (replica["pid"], replica["started_at"]) for replica in status["replicas"]}
+
+
+def _root(client: openai.OpenAI) -> str:
+    return str(client.base_url).rstrip("/").removesuffix("/v1")
 
 
 def _running(operator: Operator) -> int:

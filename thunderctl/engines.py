@@ -6,6 +6,7 @@ from planner.batching import TOKENS_PER_PASS
 from planner.deployment import Plan, Replica, Stage
 from planner.members import members_of
 from planner.memory import gpu_kv_bytes_per_token
+from runtime.agent.config import MIB
 from runtime.messages import EngineSpec
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 RECOMPUTE_SHARE = 0.2
 """Of what a replica could prefill: so much of it may go to prompts whose KV should have come, and did not."""
+
+
+POOL_PROMPTS = 8
+"""Of full length in the pool at a time, on their way out or in. Usual prompts are several times shorter."""
+
+LEAST_POOL_MIB = 256
 
 
 def engine_spec(
@@ -64,6 +71,16 @@ def kv_cache_bytes(plan: Plan, replica: Replica) -> int:
     """Bytes of KV that each GPU of the replica keeps: the plan's token capacity, on the stage with the most layers."""
     most_layers = max(stage.layers for stage in replica.stages)
     return int(replica.kv_capacity_tokens * gpu_kv_bytes_per_token(plan.llm, replica.tp, most_layers))
+
+
+def pool_bytes(plan: Plan, spec: "Spec") -> int:
+    """What an instance's agent may hold of KV tiles: so many of the plan's longest prompts, unquantised, or as stated.
+
+    The agent takes no more than its host's memory allows (`runtime/agent/memory.py`), and only as it is used.
+    """
+    if spec.kv.pool_mib is not None:
+        return spec.kv.pool_mib * MIB
+    return max(LEAST_POOL_MIB * MIB, int(POOL_PROMPTS * plan.max_model_len * plan.llm.kv_bytes_per_token))
 
 
 def running_stages(

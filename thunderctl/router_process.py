@@ -24,7 +24,9 @@ from thunderctl.spec import ServeSection
 
 ROUTER_COMMAND = (sys.executable, "-P", "-m", "thunderctl", "run", "router")
 ROUTER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "THUNDER_HOME")
-"""All of the operator's environment that the router gets: it needs no credentials of any provider."""
+TELEMETRY = "OTEL_"
+"""These, and what begins with that, are all of the operator's environment that the router gets: it needs no credentials
+of any provider."""
 START_DEADLINE_S = 30.0
 STOP_GRACE_S = 15.0
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -103,7 +105,11 @@ class RouterProcess:
             mark = log.tell()
             process = subprocess.Popen(
                 [*ROUTER_COMMAND, *self._arguments(serving)],
-                env={name: value for name, value in os.environ.items() if name in ROUTER_ENVIRONMENT},
+                env={
+                    name: value
+                    for name, value in os.environ.items()
+                    if name in ROUTER_ENVIRONMENT or name.startswith(TELEMETRY)
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from planner.batching import MAX_SEQUENCES
+from planner.crossover import local_below_tokens, local_rates
 from planner.deployment import Plan, Replica
 from planner.errors import Incomplete
 from runtime.messages import ReplicaAddress, Routes, RouteShare
@@ -21,7 +22,24 @@ LOOK_EVERY_S = 0.5
 
 def shares_of(plan: Plan) -> list[RouteShare]:
     """The plan's routes as the router is told them."""
-    return [RouteShare(route.prefill, route.decode, route.share, route.codec) for route in plan.routes]
+    return [
+        RouteShare(route.prefill, route.decode, route.share, route.codec, below)
+        for route, below in zip(plan.routes, local_below_tokens(plan), strict=True)
+    ]
+
+
+def replicas_of(plan: Plan, addresses: Mapping[str, ReplicaAddress]) -> list[ReplicaAddress]:
+    """The plan's replicas as the router is told them."""
+    rates = local_rates(plan)
+    return [
+        replace(
+            addresses[replica.id],
+            phase=replica.phase,
+            max_requests=max_requests(plan, replica),
+            local_tokens_per_s=rates.get(replica.id, 0.0),
+        )
+        for replica in plan.replicas
+    ]
 
 
 def max_requests(plan: Plan, replica: Replica) -> int:
@@ -41,10 +59,7 @@ async def push_plan(
     world: World, plan: Plan, addresses: Mapping[str, ReplicaAddress], model: str, serving: ServeSection
 ) -> int:
     """Make `plan` the plan in force, over engines at `addresses`; returns the epoch."""
-    replicas = [
-        replace(addresses[replica.id], phase=replica.phase, max_requests=max_requests(plan, replica))
-        for replica in plan.replicas
-    ]
+    replicas = replicas_of(plan, addresses)
     epoch = await _push(world, replicas, shares_of(plan), model, serving)
     deployment = world.store.deployment(world.name)
     state, endpoint = DeploymentState.SERVING, world.router.endpoint

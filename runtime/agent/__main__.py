@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from planner.errors import ThunderError
@@ -17,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the session that started it may end
+    raise_file_limit()
     path = Path(arguments[0] if arguments else "agent.json")
     try:
         asyncio.run(serve(AgentConfig.load(path), Path()))  # relative: a socket's path may have 108 characters
@@ -24,6 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error.message}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def raise_file_limit() -> None:
+    """As many open files as the host allows: a connection takes one at each end, and engines inherit the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems promise more than they give
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

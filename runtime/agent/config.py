@@ -18,7 +18,8 @@ class AgentConfig:
 
     `port` 0 takes any free one; run/agent.pid.json says which. `advertise_host` and `advertise_port` are what other
     agents dial, where that is not what is listened on. With `dialled` false they can't (NAT, a firewall): then this
-    agent dials its `peers`, until `PUT /kv/peers` names others. `pool_bytes` bounds the KV tiles held in host memory.
+    agent dials its `peers`, until `PUT /kv/peers` names others. `pool_bytes` bounds the KV tiles held in host memory,
+    of which the pool never takes more than half.
     `stop_grace_s` is how long an engine told to stop may finish requests. `version` is of the code in `payload/`.
     """
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from planner.errors import Refused, SpecError
 from runtime.agent.app import Agent
 from runtime.agent.config import AgentConfig
+from runtime.agent.memory import host_memory_bytes, pool_bytes_within
 from runtime.agent.supervisor import Supervisor
 from runtime.engine import CONNECTOR_SOCKET, EngineCommand, engine_command
 from runtime.files import write_json
@@ -65,7 +66,7 @@ async def _serve(
         relay = Relay(
             agent_name=agent_name(config.instance),
             advertise=_advertised(config, port),
-            pool_bytes=config.pool_bytes,
+            pool_bytes=pool_bytes_within(config.pool_bytes, host_memory_bytes()),
             socket_path=str(folder / CONNECTOR_SOCKET),
             ssl_context=client_tls,
             ticket_ttl_s=config.ticket_ttl_s,

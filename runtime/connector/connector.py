@@ -3,8 +3,8 @@
 One instance lives in the scheduler's process, one in each worker. It does no work in the layer hooks (they are skipped
 inside full CUDA graphs): blocks are read after the request has finished, and written before it is scheduled.
 Preemption needs no handling: blocks of a finished request are held until they are copied, and a request that waits for
-its KV does not run. Extra configuration: `agent_socket`, `boundary_layers` (2), `fetch_timeout_s` (20), `replica`,
-`recompute_tokens_per_s` (1000).
+its KV does not run. Extra configuration: `agent_socket`, `boundary_layers` (2), `replica`, `recompute_tokens_per_s`
+(1000), and `fetch_timeout_s` (20): how long a load may wait to begin, and then without a byte that comes.
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from runtime.connector.model import (
     check_engine,
     geometry_of,
     global_rank,
+    settings_of,
     share_of,
     tested_layout,
 )
@@ -72,11 +73,11 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
             self._scheduler = self._scheduler_side(int(self._extra("boundary_layers", 2)))
 
     def _scheduler_side(self, boundary_layers: int) -> SchedulerSide:
-        model = self._vllm_config.model_config.model
+        model = self._vllm_config.model_config
         return SchedulerSide(
             self._door(rank=None),
             geometry=self._geometry,
-            bind=partial(binding, model_fingerprint(model), self._geometry),
+            bind=partial(binding, model_fingerprint(model.model, settings_of(model)), self._geometry),
             block_size=self._spec.block_size,
             ranks=self._vllm_config.parallel_config.world_size,
             boundary_layers=boundary_layers,

@@ -1,6 +1,6 @@
 """What the connector must know of the engine it runs in, and the engines that it refuses to run in."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from vllm.distributed.parallel_state import get_pp_group, get_tp_group
@@ -13,7 +13,7 @@ from runtime.connector.worker import Share
 from runtime.tiles.geometry import Geometry
 
 if TYPE_CHECKING:
-    from vllm.config import VllmConfig
+    from vllm.config import ModelConfig, VllmConfig
 
 
 class EngineRefused(KvTransferError):
@@ -49,6 +49,12 @@ def geometry_of(config: "VllmConfig", spec: FullAttentionSpec) -> Geometry:
         head_dim=spec.head_size,
         dtype=str(spec.dtype).removeprefix("torch."),
     )
+
+
+def settings_of(config: "ModelConfig") -> dict[str, Any]:
+    """The model's configuration as this engine has it: `--hf-overrides` are in it."""
+    settings: dict[str, Any] = config.hf_config.to_dict()
+    return settings
 
 
 def global_rank(config: "VllmConfig") -> int:

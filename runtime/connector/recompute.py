@@ -1,9 +1,10 @@
 """How fast an engine computes prompts whose KV should have come from elsewhere: in turns, so that decoding goes on.
 
-A broken link would otherwise turn a decode replica into a prefill one. Each such prompt is given a time from which it
-may be computed: when those before it are paid for at the allowed rate (a leaky bucket as a queue, the generic cell rate
-algorithm of ITU-T I.371). One whole prompt always passes at once. Who would wait too long is refused: its agent then
-answers for the engine, and the router tries another replica. Prompts that were routed here to be computed never wait.
+A broken link, or a want of tickets, would otherwise turn a decode replica into a prefill one. Each such prompt is given
+a time from which it may be computed: when those before it are paid for at the allowed rate (a leaky bucket as a queue,
+the generic cell rate algorithm of ITU-T I.371). One whole prompt always passes at once. Who would wait too long is
+refused: its agent then answers for the engine, and the router tries another replica. Prompts that were routed here to
+be computed never wait.
 """
 
 import time

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 RESERVE_S = 0.5
+"""The engine does nothing else meanwhile. An agent that takes longer is asked no more for `BACK_OFF_S`."""
+
 BACK_OFF_S = 5.0
+ROOM_S = 0.2
+"""How long the agent may wait for room in its pool, within `RESERVE_S`."""
+
+WAITING_SHARE = 0.1
+"""Of the engine's time may go by in such waits: however full the pool, it is slowed down no more than that."""
+
 _FINISHED_WELL = ("FINISHED_STOPPED", "FINISHED_LENGTH_CAPPED")
 
 logger = logging.getLogger("vllm.thunder")
@@ -52,6 +60,7 @@ class SchedulerSide:
         self._boundary_layers = min(boundary_layers, geometry.layers)
         self._now = now
         self._reserve_after = 0.0
+        self._wait_after = 0.0
         self._wanted: dict[str, Ticket] = {}
         self._loading: dict[str, Ticket] = {}
         self._failed: dict[str, Ticket] = {}
@@ -62,15 +71,13 @@ class SchedulerSide:
     def arrived(self, request: "Request") -> None:
         """First sight of a request: decide here, once, whether its ticket is good."""
         params = request.kv_transfer_params or {}
-        if not params.get("do_remote_prefill"):
+        if params.get("kv_lost"):
+            reason = "no_ticket: the router has none, though one was due"
+        elif params.get("do_remote_prefill"):
+            reason = self._taken(request, params)
+        else:
             return
-        try:
-            ticket = Ticket.from_json(params)
-            reason = self._objection(request, ticket)
-        except KvTransferError as error:
-            reason = f"unreadable_ticket: {error.message}"
         if not reason:
-            self._wanted[request.request_id] = ticket
             return
         logger.warning("Request %s is computed here, not loaded: %s", request.request_id, reason)
         self._door.tell("note", {"what": reason.split(":", 1)[0]})
@@ -170,17 +177,31 @@ class SchedulerSide:
         """Ask the agent; one that was slow is left alone for a while, so that it can't slow the engine down."""
         if self._now() < self._reserve_after:
             raise AgentGone("The agent was slow a moment ago.")
+        asked_at = self._now()
         fields = {
             "format": format_json(kv_format),
             "binding": self._bind(token_ids),
             "ranks": self._ranks,
             "readers": readers,
+            "within_s": ROOM_S if asked_at >= self._wait_after else 0.0,
         }
         try:
             return self._door.call("reserve", fields, timeout_s=RESERVE_S)
         except AgentSlow:
             self._reserve_after = self._now() + BACK_OFF_S
             raise
+        finally:
+            self._wait_after = max(self._wait_after, self._now() + (self._now() - asked_at) * (1 / WAITING_SHARE - 1))
+
+    def _taken(self, request: "Request", params: Mapping[str, Any]) -> str:
+        """Keep the ticket that a request brought, to be loaded; else why not."""
+        try:
+            ticket = Ticket.from_json(params)
+        except KvTransferError as error:
+            return f"unreadable_ticket: {error.message}"
+        if not (reason := self._objection(request, ticket)):
+            self._wanted[request.request_id] = ticket
+        return reason
 
     def _objection(self, request: "Request", ticket: Ticket) -> str:
         """Why a ticket can't be used for a request; empty when it can."""

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +21,9 @@ from runtime.codec.protocol import TileCodec
 from runtime.codec.rows import BATCH_BYTES, GPU_BATCH_BYTES, Rows, decode, frame, payloads, rows_of
 from runtime.connector.jobs import Load, Save, Step
 from runtime.connector.layouts import PageLayout, read, write
+from runtime.connector.side_stream import Mark, SideStream
 from runtime.relay.door import AgentDoor
+from runtime.relay.patience import longest_s
 from runtime.tiles.box import Box
 from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import GROUP_TOKENS
@@ -89,16 +90,19 @@ class WorkerSide:
         self._device = device
         self._on_gpu = device.type == "cuda"
         self._batch_bytes = GPU_BATCH_BYTES if self._on_gpu else BATCH_BYTES
-        self._stream = torch.cuda.Stream(device) if self._on_gpu else None
+        self._beside = SideStream(device)
 
     def start(self, step: Step) -> None:
         """Begin what a step asks for; only copying out is done when this returns."""
         for save in step.saves:
             self._save(save)
+        if not step.loads:
+            return
+        computed, deadline = self._beside.mark(), time.monotonic() + self._fetch_timeout_s
+        with self._lock:
+            self._loading += len(step.loads)
         for load in step.loads:
-            with self._lock:
-                self._loading += 1
-            self._fetchers.submit(self._load, load, time.monotonic() + self._fetch_timeout_s)
+            self._fetchers.submit(self._load, load, deadline, computed)
 
     def rest(self, step: Step) -> None:
         """In a step without work for the model, wait a moment for a load to end, or for a request's turn.
@@ -175,11 +179,13 @@ class WorkerSide:
         logger.warning("Request %s is not handed on: %s", save.request_id, error)
         self._door.tell("encode_failed", {"ticket": save.ticket, "reason": str(error)})
 
-    def _load(self, load: Load, deadline: float) -> None:
+    def _load(self, load: Load, deadline: float, computed: Mark) -> None:
         """In a fetcher's thread. Whatever happens, the scheduler hears of it."""
         failed = True
         try:
-            self._fill(load, self._fetch(load, deadline))
+            tiles = self._fetch(load, deadline)
+            with self._beside.after(computed):
+                self._fill(load, tiles)
             failed = False
         except KvTransferError as error:
             logger.warning("Request %s is computed here, its KV did not come: %s", load.request_id, error)
@@ -198,16 +204,12 @@ class WorkerSide:
         """A private copy of this rank's tiles, so that nobody can change them between check and use."""
         if load.first_token % self._block_size:
             raise KvTransferError(f"A load starts at token {load.first_token}, within a block.")
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            raise KvTransferError(f"Other loads took all of the {self._fetch_timeout_s:g} s that this one had.")
-        session = self._door.session()
-        fields = {
-            "ticket": load.ticket,
-            "box": self._box(load.format, load.first_token).row,
-            "timeout_s": left_s,
-        }
-        answer = session.call("fetch", fields, timeout_s=left_s + ANSWER_S)
+        if time.monotonic() > deadline:
+            raise KvTransferError(f"Other loads took the {self._fetch_timeout_s:g} s that this one had to begin.")
+        session, box = self._door.session(), self._box(load.format, load.first_token)
+        fields = {"ticket": load.ticket, "box": box.row, "timeout_s": self._fetch_timeout_s}
+        longest = longest_s(Layout(load.format, box).size, self._fetch_timeout_s)
+        answer = session.call("fetch", fields, timeout_s=longest + ANSWER_S)
         tiles = bytearray(session.memory.view(answer["offset"], answer["length"]))
         session.tell("release", {"offset": answer["offset"]})
         return tiles
@@ -218,14 +220,11 @@ class WorkerSide:
         skipped = load.first_token - box.groups[0] * GROUP_TOKENS
         blocks = self._cache_blocks(load.block_ids[load.first_token // self._block_size :])
         view, tag = memoryview(tiles), bytes.fromhex(load.ticket["ticket"])
-        with torch.cuda.stream(self._stream) if self._stream else nullcontext():
-            for rows in rows_of(Layout(load.format, box), box, self._batch_bytes):
-                frames = view[rows.offset : rows.offset + rows.size]
-                parts = decode(rows, frames, tag, self._codec, self._device)
-                keys, values = (part[:, :, skipped:] for part in parts)
-                write(self._layout, self._caches_of(rows), blocks, keys, values)
-        if self._stream:
-            self._stream.synchronize()
+        for rows in rows_of(Layout(load.format, box), box, self._batch_bytes):
+            frames = view[rows.offset : rows.offset + rows.size]
+            parts = decode(rows, frames, tag, self._codec, self._device)
+            keys, values = (part[:, :, skipped:] for part in parts)
+            write(self._layout, self._caches_of(rows), blocks, keys, values)
 
     def _box(self, kv_format: KvFormat, first_token: int = 0) -> Box:
         """This rank's tiles of a ticket, from the group of a token on."""

@@ -13,6 +13,7 @@ from itertools import pairwise
 from planner.errors import KvTransferError
 from runtime.relay.exchange import LIMIT_PROBE_BYTES, PeerUnreachable, ask
 from runtime.relay.links import LinkMeter
+from runtime.relay.patience import longest_s
 from runtime.relay.receiver import Receiver
 from runtime.relay.streams import Streams
 from runtime.relay.tickets import Ticket
@@ -26,6 +27,10 @@ STRIPE_BYTES = 4 << 20
 """From here on a second stream is worth asking twice."""
 
 ACKNOWLEDGE_S = 5.0
+
+ANSWER_S = 1.0
+"""For the way there and back, beyond the time that the other agent waits for a ticket to be encoded."""
+
 PROBE_S = 10.0
 
 
@@ -42,10 +47,11 @@ class PeerClient:
     async def pull(self, ticket: Ticket, layout: Layout, into: memoryview, *, timeout_s: float) -> int:
         """Fetch the tiles of `layout` into `into`; returns how many had to be asked for twice.
 
-        When it returns or raises, nothing writes to `into` any more.
+        Given up when nothing comes for `timeout_s`. When it returns or raises, nothing writes to `into` any more.
         """
+        longest = longest_s(layout.size, timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(longest):
                 most = 1 if self.streams.is_near(ticket.agent) else STRIPES
                 stripes = [[box] for box in stripes_of(layout, most)]
                 missing = await self._attempt(ticket, layout, into, stripes, timeout_s)
@@ -53,10 +59,7 @@ class PeerClient:
                 if missing:
                     missing = await self._attempt(ticket, layout, into, [boxes_of(missing)], timeout_s)
         except TimeoutError as error:
-            raise PeerUnreachable(
-                f"{ticket.agent.name} did not send all tiles within {timeout_s:g} s.",
-                hint="" if ticket.agent.dialled else "Nobody can dial it: is this agent among the peers it dials?",
-            ) from error
+            raise PeerUnreachable(f"{ticket.agent.name} did not send all tiles within {longest:.0f} s.") from error
         if missing:
             raise PeerUnreachable(f"{len(missing)} tiles of {ticket.agent.name} came damaged or not at all, twice.")
         return again
@@ -104,10 +107,12 @@ class PeerClient:
             "wait_s": wait_s,
         }
         try:
-            async with self.streams.lend(ticket.agent) as stream:
-                await ask(stream, question, receiver.bytes, ticket.agent.name)
+            async with self.streams.lend(ticket.agent, wait_s) as stream:
+                await ask(stream, question, receiver.bytes, ticket.agent.name, wait_s + ANSWER_S)
                 with self.links.arriving(ticket.agent, receiver.bytes):
-                    await receiver.receive(stream)
+                    await receiver.receive(stream, wait_s)
+        except TimeoutError as error:  # The other streams to it are no better.
+            raise PeerUnreachable(f"Nothing came from {ticket.agent.name} for {wait_s:g} s.") from error
         except OSError:
             pass  # The stream broke off: what is missing says how far it got.
         return await receiver.finish()

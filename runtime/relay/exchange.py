@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from planner.errors import KvTransferError
+from runtime.relay.patience import STALL_S
 from runtime.relay.stream import Stream
 from runtime.relay.tickets import NotReady, TicketFailed, UnknownTicket, WrongBinding, WrongCapability
 from runtime.tiles.frame import BadFrame
@@ -36,11 +37,13 @@ class PeerUnreachable(KvTransferError):
     """The other agent did not answer, or its stream broke off."""
 
 
-async def ask(stream: Stream, question: Mapping[str, Any], expected_bytes: int, agent: str) -> None:
+async def ask(
+    stream: Stream, question: Mapping[str, Any], expected_bytes: int, agent: str, within_s: float = STALL_S
+) -> None:
     """Returns when the answer's bytes are next on the stream. Raises what the answer says, or what the stream does."""
     data = json.dumps(question).encode()
     await stream.send(memoryview(LENGTH.pack(len(data)) + data))
-    status, length = ANSWER.unpack(await stream.receive(ANSWER.size))
+    status, length = ANSWER.unpack(await stream.receive(ANSWER.size, within_s))
     if status != OK:
         reason = await stream.receive(min(length, LIMIT_REASON_BYTES))
         kind = ERROR_OF_STATUS.get(status, PeerUnreachable)

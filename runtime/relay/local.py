@@ -143,9 +143,9 @@ class _Visit:
         self.waiting: set[asyncio.Task[None]] = set()
 
     def handle(self, message: Mapping[str, Any], running: asyncio.TaskGroup) -> None:
-        """Answer one message; a fetch answers later. Raises KeyError, TypeError, ValueError for no message of ours."""
+        """Answer one message, some of them later. Raises KeyError, TypeError, ValueError for no message of ours."""
         number, call = int(message["id"]), str(message["call"])
-        if call in ("fetch", "ack"):
+        if call in ("ack", "fetch", "reserve"):
             task = running.create_task(self._answer_later(number, call, message))
             self.waiting.add(task)
             task.add_done_callback(self.waiting.discard)
@@ -170,8 +170,6 @@ class _Visit:
                 if rank is not None:
                     self._rank = int(rank)
                     self._door.arrived(self._owner, self._rank)
-            case "reserve":
-                return self._reserve(message)
             case "encoded":
                 self._relay.encoded(str(message["ticket"]), self._own_rank(), float(message["seconds"]))
             case "encode_failed":
@@ -189,32 +187,43 @@ class _Visit:
                 raise ValueError(f"no call {call!r}")
         return {}
 
-    def _reserve(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        ranks = int(message["ranks"])
+    async def _answer_later(self, number: int, call: str, message: Mapping[str, Any]) -> None:
+        try:
+            match call:
+                case "ack":
+                    await self._relay.acknowledge_at_source(Ticket.from_json(message["ticket"]))
+                    answer = {}
+                case "fetch":
+                    answer = await self._fetch(message)
+                case _:
+                    answer = await self._reserve(message)
+            self._say(number, {"ok": True, **answer})
+        except KvTransferError as error:
+            self._say(number, {"ok": False, "error": error.kind, "message": error.message})
+        except Exception as error:  # One call that goes wrong unforeseen is no reason to lose this engine's others.
+            log.exception("a %s failed", call)
+            self._say(number, {"ok": False, "error": "Unforeseen", "message": repr(error)})
+
+    async def _reserve(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        ranks, within_s = int(message["ranks"]), float(message.get("within_s", 0.0))
         if not self._door.connected(self._owner, ranks):
             raise KvTransferError(f"Not all {ranks} ranks of engine {self._owner} are connected to this agent.")
-        kv_format = format_from_json(message["format"])
-        ticket, region = self._relay.reserve(
-            kv_format, str(message["binding"]), owner=self._owner, ranks=ranks, readers=int(message["readers"])
+        ticket, region = await self._relay.reserve_soon(
+            format_from_json(message["format"]),
+            str(message["binding"]),
+            owner=self._owner,
+            ranks=ranks,
+            readers=int(message["readers"]),
+            within_s=max(0.0, min(within_s, LIMIT_TIMEOUT_S)),
         )
         return {"ticket": ticket.to_json(), "offset": region.offset, "length": region.length, "boot": self._relay.boot}
 
-    async def _answer_later(self, number: int, call: str, message: Mapping[str, Any]) -> None:
-        try:
-            ticket = Ticket.from_json(message["ticket"])
-            if call == "ack":
-                await self._relay.acknowledge_at_source(ticket)
-                self._say(number, {"ok": True})
-                return
-            timeout_s = max(0.0, min(float(message["timeout_s"]), LIMIT_TIMEOUT_S))
-            region = await self._relay.fetch(ticket, Box.from_row(message["box"]), timeout_s=timeout_s)
-            self._regions.append(region)
-            self._say(number, {"ok": True, "offset": region.offset, "length": region.length})
-        except KvTransferError as error:
-            self._say(number, {"ok": False, "error": error.kind, "message": error.message})
-        except Exception as error:  # One fetch that goes wrong unforeseen is no reason to lose this rank's others.
-            log.exception("a %s failed", call)
-            self._say(number, {"ok": False, "error": "Unforeseen", "message": repr(error)})
+    async def _fetch(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        timeout_s = max(0.0, min(float(message["timeout_s"]), LIMIT_TIMEOUT_S))
+        ticket, box = Ticket.from_json(message["ticket"]), Box.from_row(message["box"])
+        region = await self._relay.fetch(ticket, box, timeout_s=timeout_s)
+        self._regions.append(region)
+        return {"offset": region.offset, "length": region.length}
 
     def _release(self, offset: int) -> None:
         """One reading of a region is over; several requests may read it. Raises ValueError when none does."""

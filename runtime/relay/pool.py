@@ -36,6 +36,10 @@ class Allocator:
     def used_bytes(self) -> int:
         return sum(self._taken.values())
 
+    def fits(self, length: int) -> bool:
+        """Whether a region of that length is to be had now."""
+        return any(span >= length for _, span in self._free)
+
     def reserve(self, length: int) -> Region | None:
         """A region of at least 1 byte, or None when no free span holds it."""
         if length < 1:
@@ -74,6 +78,9 @@ class Pool:
     @property
     def used_bytes(self) -> int:
         return self._allocator.used_bytes
+
+    def fits(self, length: int) -> bool:
+        return self._allocator.fits(length)
 
     def reserve(self, length: int) -> Region | None:
         return self._allocator.reserve(length)

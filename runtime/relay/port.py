@@ -15,6 +15,10 @@ from runtime.relay.stream import HELLO, HELLO_REVERSED
 log = logging.getLogger(__name__)
 
 LIMIT_CONNECTIONS = 1024
+LIMIT_STRANGERS = 128
+"""Of those, whose certificate has not been seen. With more the one that has dallied longest goes: who is to be let in
+is through within milliseconds, so that a crowd of the mute can't shut others out."""
+
 FIRST_WORD_S = 10.0
 CROWDED_S = 0.2
 
@@ -30,6 +34,7 @@ class SharedPort:
         self._pulls = pulls
         self._context = context
         self._tasks: set[asyncio.Task[None]] = set()
+        self._strangers: dict[asyncio.Task[None], None] = {}
         self._accepting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -63,9 +68,15 @@ class SharedPort:
             task = asyncio.create_task(self._welcome(connection))
             self._tasks.add(task)
             task.add_done_callback(partial(self._left, connection))
+            self._strangers[task] = None
+            if len(self._strangers) > LIMIT_STRANGERS:
+                first = next(iter(self._strangers))
+                del self._strangers[first]
+                first.cancel()
 
     def _left(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._strangers.pop(task, None)
         if task.cancelled():  # Perhaps before it had begun.
             connection.close()
 
@@ -76,7 +87,7 @@ class SharedPort:
                 async with asyncio.timeout(FIRST_WORD_S):
                     word = await _first_word(connection)
                 if word == HELLO:
-                    await self._pulls.serve(connection)
+                    await self._pulls.serve(connection, self._known)
                 elif word == HELLO_REVERSED:
                     await self._pulls.take_in(connection)
                 elif not word:
@@ -88,6 +99,12 @@ class SharedPort:
             except BaseException:
                 connection.close()
                 raise
+
+    def _known(self) -> None:
+        """In a connection's own task: its certificate is one of ours."""
+        task = asyncio.current_task()
+        assert task is not None, "connections are served in tasks"
+        self._strangers.pop(task, None)
 
     def _http(self) -> web.Server:
         assert self._runner.server is not None, "the runner is set up first"

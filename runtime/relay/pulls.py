@@ -1,7 +1,7 @@
 """The sending side of tiles: answers other agents' questions on streams, straight out of the pool.
 
-A reader that is slow, mute or gone costs one waiting task and a socket's buffer, and that no longer than its own
-deadline: then its stream is closed, and the ticket's bytes can be freed.
+A reader that is mute or gone costs one waiting task and a socket's buffer, and that about as long as it would wait
+itself: then its stream is closed, and the ticket's bytes can be freed. One that is slow has the time its bytes take.
 """
 
 import asyncio
@@ -9,12 +9,13 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import KvTransferError
 from runtime.messages import AGENT_SUFFIX
 from runtime.relay.exchange import LIMIT_PROBE_BYTES, announce, asked, refuse
+from runtime.relay.patience import longest_s
 from runtime.relay.stream import Stream
 from runtime.relay.tickets import Ticket, UnknownTicket
 from runtime.tiles.box import Box
@@ -28,8 +29,10 @@ log = logging.getLogger(__name__)
 HANDSHAKE_S = 10.0
 KEEPALIVE_S = 120.0
 LIMIT_BOXES = 8192
-LIMIT_READY_S = 60.0
-LIMIT_PULL_S = 300.0
+LIMIT_WAIT_S = 60.0
+BUFFERED = 2
+"""A socket's buffer empties in bursts: a sender sees its reader get on this many times as late as the reader does."""
+
 _NOISE = memoryview(bytes(LIMIT_PROBE_BYTES))
 
 
@@ -40,10 +43,14 @@ class PullServer:
         self._relay = relay
         self._context = context
 
-    async def serve(self, connection: socket.socket) -> None:
-        """A stream whose dialler asks, from its handshake on. Whatever ends it ends it quietly: the dialler knows."""
+    async def serve(self, connection: socket.socket, known: Callable[[], None]) -> None:
+        """A stream whose dialler asks, from its handshake on; `known` is called once that is an agent.
+
+        Whatever ends it ends it quietly: the dialler knows.
+        """
         with contextlib.suppress(OSError, ValueError), contextlib.closing(Stream(connection, self._context)) as stream:
             await _caller(stream)
+            known()
             await self.answer(stream)
 
     async def take_in(self, connection: socket.socket) -> None:
@@ -79,18 +86,16 @@ class PullServer:
         name, capability, binding = (_text(question, key) for key in ("ticket", "capability", "binding"))
         try:
             boxes = [Box.from_row(row) for row in _rows(question)]
-            wait_s = max(0.0, min(float(question["wait_s"]), LIMIT_PULL_S))
+            wait_s = max(0.0, min(float(question["wait_s"]), LIMIT_WAIT_S))
         except (KeyError, TypeError, ValueError) as error:
             raise KvTransferError(f"The question can't be read: {error!r}.") from error
-        async with (
-            asyncio.timeout(wait_s + 1),
-            self._relay.reading(name, capability, binding, min(wait_s, LIMIT_READY_S)) as (ticket, data),
-        ):
+        async with self._relay.reading(name, capability, binding, wait_s) as (ticket, data):
             size = _size(ticket, boxes)
             try:
-                await announce(stream, size)
-                for view in self.views(ticket, data, boxes):
-                    await stream.send(view)
+                async with asyncio.timeout(longest_s(size, wait_s)):
+                    await announce(stream, size)
+                    for view in self.views(ticket, data, boxes):
+                        await stream.send(view, BUFFERED * wait_s)
             except BaseException:
                 self._relay.counts["pulls_cut_off"] += 1
                 raise

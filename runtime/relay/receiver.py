@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from runtime.relay.patience import STALL_S
 from runtime.relay.stream import TURN_BYTES, Stream
 from runtime.relay.tickets import Ticket
 from runtime.tiles.box import Box, Tile
@@ -49,11 +50,11 @@ class Receiver:
         self._runs = (run for box in self.boxes for run in runs_of(layout, box, ticket.tag))
         self._next = next(self._runs, None)
 
-    async def receive(self, stream: Stream) -> None:
-        """Raises what the stream raises."""
+    async def receive(self, stream: Stream, within_s: float = STALL_S) -> None:
+        """Raises what the stream raises, TimeoutError when nothing came for so long."""
         given = 0
         for place in self._places():
-            await stream.receive_into(place)
+            await stream.receive_into(place, within_s)
             self._arrived += len(place)
             if self._arrived - given >= CHECK_BYTES and (self._checking is None or self._checking.done()):
                 given = self._arrived

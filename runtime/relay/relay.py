@@ -7,11 +7,12 @@ agent's event loop; nothing here needs torch.
 import asyncio
 import contextlib
 import hmac
+import logging
 import secrets
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from planner.errors import KvTransferError
@@ -38,6 +39,8 @@ from runtime.tiles.layout import Layout
 
 SWEEP_S = 1.0
 PROBE_TICK_S = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class PoolFull(KvTransferError):
@@ -90,7 +93,8 @@ class Relay:
 
     async def start(self) -> None:
         await self._door.start()
-        self._tasks = [asyncio.create_task(self._sweep_for_ever()), asyncio.create_task(self._probe_for_ever())]
+        chores = (_for_ever(SWEEP_S, self._swept), _for_ever(PROBE_TICK_S, self._client.probe_idle))
+        self._tasks = [asyncio.create_task(chore) for chore in chores]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -127,6 +131,13 @@ class Relay:
             raise
         self.counts["tickets_reserved"] += 1
         return ticket, region
+
+    async def reserve_soon(
+        self, kv_format: KvFormat, binding: str, *, owner: str, ranks: int, readers: int, within_s: float
+    ) -> tuple[Ticket, Region]:
+        """`reserve`, after waiting that long at most for room. Raises PoolFull."""
+        await self._until_fits(Layout(kv_format, kv_format.whole).size, within_s)
+        return self.reserve(kv_format, binding, owner=owner, ranks=ranks, readers=readers)
 
     def encoded(self, name: str, rank: int, seconds: float) -> None:
         """A rank has written its share of a ticket."""
@@ -182,11 +193,14 @@ class Relay:
             await _until_ready(entry, wait_s)
             yield entry.ticket, self.pool.view(entry.region)
         finally:
-            entry.pulls -= 1
+            self._tickets.end_pull(entry, now=self._now())
             self._collect()
 
     async def fetch(self, ticket: Ticket, box: Box, *, timeout_s: float) -> Region:
-        """Tiles of a ticket, ours or another agent's, in a region that each caller releases. Raises KvTransferError."""
+        """Tiles of a ticket, ours or another agent's, in a region that each caller releases. Raises KvTransferError.
+
+        It is over when nothing has got on for `timeout_s`: no room, no ticket that is ready, no byte that came.
+        """
         return await self._fetches.fetch(ticket, box, lambda: self._bring(ticket, box, timeout_s))
 
     def release(self, region: Region) -> None:
@@ -200,8 +214,7 @@ class Relay:
             if ticket.agent.name == self.agent_name:
                 await self._copy(ticket, layout, region, timeout_s)
             else:
-                left_s = timeout_s - (time.monotonic() - started)
-                again = await self._client.pull(ticket, layout, self.pool.view(region), timeout_s=left_s)
+                again = await self._client.pull(ticket, layout, self.pool.view(region), timeout_s=timeout_s)
                 self.counts["tiles_pulled_twice"] += again
                 self.counts[f"received_bytes_{ticket.format.codec}"] += layout.size
         except BaseException as error:
@@ -234,15 +247,21 @@ class Relay:
 
     async def _room(self, length: int, timeout_s: float) -> Region:
         """Reserve, waiting for other fetches to be read when the pool is full."""
-        if length <= self.pool.size:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    while (region := self.pool.reserve(length)) is None:
-                        self._freed.clear()
-                        await self._freed.wait()
-                    return region
-        self.counts["fetches_failed_PoolFull"] += 1
-        raise PoolFull(f"A fetch of {length} bytes found no room in the pool of {self.pool.size} bytes.")
+        await self._until_fits(length, timeout_s)
+        if (region := self.pool.reserve(length)) is None:
+            self.counts["fetches_failed_PoolFull"] += 1
+            raise PoolFull(f"A fetch of {length} bytes found no room in the pool of {self.pool.size} bytes.")
+        return region
+
+    async def _until_fits(self, length: int, timeout_s: float) -> None:
+        """Wait until so many bytes are free in one piece, or the time is over; not at all for what never fits."""
+        if length > self.pool.size:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self.pool.fits(length):
+                    self._freed.clear()
+                    await self._freed.wait()
 
     def _collect(self) -> None:
         for region in self._tickets.collect():
@@ -252,15 +271,18 @@ class Relay:
         self.pool.free(region)
         self._freed.set()
 
-    async def _sweep_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            self.sweep()
+    async def _swept(self) -> None:
+        self.sweep()
 
-    async def _probe_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(PROBE_TICK_S)
-            await self._client.probe_idle()
+
+async def _for_ever(every_s: float, chore: Callable[[], Awaitable[None]]) -> None:
+    """Tickets that nobody sweeps would fill the pool: what goes wrong unforeseen is said, and done again."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await chore()
+        except Exception:
+            log.exception("a chore of the relay failed")
 
 
 async def _until_ready(entry: Entry, wait_s: float) -> None:

@@ -15,11 +15,10 @@ import ssl
 import struct
 from typing import Any, Self
 
+from runtime.relay.patience import STALL_S
+
 TURN_BYTES = 512 << 10
 """What one stream may do before the others of the event loop have their turn: about half a millisecond."""
-
-STALL_S = 30.0
-"""How long a peer may neither send nor take a byte."""
 
 HELLO = b"THKV\x01"
 """What a dialler who will ask says first, in the clear: the port is HTTP's too, and TLS itself begins otherwise."""
@@ -109,7 +108,7 @@ class Stream:
         watch.register(self._tls, select.POLLIN)
         return not self._tls.pending() and not watch.poll(0)
 
-    async def send(self, data: memoryview) -> None:
+    async def send(self, data: memoryview, within_s: float = STALL_S) -> None:
         at = 0
         while at < len(data):
             turn = min(at + TURN_BYTES, len(data))
@@ -117,7 +116,7 @@ class Stream:
                 try:
                     at += self._tls.send(data[at:turn])
                 except BLOCKED as why:
-                    await self._ready(why, STALL_S)
+                    await self._ready(why, within_s)
             await asyncio.sleep(0)
 
     async def receive_into(self, place: memoryview, within_s: float = STALL_S) -> None:

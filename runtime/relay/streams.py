@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from runtime.relay.exchange import PeerUnreachable
+from runtime.relay.patience import STALL_S
 from runtime.relay.stream import HELLO, Stream
 from runtime.relay.tickets import AgentAddress
 
@@ -32,13 +33,17 @@ class Streams:
         self._ways: defaultdict[str, _Way] = defaultdict(_Way)
 
     @contextlib.asynccontextmanager
-    async def lend(self, agent: AgentAddress) -> AsyncIterator[Stream]:
-        """A stream for one question and its whole answer; closed when that breaks off. Raises PeerUnreachable.
-
-        Waits as long as there is none to be had: the caller has a deadline.
-        """
+    async def lend(self, agent: AgentAddress, within_s: float = STALL_S) -> AsyncIterator[Stream]:
+        """A stream for one question and its whole answer; closed when that breaks off. Raises PeerUnreachable."""
         way = self._ways[agent.name]
-        stream = await self._free(way, agent)
+        try:
+            async with asyncio.timeout(within_s):
+                stream = await self._free(way, agent)
+        except TimeoutError as error:
+            raise PeerUnreachable(
+                f"No stream to {agent.name} was free within {within_s:g} s.",
+                hint="" if agent.dialled else "Nobody can dial it: is this agent among the peers it dials?",
+            ) from error
         try:
             yield stream
         except BaseException:

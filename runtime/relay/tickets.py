@@ -219,6 +219,11 @@ class TicketTable:
             raise WrongCapability(f"The capability given does not belong to ticket {name}.")
         return entry
 
+    def end_pull(self, entry: Entry, *, now: float) -> None:
+        """A reader stops, perhaps to come back, or to leave the ticket to another: its time starts again."""
+        entry.pulls -= 1
+        entry.expires_at = max(entry.expires_at, now + self._ttl_s)
+
     def acknowledge(self, name: str, capability: str) -> bool:
         """One reader is done. True when it was the last one, and the ticket is gone."""
         entry = self.find(name, capability)
@@ -232,8 +237,8 @@ class TicketTable:
         entry.changed.set()
 
     def expire(self, *, now: float) -> int:
-        """Close what has outlived its time; returns how many."""
-        late = [entry for entry in self._entries.values() if not entry.gone and entry.expires_at <= now]
+        """Close what has outlived its time and is not being read; returns how many."""
+        late = [e for e in self._entries.values() if not e.gone and not e.pulls and e.expires_at <= now]
         for entry in late:
             entry.gone = True
             entry.changed.set()

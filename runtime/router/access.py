@@ -8,27 +8,32 @@ import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from aiohttp import web
-
+from runtime.listening import is_loopback
 from runtime.metrics import RouterMetrics
+from runtime.router import web
 from runtime.router.access_log import AccessLog, log_entry
 from runtime.router.admission import Admission, Shed
-from runtime.router.errors import error_response
-from runtime.router.exchange import RECORD, REQUEST_ID, request_id
+from runtime.router.apis import APIS
+from runtime.router.errors import error_response, in_dialect
+from runtime.router.exchange import RECORD, REQUEST_ID, TRACE, request_id
 from runtime.router.keys import ApiKey, KeyRing
 from runtime.router.limits import KeyLimits
 from runtime.router.observed import Observed, RequestRecord
-from runtime.router.refusals import late, no_room, too_many, unauthorised
+from runtime.router.refusals import late, no_room, not_admin, too_many, unauthorised
 from runtime.router.settings import RouterSettings
 from runtime.router.usage import UsageBook
 
+if TYPE_CHECKING:
+    from runtime.router.traces import Telemetry
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-COMPLETIONS = frozenset({"/v1/chat/completions", "/v1/completions"})
 OPEN = frozenset({"/health"})
 ADMIN = "/admin/"
 METRICS = "/metrics"
+API_KEY = "x-api-key"
 DEADLINE = "X-Request-Deadline-S"
 """A client's own deadline in seconds; it may only shorten the router's."""
 CLIENT_GONE = 499
@@ -38,7 +43,10 @@ RESPONSE = web.RequestKey("response", web.StreamResponse)
 
 
 class Access:
-    """The middleware of the router's application. Administration has its own token, `/health` none."""
+    """The middleware of the router's application.
+
+    Administration has its own token, `/health` none. Metrics are the administration's too: they name keys.
+    """
 
     def __init__(
         self,
@@ -51,6 +59,7 @@ class Access:
         settings: RouterSettings,
         admin_token: str | None = None,
         access_log: AccessLog | None = None,
+        telemetry: "Telemetry | None" = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
@@ -61,25 +70,30 @@ class Access:
         self._settings = settings
         self._admin = f"Bearer {admin_token}" if admin_token else ""
         self._log = access_log
+        self._telemetry = telemetry
         self._now = now
         self._limits: dict[str, KeyLimits] = {}
 
-    @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ask for a key where keys are required, and let completions in one by one."""
+        """Ask for a key where keys are required, and let what engines are asked in one by one."""
+        return in_dialect(await self._handled(request, handler), request.path)
+
+    async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         path = request.path
         if path in OPEN or path.startswith(ADMIN):
             return await handler(request)
-        said = request.headers.get("Authorization", "")
-        key = self._keys.holder(said)
-        if key is None and self._keys.required and not (path == METRICS and self._is_admin(said)):
+        said = _credentials(request)
+        key = self._keys.holder(said)  # which also looks whether there are keys by now
+        if path == METRICS:
+            return await handler(request) if self._may_read_metrics(request, said) else not_admin()
+        if key is None and self._keys.required:
             return unauthorised(said)
-        if path in COMPLETIONS and request.method == "POST":
-            return await self._completion(request, handler, key)
+        if path in APIS and request.method == "POST":
+            return await self._asked(request, handler, key)
         return await handler(request)
 
-    async def head(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Say under which id a request is known, and what its key may still ask. A signal of the application's."""
+    def head(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Say under which id a request is known, and what its key may still ask."""
         record, limits = request.get(RECORD), request.get(LIMITS)
         if record is not None:
             request[RESPONSE] = response
@@ -87,9 +101,11 @@ class Access:
         if limits is not None:
             response.headers.update(limits.headers())
 
-    async def _completion(self, request: web.Request, handler: Handler, key: ApiKey | None) -> web.StreamResponse:
+    async def _asked(self, request: web.Request, handler: Handler, key: ApiKey | None) -> web.StreamResponse:
         record = RequestRecord(self._now(), request_id=request_id(request), key=key.name if key else "")
         request[RECORD] = record
+        if self._telemetry is not None:
+            request[TRACE] = self._telemetry.begin(request.path, request.headers)
         status, at = CLIENT_GONE, time.time()
         try:
             response = await self._limited(request, handler, record, key)
@@ -103,6 +119,8 @@ class Access:
             if self._log is not None:
                 seconds = self._now() - record.arrived_at
                 self._log.write(log_entry(record, path=request.path, status=status, at=at, seconds=seconds))
+            if self._telemetry is not None:
+                request[TRACE].end(record, status)
 
     async def _limited(
         self, request: web.Request, handler: Handler, record: RequestRecord, key: ApiKey | None
@@ -117,12 +135,15 @@ class Access:
         except ValueError:
             record.outcome = "refused"
             return error_response(400, f"{DEADLINE} is no number of seconds above 0.")
-        self._observed.arrived(record.arrived_at)
+        observed = self._observed if APIS[request.path].generates else None
+        if observed is not None:
+            observed.arrived(record.arrived_at)
         try:
             return await self._in_time(request, handler, record, deadline_s)
         finally:
             record.outcome = record.outcome or "failed"
-            self._observed.finished(record)
+            if observed is not None:
+                observed.finished(record)
 
     async def _in_time(
         self, request: web.Request, handler: Handler, record: RequestRecord, deadline_s: float
@@ -148,18 +169,25 @@ class Access:
             return no_room(shed)
         try:
             record.queued_s = self._now() - record.arrived_at
+            if self._telemetry is not None:
+                request[TRACE].queued(record.queued_s)
             return await self._read(request, record) or await handler(request)
         finally:
             self._admission.leave()
 
     async def _read(self, request: web.Request, record: RequestRecord) -> web.Response | None:
         """Read the body, which the request keeps. A client that takes too long over it must not hold a place."""
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            record.outcome = "refused"
+            return error_response(415, "The body is encoded; expected it as it is.")
         try:
-            async with asyncio.timeout(self._settings.body_s):
-                await request.read()
-        except web.HTTPRequestEntityTooLarge:
+            await request.read(self._settings.body_s)
+        except web.BodyTooLarge:
             record.outcome = "refused"
             return error_response(413, f"The body is larger than {self._settings.max_body_bytes} bytes.")
+        except web.BodyUnreadable:
+            record.outcome = "refused"
+            return error_response(400, "The body can't be read: its chunks are malformed.")
         except TimeoutError:
             record.outcome = "refused"
             return error_response(408, f"The body did not come within {self._settings.body_s:g} s.")
@@ -175,8 +203,18 @@ class Access:
         self._usage.count(key.id, record, at)
         self._metrics.charged(record)
 
+    def _may_read_metrics(self, request: web.Request, said: str) -> bool:
+        """The administration; without keys whoever asks from this machine."""
+        return self._is_admin(said) or (not self._keys.required and is_loopback(request.remote or ""))
+
     def _is_admin(self, said: str) -> bool:
         return bool(self._admin) and hmac.compare_digest(said.encode(errors="replace"), self._admin.encode())
+
+
+def _credentials(request: web.Request) -> str:
+    """What an `Authorization` header would say; Anthropic's clients have a header of their own for keys."""
+    said, key = request.headers.get("Authorization", ""), request.headers.get(API_KEY, "")
+    return said or (f"Bearer {key}" if key else "")
 
 
 def _deadline_s(request: web.Request, most_s: float) -> float:

@@ -1,11 +1,12 @@
 """What the client gets: a whole answer, a stream as it comes, or the error that a stream ends in."""
 
-from aiohttp import web
-
+from runtime.router import web
 from runtime.router.errors import SERVICE_UNAVAILABLE, error_event, error_response
 from runtime.router.exchange import REQUEST_ID, Answered, ClientGone, Exchange
 from runtime.router.replay import CannotReplay
 from runtime.router.upstream import Leg
+
+UNSENT_LIMIT = 16 * 1024
 
 
 def passed(answer: Leg, content: bytes, exchange: Exchange) -> web.Response:
@@ -14,6 +15,15 @@ def passed(answer: Leg, content: bytes, exchange: Exchange) -> web.Response:
     if "retry-after" in answer.headers:
         headers["Retry-After"] = answer.headers["retry-after"]
     return web.Response(status=answer.status, body=content, headers=headers)
+
+
+async def sent(response: web.Response, exchange: Exchange) -> web.Response:
+    """Send an answer that is whole: the client does not wait for what is written down about it."""
+    try:
+        await response.finish(exchange.request)
+    except ConnectionError as error:
+        raise ClientGone(response) from error
+    return response
 
 
 def refusal(answer: Leg, content: bytes, exchange: Exchange) -> Exception:
@@ -31,7 +41,18 @@ async def send(exchange: Exchange, answer: Leg, data: bytes) -> None:
         headers = {"Content-Type": answer.headers["content-type"], "Cache-Control": "no-cache"}
         exchange.response = web.StreamResponse(headers=headers | _request_id(exchange))
         await exchange.response.prepare(exchange.request)
+        exchange.request.transport.set_write_buffer_limits(high=UNSENT_LIMIT)
     await to_client(exchange.response, data)
+
+
+async def taken(exchange: Exchange) -> None:
+    """Wait until a client that is slow has taken most of what it was sent."""
+    if exchange.response is None:
+        return
+    try:
+        await exchange.response.drain()
+    except ConnectionError as error:
+        raise ClientGone(exchange.response) from error
 
 
 async def break_off(exchange: Exchange, reason: str) -> web.StreamResponse:
@@ -41,7 +62,7 @@ async def break_off(exchange: Exchange, reason: str) -> web.StreamResponse:
     exchange.record.outcome = "interrupted"
     response.force_close()
     message = f"Replica {exchange.record.decode} failed while it answered, and no other goes on: {reason}."
-    await to_client(response, error_event(message), last=True)
+    await to_client(response, error_event(message, exchange.path), last=True)
     return response
 
 
@@ -51,7 +72,7 @@ async def cut_off(exchange: Exchange) -> web.StreamResponse:
     if exchange.response is None:
         return error_response(503, "The router is stopping.", kind=SERVICE_UNAVAILABLE, headers={"Retry-After": "1"})
     try:
-        await to_client(exchange.response, error_event("The router is stopping."), last=True)
+        await to_client(exchange.response, error_event("The router is stopping.", exchange.path), last=True)
     except ClientGone:
         exchange.record.outcome = "cancelled"
     return exchange.response

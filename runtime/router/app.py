@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Any
 
 from planner.errors import SpecError, ThunderError
 from runtime.files import write_json
@@ -19,26 +18,33 @@ from runtime.listening import bound_socket, parse_listen
 from runtime.messages import Routes
 from runtime.metrics import RouterMetrics
 from runtime.processes import own_process_id
+from runtime.router import web
 from runtime.router.access import Access
 from runtime.router.access_log import AccessLog
 from runtime.router.admission import Admission, limit_of
+from runtime.router.apis import APIS
 from runtime.router.endpoints import Endpoints
 from runtime.router.epochs import RouteTable
 from runtime.router.exposure import ClientTls, check_exposure
 from runtime.router.health import ReplicaHealth
 from runtime.router.keys import KeyRing
 from runtime.router.observed import Observed
+from runtime.router.open_files import most_requests, raise_limit
 from runtime.router.prober import Prober
 from runtime.router.proxy import Proxy
+from runtime.router.serving import Application, run, serving
 from runtime.router.settings import RouterSettings
+from runtime.router.telemetry import open_telemetry
 from runtime.router.upstream import Upstream
 from runtime.router.usage import USAGE_FILE, UsageBook
 from runtime.tls import client_context
 
+if TYPE_CHECKING:
+    from runtime.router.traces import Telemetry
+
 log = logging.getLogger(__name__)
 
 DEFAULTS = RouterSettings()
-LAST_BYTES_S = 1.0
 SAVE_USAGE_EVERY_S = 30.0
 
 
@@ -61,13 +67,21 @@ def run_router(
     """
     tls = client_context(tls_folder) if tls_folder else None
     table = open_routes(routes_path, tls=tls)
+    raise_limit()
     keys = KeyRing(keys_path)
     check_exposure(parse_listen(listen)[0], has_keys=keys.required, client_tls=client_tls)
     usage = UsageBook(keys_path.with_name(USAGE_FILE) if keys_path else None)
     app = create_app(
-        table, tls=tls, admin_token=admin_token, settings=settings, keys=keys, usage=usage, access_log=access_log
+        table,
+        tls=tls,
+        admin_token=admin_token,
+        settings=settings,
+        keys=keys,
+        usage=usage,
+        access_log=access_log,
+        telemetry=open_telemetry(os.environ),
     )
-    asyncio.run(_serve(app, table, listen, state_path=state_path, settings=settings, client_tls=client_tls))
+    run(_serve(app, table, listen, state_path=state_path, client_tls=client_tls))
 
 
 def open_routes(path: Path, *, tls: ssl.SSLContext | None) -> RouteTable:
@@ -84,15 +98,17 @@ def create_app(
     keys: KeyRing | None = None,
     usage: UsageBook | None = None,
     access_log: AccessLog | None = None,
+    telemetry: "Telemetry | None" = None,
     probing: bool = True,
     now: Callable[[], float] = time.monotonic,
-) -> web.Application:
-    """The router's application. Run it with `handler_cancellation=True`: a client that goes cancels its legs."""
+) -> Application:
+    """The router's application over the routes in force."""
     health, observed, metrics = ReplicaHealth(now), Observed(now=now), RouterMetrics()
     keys, usage = keys or KeyRing(None), usage or UsageBook()
     upstream = Upstream(settings, tls)
+    most = min(settings.max_in_flight, most_requests(settings.max_queued))
     admission = Admission(
-        lambda: limit_of(table.current, health.is_up, settings.max_in_flight),
+        lambda: limit_of(table.current, health.is_up, most),
         max_queued=settings.max_queued,
         queue_s=settings.queue_s,
         now=now,
@@ -106,6 +122,7 @@ def create_app(
         settings=settings,
         admin_token=admin_token,
         access_log=access_log,
+        telemetry=telemetry,
         now=now,
     )
     proxy = Proxy(table, upstream, health, metrics=metrics, settings=settings, now=now)
@@ -114,23 +131,26 @@ def create_app(
     )
     prober = Prober(table, upstream, health, settings)
 
-    async def engines(_: web.Application) -> AsyncIterator[None]:
+    find = _dispatch(proxy, endpoints)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await access.handle(request, find.handler(request))
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[None]:
         async with upstream, _beside(_save_usage(usage), *([prober.run()] if probing else [])):
             yield
         usage.save()
         if access_log is not None:
             access_log.flush()
+        if telemetry is not None:
+            await asyncio.to_thread(telemetry.close)
 
-    async def drain(_: web.Application) -> None:
+    async def drain() -> None:
         admission.close()
         await proxy.stop()
 
-    app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[access.handle])
-    app.cleanup_ctx.append(engines)
-    app.on_response_prepare.append(access.head)
-    app.on_shutdown.append(drain)
-    _mount(app, proxy, endpoints)
-    return app
+    return Application(handle, access.head, running, drain, settings)
 
 
 @contextlib.asynccontextmanager
@@ -145,41 +165,33 @@ async def _beside(*endless: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _mount(app: web.Application, proxy: Proxy, endpoints: Endpoints) -> None:
-    for path in ("/v1/chat/completions", "/v1/completions"):
-        app.router.add_post(path, proxy.handle)
-    app.router.add_get("/v1/models", endpoints.models)
-    app.router.add_get("/health", endpoints.health)
-    app.router.add_get("/metrics", endpoints.metrics)
-    app.router.add_put("/admin/routes", endpoints.put_routes)
-    app.router.add_get("/admin/observed", endpoints.get_observed)
-    app.router.add_get("/admin/usage", endpoints.get_usage)
-    app.router.add_route("*", "/v1/embeddings", endpoints.embeddings)
-    app.router.add_route("*", "/{rest:.*}", endpoints.unknown)
+def _dispatch(proxy: Proxy, endpoints: Endpoints) -> web.Dispatch:
+    routes: list[tuple[str, str, web.Handler]] = [
+        *(("POST", path, proxy.handle) for path in APIS),
+        ("GET", "/v1/models", endpoints.models),
+        ("GET", "/health", endpoints.health),
+        ("GET", "/metrics", endpoints.metrics),
+        ("GET", "/openapi.json", endpoints.openapi),
+        ("PUT", "/admin/routes", endpoints.put_routes),
+        ("GET", "/admin/observed", endpoints.get_observed),
+        ("GET", "/admin/usage", endpoints.get_usage),
+        ("*", "/v1/embeddings", endpoints.embeddings),
+        ("*", "/v1/responses/", endpoints.kept_nowhere),
+    ]
+    return web.Dispatch(routes, endpoints.unknown)
 
 
 async def _serve(
-    app: web.Application,
+    app: Application,
     table: RouteTable,
     listen: str,
     *,
     state_path: Path | None,
-    settings: RouterSettings,
     client_tls: ClientTls | None,
 ) -> None:
-    runner = web.AppRunner(
-        app,
-        handler_cancellation=True,
-        access_log=None,
-        shutdown_timeout=LAST_BYTES_S,
-        max_line_size=settings.max_header_bytes,
-        max_field_size=settings.max_header_bytes,
-    )
     context = client_tls.context() if client_tls else None
     with bound_socket(*parse_listen(listen)) as socket:
-        await runner.setup()
-        try:
-            await web.SockSite(runner, socket, ssl_context=context).start()
+        async with serving(app, socket, context):
             host, port = socket.getsockname()[:2]
             scheme = "https" if client_tls else "http"
             log.info("router listens on %s://%s:%d with epoch %d", scheme, host, port, table.current.number)
@@ -187,12 +199,11 @@ async def _serve(
                 certificate = str(client_tls.certificate) if client_tls else ""
                 where = {"host": host, "port": port, "tls_cert": certificate}
                 write_json(state_path, {**asdict(own_process_id()), **where})
-            await _until_told_to_stop(on_hangup=lambda: _reload(table, client_tls, context))
-            await app.shutdown()  # while it still listens, so that new requests are told when to come back
-        finally:
-            if state_path is not None:
-                state_path.unlink(missing_ok=True)
-            await runner.cleanup()
+            try:
+                await _until_told_to_stop(on_hangup=lambda: _reload(table, client_tls, context))
+            finally:
+                if state_path is not None:
+                    state_path.unlink(missing_ok=True)
 
 
 async def _until_told_to_stop(*, on_hangup: Callable[[], None]) -> None:

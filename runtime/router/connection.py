@@ -9,11 +9,13 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from runtime.router.framing import Body, parse_head
 
 HEAD_LIMIT = 64 * 1024
-UNREAD_LIMIT = 128 * 1024
+UNREAD_LIMIT = READ_BYTES = 16 * 1024
+"""What waits here for a client that is slow: twice this at most, and the rest in its engine."""
 
 
 class Broken(ConnectionError):
@@ -24,11 +26,14 @@ class Broken(ConnectionError):
         self.unanswered = unanswered
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection. `status` and `headers` (names in lower case) are of the answer under way.
 
     `heard_at` is when it last sent or got something, by the loop's clock.
     """
+
+    _scratch = memoryview(bytearray(READ_BYTES))
+    """One for all connections: what was read is taken out of it before anything else is."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -43,6 +48,8 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._unread = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._answering = False
         self._reusable = False
         self._error: Broken | None = None
@@ -100,8 +107,7 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answering and self._body is not None and self._body.ends_with_the_connection:
@@ -109,7 +115,13 @@ class Connection(asyncio.Protocol):
         unanswered = self._answering and self._body is None and not self._head
         self._fail(f"the connection ended: {exc}" if exc else "the connection ended", unanswered=unanswered)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._received(bytes(self._scratch[:nbytes]))
+
+    def _received(self, data: bytes) -> None:
         self.heard_at = self._loop.time()
         if not self._answering:
             self.give_up("bytes came that nobody asked for")
@@ -155,12 +167,28 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             raise self._error
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(within_s, _expire, waiter)
+        self._deadline = self._loop.time() + within_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer()
         try:
             await waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _set_timer(self) -> None:
+        """For the deadline as it is: later ones let it ring and set it again, which spares a stream's chunks timers."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._set_timer()
+        else:
+            self._waiter.set_exception(TimeoutError())
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -169,6 +197,9 @@ class Connection(asyncio.Protocol):
     def _fail(self, reason: str, *, unanswered: bool = False) -> None:
         if self._error is None:
             self._error = Broken(reason, unanswered=unanswered)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._wake()
 
 
@@ -220,8 +251,3 @@ class ConnectionPool:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
-
-
-def _expire(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())

@@ -4,15 +4,15 @@ import hmac
 import json
 from typing import Any
 
-from aiohttp import web
-
 from planner.errors import Refused, SpecError
 from runtime.metrics import CONTENT_TYPE, RouterMetrics
+from runtime.router import openapi, web
 from runtime.router.admission import Admission
 from runtime.router.epochs import RouteTable
 from runtime.router.errors import error_response
 from runtime.router.health import ReplicaHealth
 from runtime.router.observed import Observed
+from runtime.router.refusals import not_admin
 from runtime.router.upstream import Upstream
 from runtime.router.usage import UsageBook
 
@@ -69,7 +69,20 @@ class Endpoints:
         message = "This endpoint serves completions; embeddings are not implemented."
         return error_response(501, message, code="not_implemented")
 
+    async def openapi(self, request: web.Request) -> web.Response:
+        """What it serves, for machines."""
+        return web.json_response(openapi.document())
+
+    async def kept_nowhere(self, request: web.Request) -> web.Response:
+        """A response that was given before: an engine's memory of it would be lost with the engine."""
+        message = "This router keeps no responses. Send the whole conversation as input."
+        return error_response(404, message, code="not_found")
+
     async def unknown(self, request: web.Request) -> web.Response:
+        if methods := openapi.methods_of(request.path):
+            allowed = ", ".join(methods)
+            message = f"{request.path} takes {allowed}; this was {request.method}."
+            return error_response(405, message, code="method_not_allowed", headers={"Allow": allowed})
         return error_response(404, f"Unknown request: {request.method} {request.path}.", code="not_found")
 
     async def put_routes(self, request: web.Request) -> web.Response:
@@ -111,7 +124,7 @@ class Endpoints:
             }
             for replica in current.replicas.values()
         ]
-        counts = {"in_flight": self._table.in_flight(), "in_flight_at": dict(in_flight)}
+        counts = {"in_flight": self._table.in_flight(), "in_flight_at": dict(in_flight | self._table.load.requests)}
         admission = {"admitted": self._admission.in_flight, "queued": self._admission.queued}
         admission["admission_limit"] = self._admission.limit
         return {"epoch": current.number, **counts, **admission, "replicas": replicas, **self._observed.summary()}
@@ -122,4 +135,4 @@ class Endpoints:
         said = request.headers.get("Authorization", "")
         if hmac.compare_digest(said.encode(), f"Bearer {self._admin_token}".encode()):
             return None
-        return error_response(401, "The admin token is missing or wrong.", code="invalid_token")
+        return not_admin()

@@ -10,6 +10,8 @@ from typing import Any
 from planner.errors import Refused, SpecError
 from runtime.files import write_json
 from runtime.messages import ReplicaAddress, Routes
+from runtime.router.bypass import TokensPerByte
+from runtime.router.load import Load
 from runtime.router.policy import RoutePolicy
 
 log = logging.getLogger(__name__)
@@ -17,16 +19,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Epoch:
-    """One plan's routes in use. A request keeps the epoch it arrived in; `in_flight` counts those."""
+    """One plan's routes in use. A request keeps the epoch it arrived in; `in_flight` counts those.
+
+    The `load`, and what was learned of tokens, outlive it.
+    """
 
     routes: Routes
     policy: RoutePolicy
     replicas: Mapping[str, ReplicaAddress]
+    load: Load
     in_flight: int = 0
 
     @classmethod
-    def of(cls, routes: Routes) -> "Epoch":
-        return cls(routes, RoutePolicy(routes), {replica.id: replica for replica in routes.replicas})
+    def of(cls, routes: Routes, load: Load | None = None, tokens: TokensPerByte | None = None) -> "Epoch":
+        load = load or Load()
+        return cls(routes, RoutePolicy(routes, load, tokens), {one.id: one for one in routes.replicas}, load)
 
     @property
     def number(self) -> int:
@@ -39,11 +46,13 @@ class RouteTable:
 
     path: Path
     check: Callable[[Routes], None]
+    load: Load = field(init=False, default_factory=Load)
+    tokens: TokensPerByte = field(init=False, default_factory=TokensPerByte)
     current: Epoch = field(init=False)
     _older: list[Epoch] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self.current = Epoch.of(self._read())
+        self.current = self._epoch(self._read())
 
     def reload(self) -> None:
         """Obey the file again. Raises SpecError or Refused, and then the epoch in force stays."""
@@ -78,12 +87,15 @@ class RouteTable:
         self.check(routes)
         return routes
 
+    def _epoch(self, routes: Routes) -> Epoch:
+        return Epoch.of(routes, self.load, self.tokens)
+
     def _enforce(self, routes: Routes) -> None:
         self._refuse_older(routes)
         if routes == self.current.routes:
             return
         self._older.append(self.current)
-        self.current = Epoch.of(routes)
+        self.current = self._epoch(routes)
         log.info("epoch %d is in force: %d replicas, %d routes", routes.epoch, len(routes.replicas), len(routes.routes))
 
     def _refuse_older(self, routes: Routes) -> None:

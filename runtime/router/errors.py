@@ -1,12 +1,25 @@
-"""Errors in the form that OpenAI's clients read."""
+"""Errors in the form that a path's clients read: OpenAI's, or for `/v1/messages` Anthropic's."""
 
 import json
 
-from aiohttp import web
+from runtime.router import web
+from runtime.router.apis import Dialect, dialect_of
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
 SERVICE_UNAVAILABLE = "service_unavailable"
+INTERRUPTED = "stream_interrupted"
+
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""By status; other 4xx are `invalid_request_error` and other 5xx `api_error`."""
 
 
 def error_document(message: str, *, kind: str, code: str | None = None) -> dict[str, object]:
@@ -21,11 +34,47 @@ def error_response(
     code: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> web.Response:
-    """An answer that is an error, and says so in its body."""
+    """An answer that is an error, and says so in its body, in OpenAI's form."""
     return web.json_response(error_document(message, kind=kind, code=code), status=status, headers=headers)
 
 
-def error_event(message: str) -> bytes:
-    """What ends a stream that can't be finished, as vLLM says it: no event name, which some clients don't expect."""
-    document = json.dumps(error_document(message, kind=SERVER_ERROR, code="stream_interrupted"))
-    return f"data: {document}\n\n".encode()
+def error_event(message: str, path: str = "") -> bytes:
+    """What ends a stream that can't be finished.
+
+    In OpenAI's form as vLLM says it: no event name, which some clients don't expect.
+    """
+    match dialect_of(path):
+        case Dialect.ANTHROPIC:
+            return _named(_anthropic("api_error", message))
+        case Dialect.RESPONSES:
+            said = {"code": INTERRUPTED, "message": message, "param": None, "sequence_number": 0}
+            return _named({"type": "error", **said})
+        case Dialect.OPENAI:
+            document = error_document(message, kind=SERVER_ERROR, code=INTERRUPTED)
+            return f"data: {json.dumps(document)}\n\n".encode()
+
+
+def in_dialect(response: web.StreamResponse, path: str) -> web.StreamResponse:
+    """An answer that has not begun, its error in the path's form: ours, and what vLLM says of bodies it rejects."""
+    if response.status < 400 or response.prepared or not isinstance(response, web.Response):
+        return response
+    if dialect_of(path) is Dialect.ANTHROPIC and (message := _openai_message(response.body)) is not None:
+        kind = ANTHROPIC_TYPES.get(response.status, INVALID_REQUEST if response.status < 500 else "api_error")
+        response.body = json.dumps(_anthropic(kind, message)).encode()
+    return response
+
+
+def _openai_message(body: object) -> str | None:
+    try:
+        document = json.loads(body) if isinstance(body, bytes) else None
+        return None if not isinstance(document, dict) or "type" in document else str(document["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _anthropic(kind: str, message: str) -> dict[str, object]:
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def _named(document: dict[str, object]) -> bytes:
+    return f"event: error\ndata: {json.dumps(document)}\n\n".encode()

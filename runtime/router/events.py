@@ -2,7 +2,7 @@
 
 import re
 
-from runtime.router.legs import TRANSFER_WORD, Usage, read_usage, without_transfer
+from runtime.router.legs import TRANSFER_WORD, Usage, read_usage, with_cached, without_transfer
 from runtime.router.replay_transcript import Transcript
 
 DATA = b"data: "
@@ -10,6 +10,10 @@ DONE = b"data: [DONE]"
 ERROR = b'data: {"error":'
 SERVER_ERROR = re.compile(rb'"code":\s*5\d\d\b')
 USAGE_WORD = b'"usage":'
+CACHED_WORD = b'"cached_tokens":'
+NO_DELTA = b'"delta":{}'
+IDS_ALONE = re.compile(rb'data: \{[^\n]*"delta":\{\},"logprobs":null,"finish_reason":null[^\n]*\n\n')
+"""What vLLM writes where a parser (reasoning, tools) held a token back, only because it was asked for token ids."""
 BLANK_LINE = re.compile(rb"(\n\n|\r\n\r\n)")
 
 
@@ -19,12 +23,13 @@ class EventStream:
     `content_events` counts the events that carry tokens and `usage` is the last that was stated. `done` says whether
     the stream ended as it should, `says_error` whether the engine itself reported an error in it, and `breaks_down`
     whether that is its own fault. `spent` are the tokens of the answer that came before this stream. A `transcript`
-    takes the token ids out, and keeps them.
+    takes the token ids out, and keeps them. `cached`, where it is not None, is said in place of the engine's own count.
     """
 
     def __init__(self, transcript: Transcript | None = None) -> None:
         self.transcript = transcript
         self.spent = 0
+        self.cached: int | None = None
         self.content_events = 0
         self.usage: Usage | None = None
         self.done = False
@@ -37,7 +42,7 @@ class EventStream:
     def tokens(self) -> Usage | None:
         """The tokens of the whole answer: as stated, else counted, if its engine stated ids."""
         counted = self.transcript.usage if self.transcript is not None else None
-        return self.usage or (counted and Usage(counted.prompt - self.spent, counted.output + self.spent))
+        return self.usage or (counted and Usage(counted.prompt - self.spent, counted.output + self.spent, self.cached))
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now."""
@@ -52,7 +57,10 @@ class EventStream:
             whole = self.transcript.take(whole)
         events = whole.count(b"\n\n") + whole.count(b"\r\n\r\n")
         self.content_events += events - self._without_tokens(whole)
-        return self._passed(whole)
+        if NO_DELTA in whole and self.transcript is not None:
+            whole = IDS_ALONE.sub(b"", whole)
+        passed = self._passed(whole)
+        return passed if self.cached is None or CACHED_WORD not in passed else with_cached(passed, self.cached)
 
     def end(self) -> bytes:
         """What is left at the stream's end: nothing, but for a last line that no blank one follows."""

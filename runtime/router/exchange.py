@@ -2,21 +2,30 @@
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
-
+from runtime.messages import ReplicaAddress
+from runtime.router import web
+from runtime.router.affinity import SESSION, Prompt
+from runtime.router.apis import APIS
 from runtime.router.epochs import Epoch
 from runtime.router.events import EventStream
-from runtime.router.legs import ClientRequest, Usage
+from runtime.router.legs import ClientRequest, Usage, with_cached
+from runtime.router.load import Booking
 from runtime.router.observed import RequestRecord
+from runtime.router.passed_events import PassedEvents
 from runtime.router.replay import Continuation, Cut, continued
 from runtime.router.replay_transcript import Transcript
 from runtime.router.replayed import ContinuedStream
 
+if TYPE_CHECKING:
+    from runtime.router.traces import Trace
+
 REQUEST_ID = "X-Request-Id"
 PRIORITY = "X-Vllm-Priority"
 HEADER_LIMIT = 256
+TRACE: "web.RequestKey[Trace]" = web.RequestKey("trace")
+"""Where a request that is traced has its `Trace`."""
 RECORD = web.RequestKey("record", RequestRecord)
 """What is known of a request, from its arrival on."""
 
@@ -41,8 +50,8 @@ class ClientGone(Exception):
 class Exchange:
     """A request in the epoch it arrived in. `headers` go with both legs.
 
-    `failed` are replicas that broke off its stream, `moves` counts the times that others were to take it up, and
-    `continuation` is there once one has.
+    `failed` are replicas that broke off its stream, `suffered` all that failed while they had it, `moves` counts the
+    times that others were to take it up, and `continuation` is there once one has. `booking` is its part of the load.
     """
 
     epoch: Epoch
@@ -54,21 +63,46 @@ class Exchange:
     response: web.StreamResponse | None = None
     events: EventStream = field(default_factory=EventStream)
     failed: frozenset[str] = frozenset()
+    suffered: dict[str, ReplicaAddress] = field(default_factory=dict)
     moves: int = 0
     continuation: Continuation | None = None
     first_content_at: float | None = None
     last_content_at: float | None = None
+    booking: Booking = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.booking = Booking(self.epoch.load, len(self.client.body))
+
+    @property
+    def prompt(self) -> Prompt:
+        return Prompt(self.client.document, len(self.client.body), self.request.headers.get(SESSION, ""))
 
     @property
     def path(self) -> str:
         return self.request.path
 
+    @property
+    def trace(self) -> "Trace | None":
+        """Where it is traced."""
+        return self.request.get(TRACE)
+
+    @property
+    def cached(self) -> int | None:
+        """How many tokens the client is told were cached: those where its prompt was computed, not those that came.
+
+        None: as the engine says that answers.
+        """
+        return None if self.record.prefill is None and self.continuation is None else self.record.cached_tokens
+
     def listen(self) -> None:
         """Begin with the events of a leg: an earlier one may have left half an event."""
         if self.continuation is not None:
             self.events = ContinuedStream(self.continuation)
+        elif not APIS[self.path].splits:
+            self.events = PassedEvents()
         else:
             self.events = EventStream(None if self.client.obstacle else Transcript())
+        self.events.cached = self.cached
 
     def go_on(self, at: Cut) -> None:
         """Be a request for the rest of the answer. Raises CannotReplay."""
@@ -84,20 +118,28 @@ class Exchange:
             if self.record.prefill is None:  # else all of the prompt was there: what prefill said counts
                 self.record.cached_tokens = usage.cached
 
+    def told(self, answer: bytes) -> bytes:
+        """A whole answer as the client gets it."""
+        return answer if self.cached is None else with_cached(answer, self.cached)
+
     def saw_content(self, at: float) -> None:
         if self.first_content_at is None:
             self.first_content_at = at
             self.record.ttft_s = at - self.record.arrived_at
+            self.booking.computed()
         self.last_content_at = at
 
     def ended(self, at: float) -> None:
         """Work out the times and, for a stream that stated no usage, count its events."""
         record = self.record
+        self.booking.end()
         record.e2e_s = at - record.arrived_at
         if tokens := self.events.tokens:
             self.answered_with(tokens)
         elif self.events.content_events:
             record.output_tokens = self.events.content_events
+        if record.prompt_tokens and self.continuation is None:
+            self.epoch.policy.learn(self.prompt, record.prompt_tokens)
         if self.first_content_at is None or self.last_content_at is None or not record.output_tokens:
             return
         later = record.output_tokens / self.client.choices - 1

@@ -1,7 +1,10 @@
 """HTTP/1.1 as it comes over a connection: an answer's head, and the framing of its body. Pure."""
 
+import re
+
 LINE_LIMIT = 4 * 1024
 BODYLESS = (204, 304)
+CHUNK_HEAD = re.compile(rb"[ \t]*([0-9a-fA-F]{1,16})[ \t]*(?:;.*)?")
 
 
 def parse_head(head: bytes) -> tuple[int, dict[str, str], bool]:
@@ -27,7 +30,7 @@ class Body:
         self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
         length = headers.get("content-length")
         self.ends_with_the_connection = not self._chunked and length is None and status not in BODYLESS
-        self._left = 0 if self._chunked or length is None or status in BODYLESS else _number(length, 10)
+        self._left = 0 if self._chunked or length is None or status in BODYLESS else _length(length)
         self._kept = b""
         self._after_chunk = self._in_trailers = False
         self.ended = not self._chunked and not self.ends_with_the_connection and self._left == 0
@@ -75,11 +78,17 @@ class Body:
                 raise ValueError("a chunk is longer than it said")
             self._after_chunk = False
         else:
-            self._left = _number(line.split(b";", 1)[0].decode("latin-1").strip(), 16)
+            self._left = _chunk_length(line)
             self._in_trailers = self._left == 0
 
 
-def _number(text: str, base: int) -> int:
-    if not text or not all(character in "0123456789abcdefABCDEF" for character in text):
+def _chunk_length(line: bytes) -> int:
+    if not (found := CHUNK_HEAD.fullmatch(line)):
+        raise ValueError(f"a length is {line[:20]!r}")
+    return int(found[1], 16)
+
+
+def _length(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
         raise ValueError(f"a length is {text[:20]!r}")
-    return int(text, base)
+    return int(text)

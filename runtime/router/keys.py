@@ -105,6 +105,8 @@ class KeyRing:
     def holder(self, authorization: str) -> ApiKey | None:
         """Whose key an `Authorization` header bears; None where it is none of ours, or over."""
         self._refresh()
+        if not self._keys:
+            return None
         scheme, _, text = authorization.partition(" ")
         text = text.strip()
         parts = text.removeprefix(f"{PREFIX}-").split("-", 1)

@@ -10,16 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.deployment import Codec
+from runtime.router.apis import CHAT, RESPONSES, Api
 from runtime.router.replay_rules import obstacle
 
 TRANSFER = "kv_transfer_params"
 TRANSFER_WORD = b'"kv_transfer_params"'
+TRANSFER_WORDS = frozenset({TRANSFER, "ec_transfer_params"})
+EXTRAS = "vllm_xargs"
+"""Arguments that vLLM puts beside its own, where these words would stand for them."""
 ASK_FOR_IDS = b'"return_token_ids":true'
 EMPTY_TRANSFER = re.compile(rb',\s*"kv_transfer_params":\s*null')
 PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
 OUTPUT_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
 CACHED_TOKENS = re.compile(rb'"cached_tokens":\s*(\d+)')
 USAGE_TAIL_BYTES = 4096
+MOST_CHOICES = 16_384
+"""vLLM's own limit of `n`. What is beyond it is left to one engine to refuse."""
+MOST_NUMBER = 2**63 - 1
+
+LOST_KV = b'{"kv_lost":true}'
+"""In place of a ticket that should have come: our connector computes such prompts in turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +58,26 @@ class Usage:
 
 
 class MalformedRequest(Exception):
-    """A body that is no JSON object."""
+    """A body that no engine could answer: no JSON object, numbers beyond 64 bits, a state that nobody keeps."""
 
 
-def read_request(body: bytes) -> ClientRequest:
+def read_request(body: bytes, api: Api = CHAT) -> ClientRequest:
     """Parse a client's body. Raises MalformedRequest; what vLLM checks is left to vLLM."""
-    try:
-        document = json.loads(body.decode())
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest(str(error)) from error
-    if not isinstance(document, dict):
-        raise MalformedRequest("it is not a JSON object")
-    if TRANSFER in document:
-        del document[TRANSFER]
-        body = json.dumps(document).encode()
-    choices = document.get("n")
-    streamed = document.get("stream") is True
+    document = _document(body)
+    if EXTRAS in document or not TRANSFER_WORDS.isdisjoint(document):
+        document = _without_transfer_words(document)
+        body = _dumped(document)
+    choices, streamed = document.get("n"), document.get("stream") is True
+    if not api.splits:
+        _check_stateless(document, api)
+        why = f"a stream of {api.path} can't be replayed" if streamed else "it is not a stream"
+        return ClientRequest(body, document, streamed, needs_local=True, choices=1, obstacle=why)
     return ClientRequest(
         body,
         document,
         streamed=streamed,
         needs_local=_needs_local(document),
-        choices=choices if isinstance(choices, int) and choices > 0 else 1,
+        choices=choices if type(choices) is int and 0 < choices <= MOST_CHOICES else 1,
         obstacle=obstacle(document) if streamed else "it is not a stream",
     )
 
@@ -79,7 +87,7 @@ def prefill_body(request: ClientRequest, codec: Codec) -> bytes:
     leg = {key: value for key, value in request.document.items() if key not in ("stream_options", "min_tokens")}
     order = _prompt_ids(request) | {"do_remote_decode": True, "codec": codec.value, "readers": request.choices}
     leg |= {"stream": False, "n": 1, "max_tokens": 1, "max_completion_tokens": 1, TRANSFER: order}
-    return json.dumps(leg).encode()
+    return _dumped(leg)
 
 
 def decode_body(request: ClientRequest, ticket: bytes | None) -> bytes:
@@ -125,10 +133,75 @@ def read_usage(answer: bytes) -> Usage | None:
     return Usage(int(prompt[-1]), int(output[-1]), read_cached(tail)) if prompt and output else None
 
 
+def read_passed_usage(answer: bytes) -> Usage | None:
+    """The usage of a whole answer that no other replica had a part in."""
+    try:
+        document = json.loads(answer) if b'"output_tokens"' in answer else None
+    except ValueError:
+        return None
+    return passed_usage(document) if isinstance(document, dict) else None
+
+
+def passed_usage(document: dict[str, Any]) -> Usage | None:
+    """The usage of a Responses or a Messages answer; the latter's prompt tokens are stated less those in the cache."""
+    usage = document.get("usage")
+    if not isinstance(usage, dict) or type(prompt := usage.get("input_tokens")) is not int:
+        return None
+    read, written = (usage.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
+    details = usage.get("input_tokens_details") or {"cached_tokens": usage.get("cache_read_input_tokens")}
+    return Usage(prompt + read + written, usage.get("output_tokens") or 0, details.get("cached_tokens"))
+
+
+def with_cached(answer: bytes, cached: int) -> bytes:
+    """An answer or an event with another number of cached tokens: of a prompt whose KV came, all count as cached."""
+    return CACHED_TOKENS.sub(b'"cached_tokens":%d' % cached, answer)
+
+
 def read_cached(answer: bytes) -> int | None:
     """The prompt's tokens that the engine had computed before; None where it does not say."""
     found = CACHED_TOKENS.search(answer)
     return int(found[1]) if found else None
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(str(error)) from error
+    if not isinstance(document, dict):
+        raise MalformedRequest("it is not a JSON object")
+    for word, value in document.items():
+        if type(value) is int and not -MOST_NUMBER - 1 <= value <= MOST_NUMBER:
+            raise MalformedRequest(f"{word} is beyond 64 bits")
+    return document
+
+
+def _dumped(document: dict[str, Any]) -> bytes:
+    """As JSON. What was just not too deep to be read may be too deep to be written, a few calls further down."""
+    try:
+        return json.dumps(document).encode()
+    except RecursionError as error:
+        raise MalformedRequest(str(error)) from error
+
+
+def _without_transfer_words(document: dict[str, Any]) -> dict[str, Any]:
+    """A request that says nothing of transfers, which are the router's affair."""
+    kept = {word: value for word, value in document.items() if word not in TRANSFER_WORDS}
+    if isinstance(extras := kept.get(EXTRAS), dict):
+        kept[EXTRAS] = {word: value for word, value in extras.items() if word not in TRANSFER_WORDS}
+    return kept
+
+
+def _check_stateless(document: dict[str, Any], api: Api) -> None:
+    """Responses that an engine keeps are lost with it, and no other one knows of them: none is relied on."""
+    if api is not RESPONSES:
+        return
+    if document.get("previous_response_id") is not None:
+        raise MalformedRequest(
+            "previous_response_id names a response, and none is kept: send the conversation as input"
+        )
+    if document.get("background") not in (None, False):
+        raise MalformedRequest("background responses are not kept: ask without, streamed or not")
 
 
 def _prompt_ids(request: ClientRequest) -> dict[str, Any]:

@@ -10,23 +10,28 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
-from aiohttp import web
-
+from planner.deployment import Phase
 from runtime.metrics import RouterMetrics
-from runtime.router.answers import break_off, cut_off, passed, refusal, send, to_client
+from runtime.router import web
+from runtime.router.answers import break_off, cut_off, passed, refusal, send, sent, taken, to_client
+from runtime.router.apis import APIS
+from runtime.router.deadly import spare_others
 from runtime.router.epochs import RouteTable
 from runtime.router.errors import SERVICE_UNAVAILABLE, error_response
 from runtime.router.events import ERROR
 from runtime.router.exchange import RECORD, Answered, ClientGone, Exchange, leg_headers
 from runtime.router.health import ReplicaHealth
 from runtime.router.legs import (
+    LOST_KV,
     MalformedRequest,
     decode_body,
     prefill_body,
     read_cached,
+    read_passed_usage,
     read_prefill_answer,
     read_request,
     read_usage,
@@ -44,7 +49,7 @@ EVENT_STREAM = "text/event-stream"
 
 
 class Proxy:
-    """Carries `/v1/chat/completions` and `/v1/completions`."""
+    """Carries what is posted to an engine's APIs (`apis.py`)."""
 
     def __init__(
         self,
@@ -72,10 +77,10 @@ class Proxy:
         """Answer one request, whatever happens to the legs."""
         record = request[RECORD]
         try:
-            if not request.headers.get("Content-Type", "").startswith("application/json"):
+            if request.content_type != "application/json":
                 record.outcome = "refused"  # as vLLM does; it also keeps other sites' pages from posting here
                 return error_response(415, "The Content-Type must be application/json.")
-            client = read_request(await request.read())
+            client = read_request(await request.read(), APIS[request.path])
             exchange = Exchange(self._table.current, request, client, record, leg_headers(request, record.request_id))
             return await self._carried(exchange)
         except MalformedRequest as error:
@@ -100,7 +105,8 @@ class Proxy:
         try:
             return await self._answered(exchange)
         except Answered as answered:
-            exchange.record.outcome = "refused"
+            exchange.record.outcome = exchange.record.outcome or "refused"
+            self._drop_ticket(exchange)
             return answered.response
         except ClientGone as gone:
             exchange.record.outcome = "cancelled"
@@ -130,13 +136,16 @@ class Proxy:
                     if await self._replayer.take_up(exchange, failure.replica):
                         return exchange.response
         except CannotReplay as reason:
+            self._drop_ticket(exchange)
             return await break_off(exchange, str(reason))
 
     async def _prefilled(self, exchange: Exchange) -> Choice:
         """Run the prefill leg on one replica after another, until one gave its answer or none is left."""
         failed = exchange.failed
         while True:
-            choice = exchange.epoch.policy.choose(self._health.is_up, local=exchange.client.needs_local, without=failed)
+            local, prompt = exchange.client.needs_local, exchange.prompt
+            choice = exchange.epoch.policy.choose(self._health.is_up, prompt, local=local, without=failed)
+            exchange.booking.at(choice.computing, choice.decode)
             if choice.prefill is None:
                 return choice
             exchange.record.prefill, exchange.record.codec = choice.prefill, choice.codec
@@ -144,6 +153,7 @@ class Proxy:
                 await self._prefill_leg(exchange, choice.prefill, choice)
             except ReplicaFailed as failure:
                 self._note(failure, "prefill")
+                await spare_others(exchange, failure, self._upstream, most=self._settings.deaths)
                 exchange.record.prefill, exchange.record.codec = None, ""
                 failed |= {choice.prefill}
             else:
@@ -152,7 +162,7 @@ class Proxy:
     async def _prefill_leg(self, exchange: Exchange, prefill: str, choice: Choice) -> None:
         body = prefill_body(exchange.client, choice.codec)
         limit_s, started_at = self._settings.prefill_s, self._now()
-        async with self._leg(exchange, prefill, body, limit_s) as answer:
+        async with self._leg(exchange, "prefill", prefill, body, limit_s) as answer:
             content = await answer.read(limit_s)
             if answer.status >= 400:
                 raise refusal(answer, content, exchange)
@@ -160,6 +170,8 @@ class Proxy:
             exchange.ticket, prompt_tokens = read_prefill_answer(content)
         except ValueError as error:
             raise ReplicaFailed(prefill, f"gave no prefill answer: {error}", unreachable=False) from error
+        if exchange.ticket is None:
+            self._metrics.no_ticket.labels(prefill).inc()
         if exchange.continuation is None:
             exchange.record.prompt_tokens = prompt_tokens
             exchange.record.cached_tokens = read_cached(content)
@@ -170,10 +182,12 @@ class Proxy:
         decode: str | None = choice.decode
         while decode is not None:
             exchange.record.decode, exchange.record.phase = decode, exchange.epoch.replicas[decode].phase
+            exchange.booking.at(None if exchange.ticket else decode, decode)
             try:
-                return await self._decode_leg(exchange, decode)
+                return await self._decode_leg(exchange, decode, _ticket_for(exchange, choice, decode))
             except ReplicaFailed as failure:
                 self._note(failure, "decode")
+                await spare_others(exchange, failure, self._upstream, most=self._settings.deaths)
                 if exchange.response is not None:
                     raise
                 tried |= {decode}
@@ -183,21 +197,20 @@ class Proxy:
         message = f"No decode replica could answer; tried {', '.join(sorted(tried))}."
         return error_response(503, message, kind=SERVICE_UNAVAILABLE, headers={"Retry-After": "1"})
 
-    async def _decode_leg(self, exchange: Exchange, decode: str) -> web.StreamResponse:
-        body = decode_body(exchange.client, exchange.ticket)
+    async def _decode_leg(self, exchange: Exchange, decode: str, ticket: bytes | None) -> web.StreamResponse:
+        body = decode_body(exchange.client, ticket)
         exchange.listen()
-        async with self._leg(exchange, decode, body, self._settings.first_byte_s) as answer:
+        async with self._leg(exchange, "decode", decode, body, self._settings.first_byte_s) as answer:
             if answer.headers.get("content-type", "").startswith(EVENT_STREAM):
                 return await self._streamed(exchange, answer)
             content = await answer.read(self._settings.first_byte_s)
             if answer.status >= 400:
-                self._drop_ticket(exchange)
                 raise refusal(answer, content, exchange)
             if exchange.response is not None:
                 raise ReplicaFailed(decode, "answered without a stream", unreachable=False)
-            exchange.answered_with(read_usage(content))
+            exchange.answered_with(read_usage(content) if APIS[exchange.path].splits else read_passed_usage(content))
             exchange.record.outcome = "ok"
-            return passed(answer, without_transfer(content), exchange)
+            return await sent(passed(answer, exchange.told(without_transfer(content)), exchange), exchange)
 
     async def _streamed(self, exchange: Exchange, answer: Leg) -> web.StreamResponse:
         events = exchange.events
@@ -212,6 +225,8 @@ class Proxy:
                 await send(exchange, answer, data.partition(ERROR)[0])
                 raise ReplicaFailed(exchange.record.decode, "reported an error of its own", unreachable=False)
             await send(exchange, answer, data)
+            chunk = data = b""  # what a client is slow to take is held once
+            await taken(exchange)
         if rest := events.end():
             await send(exchange, answer, rest)
         response = exchange.response
@@ -221,9 +236,14 @@ class Proxy:
         exchange.record.outcome = "failed" if events.says_error else "ok"
         return response
 
-    def _leg(self, exchange: Exchange, replica_id: str, body: bytes, answer_s: float) -> Leg:
-        replica = exchange.epoch.replicas[replica_id]
-        return self._upstream.post(replica, exchange.path, body, exchange.headers, answer_s=answer_s)
+    def _leg(
+        self, exchange: Exchange, name: str, replica_id: str, body: bytes, answer_s: float
+    ) -> AbstractAsyncContextManager[Leg]:
+        replica, trace = exchange.epoch.replicas[replica_id], exchange.trace
+        ask = partial(self._upstream.post, replica, exchange.path, body, answer_s=answer_s)
+        if trace is None:
+            return ask(exchange.headers)
+        return trace.leg(name, replica_id, lambda headers: ask({**exchange.headers, **headers}))
 
     def _note(self, failure: ReplicaFailed, leg: str) -> None:
         log.warning("%s leg failed: %s", leg, failure)
@@ -240,3 +260,14 @@ class Proxy:
         task = asyncio.get_running_loop().create_task(work)
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
+
+
+def _ticket_for(exchange: Exchange, choice: Choice, decode: str) -> bytes | None:
+    """The ticket, or what our connector takes for one that should have come.
+
+    Streams that others take up are spared its limit: their clients have read half an answer.
+    """
+    replica = exchange.epoch.replicas[decode]
+    due = (choice.prefill is not None or choice.bereft) and exchange.response is None
+    limited = replica.phase is Phase.DECODE and replica.server_name != ""
+    return exchange.ticket or (LOST_KV if due and limited else None)

@@ -3,8 +3,7 @@
 import asyncio
 import math
 
-from aiohttp import web
-
+from runtime.router import web
 from runtime.router.admission import Shed
 from runtime.router.errors import SERVICE_UNAVAILABLE, error_event, error_response
 from runtime.router.limits import LimitReached
@@ -21,11 +20,10 @@ async def late(request: web.Request, response: web.StreamResponse | None, deadli
     response.force_close()
     try:
         async with asyncio.timeout(LAST_WORD_S):
-            await response.write(error_event(message))
+            await response.write(error_event(message, request.path))
             await response.write_eof()
     except (TimeoutError, ConnectionError):  # it does not read: nothing can be said to it
-        if request.transport is not None:
-            request.transport.abort()
+        request.transport.abort()
     return response
 
 
@@ -33,10 +31,15 @@ def unauthorised(said: str) -> web.Response:
     message = (
         "The API key is not valid: unknown, revoked or expired."
         if said
-        else "No API key was given: send it in the header, as Authorization: Bearer KEY."
+        else "No API key was given: send it in the header, as Authorization: Bearer KEY (or x-api-key: KEY)."
     )
     headers = {"WWW-Authenticate": "Bearer"}
     return error_response(401, message, code="invalid_api_key", headers=headers)
+
+
+def not_admin() -> web.Response:
+    message = "The admin token is missing or wrong."
+    return error_response(401, message, code="invalid_token", headers={"WWW-Authenticate": "Bearer"})
 
 
 def too_many(reached: LimitReached) -> web.Response:

@@ -37,9 +37,9 @@ class ContinuedStream(EventStream):
             document["usage"] = self._whole(usage)
         return written(document | self._head, end)
 
-    def _whole(self, usage: dict[str, Any]) -> dict[str, int]:
+    def _whole(self, usage: dict[str, Any]) -> dict[str, Any]:
         """Usage of the whole answer from that of its last part, whose prompt was the prompt and what was said."""
-        stated = Usage(usage["prompt_tokens"] - self.spent, usage["completion_tokens"] + self.spent)
+        stated = Usage(usage["prompt_tokens"] - self.spent, usage["completion_tokens"] + self.spent, self.cached)
         self.usage = stated
         return usage_of(stated)
 
@@ -56,8 +56,9 @@ def end_events(last: dict[str, Any], usage: Usage | None, end: bytes = b"\n\n") 
     return stated + DONE + end
 
 
-def usage_of(usage: Usage) -> dict[str, int]:
-    return dict(zip(USAGE, (usage.prompt, usage.output, usage.prompt + usage.output), strict=True))
+def usage_of(usage: Usage) -> dict[str, Any]:
+    stated = dict(zip(USAGE, (usage.prompt, usage.output, usage.prompt + usage.output), strict=True))
+    return stated if usage.cached is None else {**stated, "prompt_tokens_details": {"cached_tokens": usage.cached}}
 
 
 def written(document: dict[str, Any], end: bytes) -> bytes:

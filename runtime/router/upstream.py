@@ -12,6 +12,7 @@ import aiohttp
 
 from runtime.messages import ReplicaAddress
 from runtime.router.connection import Broken, Connection, ConnectionPool
+from runtime.router.open_files import ran_out
 from runtime.router.settings import RouterSettings
 
 log = logging.getLogger(__name__)
@@ -24,13 +25,14 @@ SAY_S = 5.0
 
 
 class ReplicaFailed(Exception):
-    """A replica did not do its leg. `unreachable`: nobody should try it for a while."""
+    """A replica did not do its leg. `unreachable`: nobody should try it for a while. `reached`: it had the request."""
 
-    def __init__(self, replica: str, reason: str, *, unreachable: bool) -> None:
+    def __init__(self, replica: str, reason: str, *, unreachable: bool, reached: bool = True) -> None:
         super().__init__(f"{replica}: {reason}")
         self.replica = replica
         self.reason = reason
         self.unreachable = unreachable
+        self.reached = reached
 
 
 class Leg:
@@ -120,9 +122,10 @@ class Leg:
             self._pool.give_back(self._connection)
 
     def _failed(self, error: OSError) -> ReplicaFailed:
-        if isinstance(error, TimeoutError):
-            return ReplicaFailed(self.replica, "did not answer in time", unreachable=True)
-        return ReplicaFailed(self.replica, f"{type(error).__name__}: {error}", unreachable=True)
+        late = isinstance(error, TimeoutError)
+        reason = "did not answer in time" if late else f"{type(error).__name__}: {error}"
+        reached = self._connection is not None
+        return ReplicaFailed(self.replica, reason, unreachable=not ran_out(error), reached=reached)
 
 
 class Upstream:
@@ -174,7 +177,7 @@ class Upstream:
         except TimeoutError:
             return f"/health did not answer in {self._settings.probe_timeout_s:g} s"
         except (aiohttp.ClientError, OSError) as error:
-            return f"{type(error).__name__}: {error}"
+            return "" if isinstance(error, OSError) and ran_out(error) else f"{type(error).__name__}: {error}"
 
     async def drop(self, replica: ReplicaAddress, ticket: bytes) -> None:
         """Tell the agent before a prefill replica that nobody will come for a ticket. Its expiry is the second way."""

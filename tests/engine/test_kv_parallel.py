@@ -18,12 +18,11 @@ from runtime.tiles.box import Box
 from runtime.tiles.geometry import GROUP_TOKENS
 from runtime.tiles.layout import Layout
 from tests.engine.held_out import prompts
-from tests.engine.kv_world import TINY, Side, World, compared, world
+from tests.engine.kv_world import ATTEMPTS, TINY, Side, World, compared, world
 
 pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
 
 LENGTHS = [5, 129, 640]
-ATTEMPTS = 4
 SIDES = {"TP2": "p", "PP2": "d", "TP1": "single"}
 RANKS = {"p": 2, "d": 2, "single": 1}
 
@@ -87,7 +86,7 @@ def test_every_tile_holds_the_same_numbers_whatever_ranks_computed_it(engines: W
 
 def tiles_of(engines: World, side: Side, prompt: list[int]) -> Tensor:
     """The KV that an engine handed on, `[layers, heads, groups, numbers of a tile]`; whole groups only."""
-    ticket = Ticket.from_json(handed_on(engines, side, prompt))
+    ticket = Ticket.from_json(engines.ticket(prompt, at=side))
     layout, data = Layout(ticket.format, ticket.format.whole), engines.run(encoded(side.relay, ticket))
     parts = []
     for rows in rows_of(layout, layout.box):
@@ -102,15 +101,9 @@ async def encoded(relay: Relay, ticket: Ticket) -> bytearray:
         return bytearray(data)
 
 
-def handed_on(engines: World, there: Side, prompt: list[int]) -> dict[str, Any]:
-    """A ticket, asked for again where the agent was too slow to give one."""
-    tickets = (engines.ticket(prompt, at=there) or time.sleep(BACK_OFF_S) for _ in range(ATTEMPTS))
-    return next(filter(None, tickets))
-
-
 def test_when_one_rank_fails_all_recompute_and_the_client_gets_the_answer(engines: World) -> None:
     (prompt,) = prompts([400], skip=150_000)
-    ticket, before = handed_on(engines, engines.prefill, prompt), engines.decode.counted("fetches_done")
+    ticket, before = engines.ticket(prompt), engines.decode.counted("fetches_done")
     engines.prefill.relay.encode_failed(ticket["ticket"], 1, "made up")
     engines.prefill.relay.drop(ticket["ticket"], ticket["capability"])
     answer = engines.decode.complete(prompt, 12, kv_transfer_params=ticket)
@@ -127,7 +120,7 @@ def test_when_the_tiles_of_one_rank_are_damaged_the_other_reports_as_well(engine
 def one_rank_failed(engines: World, prompt: list[int]) -> bool:
     """Whether just one of D's two stages lacked its tiles, those of layers 3 to 7; the answer is right in any case."""
     done, failed = (engines.decode.counted(name) for name in ("fetches_done", "fetches_failed_PeerUnreachable"))
-    ticket = handed_on(engines, engines.prefill, prompt)
+    ticket = engines.ticket(prompt)
     engines.run(damaged(engines.prefill.relay, Ticket.from_json(ticket), Box((3, 8), (0, 2), (0, 7))))
     answer = engines.decode.complete(prompt, 12, kv_transfer_params=ticket)
     assert compared(answer, engines.prefill.complete(prompt, 12, logprobs=2)) in ("equal", "near tie")

@@ -196,7 +196,7 @@ def test_a_full_pool_means_no_ticket_and_an_ordinary_answer(engines: World) -> N
     relay = engines.prefill.relay
     everything = relay.pool.reserve(relay.pool.size - relay.pool.used_bytes)
     (prompt,) = prompts([200], skip=170_000)
-    assert engines.ticket(prompt) is None
+    assert engines.handed_on(prompt) is None
     relay._free(everything)
     assert compared(engines.decode.complete(prompt, 24), alone(engines, prompt)) in SAME
 
@@ -205,7 +205,7 @@ def test_engines_live_on_without_their_agents_and_find_the_next_ones(engines: Wo
     (prompt, another) = prompts([350, 360], skip=175_000)
     engines.run(engines.prefill.relay.close())
     started = time.monotonic()
-    assert engines.ticket(prompt) is None
+    assert engines.handed_on(prompt) is None
     assert time.monotonic() - started < 5
     for side in (engines.prefill, engines.decode):
         engines.restart_agent(side)

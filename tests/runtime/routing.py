@@ -10,11 +10,15 @@ from typing import Any
 
 import aiohttp
 import openai
-from aiohttp import web
 
+from runtime.listening import bound_socket
+from runtime.messages import ROUTER_NAME, agent_name
 from runtime.router.app import create_app, open_routes
+from runtime.router.serving import serving as serving_router
 from runtime.router.settings import RouterSettings
-from tests.fakes import FakeEngine
+from runtime.tls import client_context, server_context
+from tests.fakes import FakeEngine, serving
+from thunderctl.certificates import ensure_authority, issue
 
 TOKEN = "let-me-in"
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -92,14 +96,25 @@ async def routing(
     settings = options.pop("settings", RouterSettings())
     table = open_routes(path, tls=tls)
     app = create_app(table, tls=tls, admin_token=TOKEN, probing=probing, settings=settings, **options)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as http:
-        try:
-            yield Running(f"http://127.0.0.1:{runner.addresses[0][1]}", http, path)
-        finally:
-            await runner.cleanup()
+    bound = bound_socket("127.0.0.1", 0)
+    async with serving_router(app, bound, last_bytes_s=0.1), aiohttp.ClientSession() as http:
+        yield Running(f"http://127.0.0.1:{bound.getsockname()[1]}", http, path)
+
+
+@asynccontextmanager
+async def behind_agents(
+    folder: Path, engines: dict[str, FakeEngine], routes: Sequence[tuple[str, str, float, str]], **options: Any
+) -> AsyncIterator[Running]:
+    """A router on engines that it reaches through their agents, over mutual TLS."""
+    ensure_authority(folder / "ca")
+    issue(folder / "ca", agent_name("l1"), folder / "agent")
+    issue(folder / "ca", ROUTER_NAME, folder / "router")
+    async with serving(*engines.values(), ssl_context=server_context(folder / "agent")):
+        document = routes_document(engines, routes)
+        for replica in document["replicas"]:
+            replica["server_name"] = agent_name("l1")
+        async with routing(folder, document, tls=client_context(folder / "router"), **options) as router:
+            yield router
 
 
 async def soon(event: asyncio.Event) -> None:

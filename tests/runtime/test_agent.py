@@ -367,3 +367,16 @@ print(*sorted(name for name in sys.modules if name.startswith("runtime.router"))
 """
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_it_may_open_as_many_files_as_its_host_allows():
+    code = """
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+from runtime.agent.__main__ import raise_file_limit
+setrlimit(RLIMIT_NOFILE, (256, getrlimit(RLIMIT_NOFILE)[1]))
+raise_file_limit()
+soft, hard = getrlimit(RLIMIT_NOFILE)
+print(soft == hard)
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "True", done.stderr

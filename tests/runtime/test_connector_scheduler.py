@@ -7,7 +7,7 @@ import pytest
 
 from planner.deployment import Codec
 from runtime.connector.recompute import TOKENS_PER_S
-from runtime.connector.scheduler import BACK_OFF_S, SchedulerSide
+from runtime.connector.scheduler import BACK_OFF_S, ROOM_S, SchedulerSide
 from runtime.fingerprint import binding
 from runtime.relay.door import AgentGone, AgentRefused, AgentSlow
 from runtime.relay.tickets import AgentAddress, Ticket
@@ -22,14 +22,19 @@ PROMPT = list(range(300))
 class Agent:
     """Answers `reserve`, or raises `fault`; remembers what it was told."""
 
-    def __init__(self):
+    def __init__(self, clock):
         self.told = []
         self.fault = None
         self.calls = 0
+        self.full = False
+        self.clock = clock
 
     def call(self, name, fields, *, timeout_s):
         assert (name, timeout_s) == ("reserve", 0.5)
         self.calls += 1
+        if self.full:
+            self.clock.now += fields["within_s"]
+            raise AgentRefused("The pool is full.", "PoolFull")
         if self.fault is not None:
             raise self.fault
         self.asked = fields
@@ -40,13 +45,13 @@ class Agent:
 
 
 @pytest.fixture
-def agent():
-    return Agent()
+def clock():
+    return SimpleNamespace(now=100.0)
 
 
 @pytest.fixture
-def clock():
-    return SimpleNamespace(now=100.0)
+def agent(clock):
+    return Agent(clock)
 
 
 @pytest.fixture
@@ -89,6 +94,19 @@ def test_a_finished_prompt_becomes_a_ticket_and_an_order_to_save(side, agent):
     (save,) = side.step().saves
     assert (save.request_id, save.block_ids, save.offset, save.boot) == ("r1", (5, 9, 2), 4096, "boot")
     assert side.step().saves == []
+
+
+@pytest.mark.parametrize("each_s", [0.001, 0.05, 0.5, 5.0])
+def test_however_full_the_pool_an_engine_waits_for_room_but_a_tenth_of_its_time(side, agent, clock, each_s):
+    """`each_s` passes between requests, in which the engine computes."""
+    agent.full, began, computed_s = True, clock.now, 0.0
+    while clock.now < began + 60:
+        assert side.finished(request(DECODE), [1, 2, 3]) == (False, None)
+        clock.now += each_s
+        computed_s += each_s
+    waited_s = clock.now - began - computed_s
+    assert 0 < waited_s <= ROOM_S + 0.1 * (clock.now - began)
+    assert agent.calls == pytest.approx(computed_s / each_s)
 
 
 def test_boundary_layers_may_be_asked_for(side, agent):
@@ -185,6 +203,7 @@ def test_a_request_that_is_aborted_leaves_the_ticket_to_others(side, agent):
         (request(ticket(model="fine-tune")), "binding_mismatch"),
         (request(ticket(geometry=Geometry(8, 2, 64, "bfloat16"))), "geometry_mismatch"),
         (request({**ticket(), "version": 9}), "unreadable_ticket"),
+        (request({"kv_lost": True}), "no_ticket"),
         (request({**ticket(), "tokens": "many"}), "unreadable_ticket"),
         (request(ticket(), lora_request="adapter"), "not_plain_tokens"),
         (request(ticket(), prompt=None), "not_plain_tokens"),
@@ -217,6 +236,13 @@ def test_prompts_whose_kv_did_not_come_are_computed_in_turns(side, clock):
     assert side.matched(second, 0) == (0, False)
     side.allocated(second, [1, 3, 4], 0)
     assert not side.step().waits
+
+
+def test_prompts_that_no_ticket_was_given_for_wait_behind_those_whose_kv_did_not_come(side):
+    first, second = failing(side, "r1"), request({"kv_lost": True}, request_id="r2")
+    side.arrived(second)
+    assert side.matched(first, 0) == (0, False)
+    assert side.matched(second, 0) == (None, False)
 
 
 def test_only_what_must_be_computed_counts(side, clock):

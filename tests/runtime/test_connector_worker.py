@@ -3,7 +3,9 @@
 import asyncio
 import threading
 import time
+from contextlib import contextmanager
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +14,10 @@ from planner.deployment import Codec
 from runtime.codec import compiled, reference
 from runtime.connector.jobs import Load, Save, Step
 from runtime.connector.layouts import page_layout, read, write
+from runtime.connector.side_stream import SideStream
 from runtime.connector.worker import Share, WorkerSide
 from runtime.relay.door import AgentDoor
+from runtime.relay.pool import Region
 from runtime.relay.relay import Relay
 from runtime.relay.tickets import format_json
 from runtime.tiles.format import KvFormat
@@ -127,6 +131,34 @@ class Engine:
             worker.close()
 
 
+class RecordingCuda:
+    """Of torch.cuda what orders streams; every call is noted."""
+
+    def __init__(self, order):
+        self._order = order
+        self._marks = 0
+        beside = SimpleNamespace(
+            wait_event=lambda mark: order.append(f"wait for {mark}"), synchronize=lambda: order.append("synchronize")
+        )
+        self.Stream = lambda _device: beside
+
+    def current_stream(self, device):
+        return SimpleNamespace(record_event=self._record)
+
+    @contextmanager
+    def stream(self, stream):
+        self._order.append("begin beside")
+        try:
+            yield
+        finally:
+            self._order.append("end beside")
+
+    def _record(self):
+        self._marks += 1
+        self._order.append(f"mark {self._marks}")
+        return self._marks
+
+
 def _done(worker):
     end = time.monotonic() + 10
     while time.monotonic() < end:
@@ -195,6 +227,30 @@ def test_on_a_gpu_kv_is_encoded_in_the_step_and_what_is_refused_is_said(start, a
     prefill.fill(KV / 0)
     assert decode.load(prefill.hand_on(codec)) == [{"d"}]
     assert agent.health.kv["tickets_failed"] == 1
+
+
+def test_blocks_are_filled_after_the_work_before_the_step_and_reported_when_that_is_over(start, monkeypatch):
+    """On a GPU, by what it is asked for; the blocks themselves are filled as ever."""
+    prefill, decode = start("p"), start("d")
+    worker, order = decode.workers[0], []
+    monkeypatch.setattr(worker, "_beside", SideStream(torch.device("cuda"), RecordingCuda(order)))
+    honest = worker._fill
+    monkeypatch.setattr(worker, "_fill", lambda *load: (order.append("fill"), honest(*load)))
+    prefill.fill()
+    assert decode.load(prefill.hand_on()) == [set()]
+    assert order == ["mark 1", "begin beside", "wait for 1", "fill", "end beside", "synchronize"]
+    assert_has(decode)
+
+
+def test_a_fill_that_breaks_is_over_too_before_it_is_reported(start, monkeypatch):
+    """Its blocks are given to others at once."""
+    prefill, decode = start("p"), start("d")
+    worker, order = decode.workers[0], []
+    monkeypatch.setattr(worker, "_beside", SideStream(torch.device("cuda"), RecordingCuda(order)))
+    monkeypatch.setattr(worker, "_fill", lambda *_: 1 / 0)
+    prefill.fill()
+    assert decode.load(prefill.hand_on()) == [{"d"}]
+    assert order[-1] == "synchronize"
 
 
 def test_blocks_of_a_local_prefix_hit_are_not_touched(start):
@@ -279,14 +335,23 @@ def test_a_load_reports_even_when_our_own_code_breaks(start, monkeypatch):
     assert decode.load(prefill.hand_on()) == [{"d"}]
 
 
-def test_a_save_for_an_agent_that_has_restarted_writes_nowhere(start, agent):
+def test_a_save_for_an_agent_that_has_restarted_writes_nowhere_and_is_refused(start, agent):
     prefill = start("p")
     prefill.fill()
     kv_format = KvFormat(GEOMETRY, TOKENS, Codec.RAW, 1)
-    region = agent.pool.reserve(1 << 16)
-    prefill.workers[0].start(
-        Step(saves=[Save("p", "00" * 8, kv_format, prefill.blocks(), region.offset, "another boot")])
-    )
+    fields = {"format": format_json(kv_format), "binding": "b", "ranks": 1, "readers": 1}
+    answer = prefill.door.call("reserve", fields, timeout_s=5)
+    save = Save("p", answer["ticket"]["ticket"], kv_format, prefill.blocks(), answer["offset"], "another boot")
+    prefill.workers[0].start(Step(saves=[save]))
     assert prefill.workers[0].outcome().sent == {"p"}
-    time.sleep(0.2)
-    assert not any(agent.pool.view(region))
+    soon(lambda: agent.health.kv.get("tickets_failed") == 1)  # said when the encoder was done with it
+    assert not any(agent.pool.view(Region(answer["offset"], answer["length"])))
+    assert prefill.load(prefill.hand_on()) == [set()]
+    assert any(agent.pool.view(Region(0, agent.pool.size)))  # as an agent that has not restarted has it
+
+
+def soon(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -79,6 +79,7 @@ def test_engines_tell_nobody_and_ask_no_hub():
     made = command(CPU)
     assert {made.env[name] for name in ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_OFFLINE")} == {"1"}
     assert "--disable-uvicorn-access-log" in made.argv
+    assert "--enable-prompt-tokens-details" in made.argv
 
 
 def test_a_stopped_engine_finishes_its_requests():

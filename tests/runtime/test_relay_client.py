@@ -32,7 +32,7 @@ class Cut:
     def __init__(self, data):
         self._data = data
 
-    async def receive_into(self, place):
+    async def receive_into(self, place, _within_s):
         if len(place) > len(self._data):
             raise ConnectionResetError
         place[:], self._data = self._data[: len(place)], self._data[len(place) :]

@@ -3,6 +3,7 @@
 After every fault both pools are empty, and the next transfer is as good as the first.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,12 +23,14 @@ from tests.runtime.agents import (
     soon,
     tiles_of,
 )
-from tests.runtime.wire import after, cut, flip, stall
+from tests.runtime.wire import after, cut, flip, stall, trickle
 
 MIB = 1 << 20
 SMALL = KvFormat(Geometry(4, 2, 64, "float16"), 200, Codec.INT4, boundary_layers=1)
 LARGE = KvFormat(Geometry(32, 8, 128, "bfloat16"), 256, Codec.RAW)
 """32 MiB: more than the buffers of four streams hold."""
+MIDDLE = KvFormat(Geometry(32, 8, 128, "bfloat16"), 64, Codec.RAW)
+"""8 MiB: 128 pieces of the wire's."""
 POOL = 80 * MIB
 
 
@@ -127,6 +130,27 @@ def test_a_stream_that_is_cut_off_or_altered_once_is_resumed(source, target, wir
     assert fetched(target, ticket) == tiles_of(ticket)
     assert wire.happened.is_set()
     assert target.counted("tiles_pulled_twice") > again
+    acknowledge(target, ticket)
+
+
+def test_a_slow_line_has_the_time_that_its_bytes_take(source, target, wire):
+    """Far beyond the wait that tells a dead line, as long as something comes."""
+    ticket, wait_s = prompt(source, MIDDLE), 1.0
+    wire.break_after(0, trickle, again=True)
+    began = time.monotonic()
+    assert fetched(target, ticket, timeout_s=wait_s) == tiles_of(ticket)
+    assert time.monotonic() - began > wait_s
+    wire.mend()
+    acknowledge(target, ticket)
+
+
+def test_a_line_that_goes_dead_is_let_go_once_and_not_tried_again(source, target, wire):
+    ticket, again, wait_s = prompt(source, LARGE), target.counted("tiles_pulled_twice"), 1.0
+    wire.break_after(MIB, stall, again=True)
+    assert refused(target, ticket, timeout_s=wait_s) == "PeerUnreachable"
+    assert target.counted("tiles_pulled_twice") == again
+    assert target.is_empty
+    wire.mend()
     acknowledge(target, ticket)
 
 

@@ -1,7 +1,6 @@
 """An engine's processes at their agent's door, over a real Unix socket and a real pool."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -65,12 +64,13 @@ class Engine:
         await asyncio.sleep(0.05)
         return self
 
-    async def reserve(self, readers=1, ranks=None):
+    async def reserve(self, readers=1, ranks=None, within_s=0.0):
         fields = {
             "format": format_json(FORMAT),
             "binding": "b",
             "ranks": ranks or len(self.ranks),
             "readers": readers,
+            "within_s": within_s,
         }
         return await asyncio.to_thread(self.scheduler.call, "reserve", fields, timeout_s=2)
 
@@ -156,6 +156,23 @@ async def test_a_full_pool_gives_no_ticket_and_the_engine_hears_why(relay, engin
     assert relay.health.kv["tickets_refused_full"] == 1
 
 
+async def test_a_ticket_waits_a_moment_for_room_and_others_are_answered_meanwhile(relay, engine):
+    everything = relay.pool.reserve(POOL)
+    asking = asyncio.create_task(engine.reserve(within_s=1.5))
+    await until(lambda: relay._freed._waiters)
+    await asyncio.to_thread(engine.ranks[0].call, "note", {"what": "here"}, timeout_s=2)
+    assert not asking.done()
+    relay._free(everything)
+    assert (await asking)["ok"]
+
+
+async def test_a_ticket_that_never_fits_is_refused_at_once(relay, engine):
+    relay.pool.reserve(POOL)
+    relay.pool.size = 4096
+    with pytest.raises(AgentRefused, match="does not fit"):
+        await engine.reserve(within_s=60.0)
+
+
 async def test_a_fetch_waits_for_room_in_the_pool(relay, engine):
     answer = await engine.reserve()
     await engine.encode(answer)
@@ -215,17 +232,18 @@ async def test_an_answer_that_comes_too_late_is_undone(relay, engine):
     await until(lambda: relay.pool.used_bytes == 0)
 
 
-async def test_a_ticket_that_comes_too_late_is_cancelled(relay, engine):
+async def test_a_ticket_that_comes_too_late_is_cancelled(relay, engine, monkeypatch):
     fields = {"format": format_json(FORMAT), "binding": "b", "ranks": 1, "readers": 1}
+    gave_up, reserve = asyncio.Event(), relay.reserve_soon
 
-    async def stall():
-        time.sleep(0.3)
+    async def late(*arguments, **options):
+        await gave_up.wait()
+        return await reserve(*arguments, **options)
 
-    asking = asyncio.create_task(asyncio.to_thread(engine.scheduler.call, "reserve", fields, timeout_s=0.1))
-    await asyncio.sleep(0)
-    await stall()
+    monkeypatch.setattr(relay, "reserve_soon", late)
     with pytest.raises(AgentSlow):
-        await asking
+        await asyncio.to_thread(engine.scheduler.call, "reserve", fields, timeout_s=0.1)
+    gave_up.set()
     await until(lambda: relay.health.kv.get("tickets_cancelled") == 1)
     assert relay.pool.used_bytes == 0
 

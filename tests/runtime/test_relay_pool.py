@@ -17,7 +17,8 @@ def test_regions_never_overlap_and_all_come_back(operations):
     allocator, held = Allocator(POOL), []
     for reserve, number in operations:
         if reserve or not held:
-            region = allocator.reserve(number)
+            fits, region = allocator.fits(number), allocator.reserve(number)
+            assert fits == (region is not None)
             held += [region] if region is not None else []
         else:
             allocator.free(held.pop(number % len(held)))

@@ -68,10 +68,20 @@ def test_its_bytes_stay_while_a_pull_reads_them(table):
     table.encoded(ticket.ticket, 0, now=1)
     entry = table.find(ticket.ticket, ticket.capability)
     entry.pulls += 1
-    table.expire(now=100)
+    table.drop(ticket.ticket, ticket.capability)
     assert table.collect() == []
-    entry.pulls -= 1
+    table.end_pull(entry, now=2)
     assert table.collect() == [REGION]
+
+
+def test_a_ticket_does_not_expire_while_it_is_read_and_has_its_time_again_afterwards(table):
+    ticket = add(table, now=0)
+    table.encoded(ticket.ticket, 0, now=1)
+    entry = table.find(ticket.ticket, ticket.capability)
+    entry.pulls += 1
+    assert table.expire(now=1000) == 0
+    table.end_pull(entry, now=1000)
+    assert (table.expire(now=1059), table.expire(now=1060)) == (0, 1)
 
 
 def test_a_ticket_expires_and_its_time_starts_again_when_it_is_ready(table):

@@ -343,3 +343,22 @@ async def test_http_drops_tickets_and_nothing_else(credentials, prefill, path, c
         said = await response.json() if response.status == 200 else response.status
     assert said == answer
     assert (prefill.relay.pool.used_bytes == 0) == (answer == {"known": True})
+
+
+async def test_chores_go_on_after_one_that_went_wrong_unforeseen(credentials, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("runtime.relay.relay.SWEEP_S", 0.01)
+    swept, again = [], asyncio.Event()
+
+    def sweep():
+        swept.append(1)
+        if len(swept) == 1:
+            raise RuntimeError("nobody thought of this")
+        again.set()
+
+    site = Site(credentials, tmp_path, "p")
+    monkeypatch.setattr(site.relay, "sweep", sweep)
+    await site.start()
+    async with asyncio.timeout(5):
+        await again.wait()
+    await site.stop()
+    assert "nobody thought of this" in caplog.text

@@ -167,7 +167,7 @@ async def test_what_it_serves_and_what_it_does_not(pair, tmp_path: Path):
             ("POST", "/v1/embeddings", 501),
             ("GET", "/v1/embeddings", 501),
             ("POST", "/invocations", 404),
-            ("GET", "/v1/chat/completions", 404),
+            ("GET", "/v1/chat/completions", 405),
             ("PUT", "/admin/other", 404),
         ):
             async with router.http.request(method, router.url + path) as response:

@@ -8,10 +8,12 @@ import pytest
 from planner.deployment import Codec
 from runtime.router.events import EventStream
 from runtime.router.legs import (
+    ClientRequest,
     MalformedRequest,
     Usage,
     decode_body,
     prefill_body,
+    read_passed_usage,
     read_prefill_answer,
     read_request,
     without_transfer,
@@ -102,6 +104,38 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes):
 )
 def test_what_external_kv_is_no_use_to_goes_straight_to_decode(fields: dict[str, object], local: bool):
     assert request_of(**fields).needs_local is local
+
+
+@pytest.mark.parametrize("word", ["kv_transfer_params", "ec_transfer_params"])
+def test_transfer_parameters_among_vllms_extra_arguments_are_taken_out_too(word: str):
+    """vLLM puts those beside its own: a string there was a 500, with an engine to blame for it."""
+    made = request_of(prompt="hi", vllm_xargs={"mine": 1, word: "x"}, **{word: {"a": 1}})
+    assert json.loads(made.body) == made.document == {"prompt": "hi", "vllm_xargs": {"mine": 1}}
+
+
+@pytest.mark.parametrize(("n", "readers"), [(3, 3), (1, 1), (0, 1), (-1, 1), (True, 1), ("2", 1), (10**18, 1)])
+def test_a_ticket_is_for_as_many_readers_as_an_engine_would_let_be(n: object, readers: int):
+    assert json.loads(prefill_body(request_of(prompt="hi", n=n), Codec.RAW))["kv_transfer_params"]["readers"] == readers
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
+def test_a_number_beyond_64_bits_is_refused(value: int):
+    """No engine's messages hold it: vLLM says 500, as would every other replica."""
+    with pytest.raises(MalformedRequest, match="top_k is beyond 64 bits"):
+        request_of(prompt="hi", top_k=value)
+
+
+def test_what_can_be_read_but_not_written_any_more_is_refused():
+    document: dict[str, object] = {"prompt": "hi"}
+    for _ in range(2000):
+        document = {"a": document}
+    with pytest.raises(MalformedRequest):
+        prefill_body(ClientRequest(b"", document, False, False, 1), Codec.RAW)
+
+
+@pytest.mark.parametrize("document", [{"model": "m"}, {"usage": None}, {"usage": {}}, {"usage": {"input_tokens": "7"}}])
+def test_an_answer_may_state_no_usage(document: dict[str, object]):
+    assert read_passed_usage(json.dumps(document | {"output_tokens": 1}).encode()) is None
 
 
 def test_the_ticket_is_read_from_the_prefill_answer_with_the_prompts_length():

@@ -99,7 +99,8 @@ async def test_a_body_that_never_came_whole_is_no_failure(pair, tmp_path: Path, 
         await writer.drain()
         writer.close()
         seen = await first_outcome(router)
-    assert (seen["requests"], judged(seen)) == ({"cancelled": 1}, (0, 0, 0))
+    assert seen["requests"] in ({"cancelled": 1}, {"refused": 1})  # it was told, or had gone already
+    assert judged(seen) == (0, 0, 0)
 
 
 async def first_outcome(router) -> dict:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.deployment import Codec, Phase
-from planner.rotation import Rotation
+from planner.rotation import AHEAD, Rotation
 from runtime.messages import ReplicaAddress, Routes, RouteShare
 from runtime.router.policy import Choice, RoutePolicy
 
@@ -22,8 +22,12 @@ REPLICAS = tuple(
 )
 
 
+def routes_of(*shares: RouteShare) -> Routes:
+    return Routes(1, "tiny", REPLICAS, shares)
+
+
 def policy_of(*shares: RouteShare) -> RoutePolicy:
-    return RoutePolicy(Routes(1, "tiny", REPLICAS, shares))
+    return RoutePolicy(routes_of(*shares))
 
 
 def up(names: frozenset[str] | set[str]):
@@ -41,6 +45,44 @@ def test_every_pair_stays_within_one_draw_of_its_share(shares: list[float], draw
         counts[rotation.pick(range(len(shares)))] += 1
         for count, share in zip(counts, shares, strict=True):
             assert abs(count - drawn * share / sum(shares)) <= 1 + 1e-6
+
+
+@given(weights, st.data())
+def test_no_pair_is_taken_further_ahead_of_its_share_than_the_bound(shares: list[float], data: st.DataObject):
+    """However costs are, and though they favour one pair all the time."""
+    rotation = Rotation(shares)
+    favoured = data.draw(st.integers(0, len(shares) - 1))
+    counts = [0] * len(shares)
+    for drawn in range(1, data.draw(st.integers(1, 300)) + 1):
+        if data.draw(st.booleans()):
+            index = rotation.cheapest(range(len(shares)), lambda i: float(i != favoured))
+        else:
+            costs = data.draw(st.lists(st.integers(0, 3), min_size=len(shares), max_size=len(shares)))
+            index = rotation.cheapest(range(len(shares)), costs.__getitem__)
+        counts[index] += 1
+        for count, share in zip(counts, shares, strict=True):
+            assert count <= drawn * share / sum(shares) + AHEAD + 1e-6
+
+
+@given(weights, st.integers(0, 7))
+def test_a_pair_that_is_cheapest_is_taken_as_far_ahead_as_the_bound_allows(shares: list[float], favoured: int):
+    favoured %= len(shares)
+    rotation = Rotation(shares)
+    share = shares[favoured] / sum(shares)
+    for drawn in range(300):
+        if rotation.cheapest(range(len(shares)), lambda i: float(i != favoured)) != favoured:
+            assert drawn - drawn * share <= AHEAD + 1e-6 < drawn + 1 - (drawn + 1) * share + 1e-5
+            return
+    assert 300 - 300 * share <= AHEAD + 1e-6
+
+
+@given(weights, st.integers(1, 100))
+def test_pairs_that_cost_the_same_are_taken_in_the_order_of_the_rotation(shares: list[float], draws: int):
+    everything = range(len(shares))
+    one, other = Rotation(shares), Rotation(shares)
+    assert [one.pick(everything) for _ in range(draws)] == [
+        other.cheapest(everything, lambda _: 0.0) for _ in range(draws)
+    ]
 
 
 @given(weights, st.data())
@@ -81,8 +123,8 @@ def test_a_pair_with_an_end_that_is_down_is_not_drawn():
 
 def test_without_any_prefill_replica_decode_prefills_itself():
     policy = policy_of(RouteShare("p0", "d0", 1.0, Codec.INT4))
-    assert policy.choose(up({"d0"})) == Choice(None, "d0", Codec.LOCAL)
-    assert policy.choose(up(EVERYONE), without=frozenset({"p0"})) == Choice(None, "d0", Codec.LOCAL)
+    assert policy.choose(up({"d0"})) == Choice(None, "d0", Codec.LOCAL, bereft=True)
+    assert policy.choose(up(EVERYONE), without=frozenset({"p0"})) == Choice(None, "d0", Codec.LOCAL, bereft=True)
 
 
 def test_a_request_that_needs_its_prompt_computed_where_it_decodes_takes_no_prefill_leg():

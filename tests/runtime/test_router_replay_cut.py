@@ -132,6 +132,20 @@ def test_what_a_replay_answers(document: dict[str, Any]):
     assert obstacle(document) == ""
 
 
+def test_an_event_that_is_there_for_its_ids_alone_is_not_passed_on():
+    """A parser held its token back: without the ids, which the client did not ask for, vLLM would have said nothing."""
+    stream = EventStream(Transcript())
+    choice = b'data: {"choices":[{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b,"token_ids":[%d]}]}\n\n'
+    held, said, last = (
+        choice % (b"{}", b"null", 1),
+        choice % (b'{"content":"{}"}', b"null", 2),
+        choice % (b"{}", b'"stop"', 3),
+    )
+    events = stream.feed(held + said) + stream.feed(held) + stream.feed(last)
+    assert events == (said + last).replace(b"[2]", b"null").replace(b"[3]", b"null")
+    assert (stream.content_events, stream.transcript.lists, stream.transcript.output) == (4, 4, [1, 2, 1, 3])
+
+
 def test_a_transcript_takes_out_what_it_keeps():
     transcript = Transcript()
     first = b'data: {"choices":[{"text":"a","prompt_token_ids":[1,22],"token_ids":[3]}]}\n\n'

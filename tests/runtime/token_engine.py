@@ -101,6 +101,7 @@ class TokenEngine(FakeEngine):
     dies_aloud: bool = False
     """It reports an error in its stream, as vLLM does when its engine core dies, instead of breaking off."""
     dead_tokenizer: bool = False
+    cached: int | None = None
     read: list[list[int]] = field(default_factory=list)
 
     def app(self, prefix: str = "") -> web.Application:
@@ -114,6 +115,13 @@ class TokenEngine(FakeEngine):
         if self.dead_tokenizer:
             return web.json_response({}, status=500)
         return web.json_response({"prompt": DecodeStream(self.script, []).decode(tokens)})
+
+    def _usage(self, tokens: int) -> dict[str, Any]:
+        return super()._usage(tokens) | self._details
+
+    @property
+    def _details(self) -> dict[str, Any]:
+        return {} if self.cached is None else {"prompt_tokens_details": {"cached_tokens": self.cached}}
 
     async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
@@ -158,7 +166,8 @@ class TokenEngine(FakeEngine):
         count = 0
 
         def usage() -> dict[str, Any]:
-            return {"prompt_tokens": len(ids), "total_tokens": len(ids) + count, "completion_tokens": count}
+            tokens = {"prompt_tokens": len(ids), "total_tokens": len(ids) + count, "completion_tokens": count}
+            return tokens | self._details
 
         if chat:
             first = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 CHUNK_BYTES = 1 << 16
+TRICKLE_S = 0.02
 
 Fault = Callable[["Wire", bytes], bytes]
 """What becomes of the next bytes from the agent; raises ConnectionError to end the connection."""
@@ -98,6 +99,12 @@ def stall(wire: Wire, _data: bytes) -> bytes:
     """Nothing comes any more, and nobody says so."""
     wire.mended.wait()
     raise ConnectionResetError
+
+
+def trickle(wire: Wire, data: bytes) -> bytes:
+    """It comes, as over a slow line."""
+    wire.mended.wait(TRICKLE_S)
+    return data
 
 
 def flip(_wire: Wire, data: bytes) -> bytes:

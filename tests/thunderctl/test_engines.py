@@ -10,8 +10,8 @@ from planner.llm import LlmSpec
 from planner.members import members_of
 from planner.models import llm_named
 from tests.planner.plans import split_plan
-from thunderctl.engines import RECOMPUTE_SHARE, engine_spec, recompute_rates, running_stages
-from thunderctl.spec import Spec
+from thunderctl.engines import POOL_PROMPTS, RECOMPUTE_SHARE, engine_spec, pool_bytes, recompute_rates, running_stages
+from thunderctl.spec import KvSection, Spec
 
 LLAMA = llm_named("llama-3.1-8b")
 
@@ -52,6 +52,14 @@ def engine(llm: LlmSpec, *stages: tuple[int, int], kv_tokens: int = 100_000):
 def test_the_engine_is_told_a_dtype_it_can_compute_in(name, dtype, computed):
     """vLLM's --dtype knows no way of storing weights; that it reads from the checkpoint."""
     assert engine(llm_named(name, dtype)).dtype == computed
+
+
+def test_the_pool_holds_some_of_the_longest_prompts_unless_it_is_stated():
+    """Of llama-3.1-8b a token is 128 KiB: 2 x 32 layers x 8 heads x 128 channels x 2 bytes."""
+    plan = PlannedReplica(LLAMA, None)
+    assert pool_bytes(plan, Spec()) == POOL_PROMPTS * 8192 * 128 * 1024
+    assert pool_bytes(replace(plan, max_model_len=16), Spec()) == 256 << 20
+    assert pool_bytes(plan, Spec(kv=KvSection(pool_mib=64))) == 64 << 20
 
 
 def test_engines_transfer_kv_where_it_can_be_moved():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
+from planner.crossover import local_below_tokens, local_rates
 from planner.deployment import Codec, Phase
 from planner.errors import Incomplete
 from runtime.messages import ReplicaAddress, Routes, RouteShare
@@ -80,6 +81,17 @@ async def test_draining_takes_a_replica_out_of_the_routes_that_still_have_it(wor
         assert after is not None
         assert [(route.prefill, route.decode) for route in after.routes] == [("p0", "d1")]
         assert after.epoch == 2
+
+
+def test_the_router_is_told_which_prompts_need_no_transfer_and_how_much_of_them_decode_replicas_bear():
+    plan = split_plan()
+    shares = routing.shares_of(plan)
+    assert [share.local_below_tokens for share in shares] == local_below_tokens(plan)
+    assert shares[0].local_below_tokens > 0
+    addresses = {replica.id: ReplicaAddress(replica.id, replica.phase, "http://x") for replica in plan.replicas}
+    told = {replica.id: replica.local_tokens_per_s for replica in routing.replicas_of(plan, addresses)}
+    assert told == {"r0": 0.0, **local_rates(plan), "r2": 0.0}
+    assert told["r1"] > 0
 
 
 def test_a_replica_holds_what_its_kv_and_its_pace_allow():

@@ -1,0 +1,26 @@
+"""How many files the router may open, and what to do when there are no more: a request takes two, client and engine."""
+
+import errno
+import resource
+from contextlib import suppress
+
+KEPT = 100
+"""For the log, the store of usage, probes, and connections to engines that are idle."""
+
+
+def raise_limit() -> None:
+    """Ask for as many as the system grants this process without anybody's leave."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems promise more than they give
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def most_requests(max_queued: int) -> int:
+    """How many requests can be carried at a time, while others wait or ask: they hold one file each."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max((files - KEPT - min(max_queued, files // 20)) // 2, 1)
+
+
+def ran_out(error: OSError) -> bool:
+    """Whether it was for want of files, which is no fault of whoever was asked."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)

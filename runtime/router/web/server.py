@@ -1,0 +1,88 @@
+"""Takes clients' connections, lets none be idle for long, and lets those that are busy finish."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+
+from runtime.router.settings import RouterSettings
+from runtime.router.web.connection import ClientConnection
+from runtime.router.web.reading import Unreadable
+from runtime.router.web.request import Request
+from runtime.router.web.response import Response, StreamResponse
+
+Handler = Callable[[Request], Awaitable[StreamResponse]]
+
+BACKLOG = 2048
+HANDSHAKE_S = 10.0
+SWEEPS = 4
+"""So many times in the span that a connection may be idle, it is looked for those that are."""
+
+
+class Server:
+    """Answers requests by `handle`. `refuse` makes an answer of a status and a reason; `on_head` sees every other one
+    before its head is sent."""
+
+    def __init__(
+        self,
+        handle: Handler,
+        settings: RouterSettings,
+        *,
+        refuse: Callable[[int, str], Response],
+        on_head: Callable[[Request, StreamResponse], None],
+    ) -> None:
+        self.settings = settings
+        self.on_head = on_head
+        self.connections: set[ClientConnection] = set()
+        self._handle = handle
+        self._refuse = refuse
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def listen(self, bound: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Take connections. They inherit the socket's options: who is gone without a word is noticed."""
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.settings.send_buffer_bytes)
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: ClientConnection(self),
+            sock=bound,
+            ssl=tls,
+            ssl_handshake_timeout=HANDSHAKE_S if tls else None,
+            backlog=BACKLOG,
+        )
+        self._sweeper = loop.create_task(self._sweep())
+
+    async def answer(self, request: Request) -> StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            return self._refuse(417, "Of what a client may expect, 100-continue alone is known.")
+        return await self._handle(request)
+
+    def refused(self, error: Unreadable) -> Response:
+        return self._refuse(error.status, error.message)
+
+    async def close(self, within_s: float) -> None:
+        """Take no more connections and requests; what is answered may be finished within so long."""
+        if self._listener is None or self._sweeper is None:
+            return
+        self._listener.close()
+        self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.close_when_free()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.connections:
+                    await asyncio.sleep(within_s / 20)
+        for connection in list(self.connections):
+            connection.break_off()
+        await asyncio.sleep(0)  # lets what was cancelled and closed end before the loop does
+
+    async def _sweep(self) -> None:
+        loop, idle_s = asyncio.get_running_loop(), self.settings.client_idle_s
+        while True:
+            await asyncio.sleep(idle_s / SWEEPS)
+            before = loop.time() - idle_s
+            for connection in list(self.connections):
+                if connection.free_since is not None and connection.free_since < before:
+                    connection.expire()

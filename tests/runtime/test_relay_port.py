@@ -1,0 +1,62 @@
+"""An agent's port towards those who say nothing, or nothing good."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from runtime.relay import port
+from tests.runtime.relaying import FORMAT, Site, credentials_in, encoded, expected, fetch
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory):
+    return credentials_in(tmp_path_factory.mktemp("certificates"), "pd")
+
+
+@pytest.fixture
+async def sites(credentials, tmp_path):
+    made = [await Site(credentials, tmp_path, name).start() for name in "pd"]
+    yield made
+    for site in made:
+        await site.stop()
+
+
+@pytest.fixture
+async def strangers(monkeypatch, sites):
+    """Connections to the prefill agent that say nothing, four times as many as it keeps."""
+    monkeypatch.setattr(port, "LIMIT_STRANGERS", 4)
+    async with contextlib.AsyncExitStack() as ending:
+        found = []
+        for _ in range(16):
+            reader, writer = await asyncio.open_connection("127.0.0.1", sites[0].port)
+            ending.callback(writer.close)
+            found.append(reader)
+        yield found
+
+
+async def hung_up(reader):
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+
+
+async def test_of_the_mute_those_who_have_dallied_longest_go(strangers):
+    async with asyncio.timeout(5):
+        for reader in strangers[:-4]:
+            await hung_up(reader)
+    assert not any(reader.at_eof() for reader in strangers[-4:])
+
+
+@pytest.mark.usefixtures("strangers")
+async def test_a_crowd_of_the_mute_shuts_no_agent_out_and_ends_no_stream(sites):
+    prefill, decode = sites
+    ticket = encoded(prefill, readers=2)
+    assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
+    async with decode.relay.streams.lend(ticket.agent) as stream:
+        pass
+    for _ in range(8):
+        _, writer = await asyncio.open_connection("127.0.0.1", prefill.port)
+        writer.close()
+    assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
+    async with decode.relay.streams.lend(ticket.agent) as again:
+        assert again is stream
