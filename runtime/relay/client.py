@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from planner.errors import KvTransferError
@@ -110,7 +111,7 @@ class PeerClient:
             async with self.streams.lend(ticket.agent, wait_s) as stream:
                 await ask(stream, question, receiver.bytes, ticket.agent.name, wait_s + ANSWER_S)
                 with self.links.arriving(ticket.agent, receiver.bytes):
-                    await receiver.receive(stream, wait_s)
+                    await receiver.receive(stream, wait_s, partial(self.links.waiting, ticket.agent))
         except TimeoutError as error:  # The other streams to it are no better.
             raise PeerUnreachable(f"Nothing came from {ticket.agent.name} for {wait_s:g} s.") from error
         except OSError:

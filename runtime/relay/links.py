@@ -1,7 +1,8 @@
 """What the ways from other agents to this one carry, and how long they take: from transfers, and on idle from probes.
 
-Bandwidth is what arrived while anything was arriving, all streams from an agent together: that is a lower bound of the
-line where the sender or this host is what was slow. Latency is a round trip: a question of nothing, on an idle way.
+Bandwidth is what arrived while anything was arriving, all streams from an agent together, and not while a prompt was
+still being computed: that is a lower bound of the line where the sender or this host is what was slow. Latency is a
+round trip: a question of nothing, on an idle way.
 """
 
 import statistics
@@ -32,16 +33,31 @@ GIGABIT = 1e9 / 8
 
 @dataclass(slots=True)
 class _Link:
-    """Seconds by the meter's clock. `arriving` streams are under way since `began_at`, with `bytes` so far."""
+    """Seconds by the meter's clock. On `arriving` of the `streams` under way something comes, since `began_at`.
+
+    `bytes` have come on them, in `busy_s` before that.
+    """
 
     used_at: float
     heard_at: float
     probed: bool = False
+    streams: int = 0
     arriving: int = 0
     began_at: float = 0.0
+    busy_s: float = 0.0
     bytes: int = 0
     gbit_per_s: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     latency_s: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+
+    def go_on(self, now: float) -> None:
+        if not self.arriving:
+            self.began_at = now
+        self.arriving += 1
+
+    def pause(self, now: float) -> None:
+        self.arriving -= 1
+        if not self.arriving:
+            self.busy_s += now - self.began_at
 
 
 class LinkMeter:
@@ -55,19 +71,30 @@ class LinkMeter:
     def arriving(self, agent: AgentAddress, size: int, *, probe: bool = False) -> Iterator[None]:
         """While `size` bytes arrive; what fails is not counted."""
         link = self._link(agent)
-        if not link.arriving:
-            link.began_at, link.bytes = self._now(), 0
-        link.arriving += 1
+        if not link.streams:
+            link.busy_s, link.bytes = 0.0, 0
+        link.streams += 1
+        link.go_on(self._now())
         try:
             yield
             link.bytes += size
         finally:
-            link.arriving -= 1
+            link.streams -= 1
             link.heard_at = self._now()
             link.used_at = link.used_at if probe else link.heard_at
-            taken_s = link.heard_at - link.began_at
-            if not link.arriving and link.bytes >= LEAST_BYTES and taken_s > 0:
-                link.gbit_per_s.append(link.bytes / GIGABIT / taken_s)
+            link.pause(link.heard_at)
+            if not link.streams and link.bytes >= LEAST_BYTES and link.busy_s > 0:
+                link.gbit_per_s.append(link.bytes / GIGABIT / link.busy_s)
+
+    @contextmanager
+    def waiting(self, agent: AgentAddress) -> Iterator[None]:
+        """Within `arriving`: while it may have nothing to send."""
+        link = self._link(agent)
+        link.pause(self._now())
+        try:
+            yield
+        finally:
+            link.go_on(self._now())
 
     @contextmanager
     def round_trip(self, agent: AgentAddress) -> Iterator[None]:
@@ -82,7 +109,7 @@ class LinkMeter:
         return [
             agent
             for agent, link in self._links.items()
-            if not link.arriving
+            if not link.streams
             and now - link.used_at < FORGET_AFTER_S
             and (not link.probed or now - link.heard_at >= PROBE_AFTER_S)
         ]
@@ -103,7 +130,7 @@ class LinkMeter:
     def _link(self, agent: AgentAddress) -> _Link:
         if agent not in self._links:
             if len(self._links) >= LIMIT_LINKS:
-                idle = [known for known, link in self._links.items() if not link.arriving]
+                idle = [known for known, link in self._links.items() if not link.streams]
                 for known in sorted(idle, key=lambda known: self._links[known].heard_at)[:1]:
                     del self._links[known]
             self._links[agent] = _Link(used_at=self._now(), heard_at=self._now())

@@ -170,6 +170,10 @@ class _Visit:
                 if rank is not None:
                     self._rank = int(rank)
                     self._door.arrived(self._owner, self._rank)
+            case "encoded_part":
+                self._own_rank()
+                box = Box.from_row(message["box"])
+                self._relay.encoded_part(str(message["ticket"]), box, float(message["seconds"]))
             case "encoded":
                 self._relay.encoded(str(message["ticket"]), self._own_rank(), float(message["seconds"]))
             case "encode_failed":
@@ -216,7 +220,11 @@ class _Visit:
             readers=int(message["readers"]),
             within_s=max(0.0, min(within_s, LIMIT_TIMEOUT_S)),
         )
-        return {"ticket": ticket.to_json(), "offset": region.offset, "length": region.length, "boot": self._relay.boot}
+        document = ticket.to_json()
+        if "request" in message:
+            early = document | {"remote_prefill_cached_tokens": int(message["cached"])}
+            self._relay.on_ticket(str(message["request"]), early)
+        return {"ticket": document, "offset": region.offset, "length": region.length, "boot": self._relay.boot}
 
     async def _fetch(self, message: Mapping[str, Any]) -> dict[str, Any]:
         timeout_s = max(0.0, min(float(message["timeout_s"]), LIMIT_TIMEOUT_S))

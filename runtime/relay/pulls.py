@@ -16,6 +16,8 @@ from planner.errors import KvTransferError
 from runtime.messages import AGENT_SUFFIX
 from runtime.relay.exchange import LIMIT_PROBE_BYTES, announce, asked, refuse
 from runtime.relay.patience import longest_s
+from runtime.relay.progress import Piece
+from runtime.relay.reading import Reading
 from runtime.relay.stream import Stream
 from runtime.relay.tickets import Ticket, UnknownTicket
 from runtime.tiles.box import Box
@@ -89,24 +91,25 @@ class PullServer:
             wait_s = max(0.0, min(float(question["wait_s"]), LIMIT_WAIT_S))
         except (KeyError, TypeError, ValueError) as error:
             raise KvTransferError(f"The question can't be read: {error!r}.") from error
-        async with self._relay.reading(name, capability, binding, wait_s) as (ticket, data):
-            size = _size(ticket, boxes)
+        async with self._relay.reading(name, capability, binding, wait_s) as reading:
+            size = _size(reading.ticket, boxes)
             try:
                 async with asyncio.timeout(longest_s(size, wait_s)):
                     await announce(stream, size)
-                    for view in self.views(ticket, data, boxes):
-                        await stream.send(view, BUFFERED * wait_s)
-            except BaseException:
+                    async for piece in reading.pieces(boxes):
+                        await stream.send(memoryview(piece.bytes), BUFFERED * wait_s)
+                        for view in self.views(reading, piece, boxes[piece.box]):
+                            await stream.send(view, BUFFERED * wait_s)
+            except BaseException as error:
                 self._relay.counts["pulls_cut_off"] += 1
+                if isinstance(error, KvTransferError):  # Too late to say why: its reader hears it when it asks again.
+                    raise ConnectionAbortedError(error.message) from error
                 raise
-            self._relay.counts[f"sent_bytes_{ticket.format.codec}"] += size
+            self._relay.counts[f"sent_bytes_{reading.ticket.format.codec}"] += size
 
-    def views(self, ticket: Ticket, data: memoryview, boxes: list[Box]) -> Iterator[memoryview]:
-        """The bytes of an answer, in order."""
-        whole = Layout(ticket.format, ticket.format.whole)
-        for box in boxes:
-            for offset, length in whole.runs(box):
-                yield data[offset : offset + length]
+    def views(self, reading: Reading, piece: Piece, box: Box) -> Iterator[memoryview]:
+        """The bytes of a piece, in order."""
+        return reading.views(piece, box)
 
 
 async def _caller(stream: Stream) -> str:

@@ -13,26 +13,17 @@ import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from planner.errors import KvTransferError
 from runtime.messages import LinkHealth
 from runtime.relay.client import PeerClient
 from runtime.relay.local import LocalDoor
 from runtime.relay.pool import Pool, Region
+from runtime.relay.reading import Reading
 from runtime.relay.shared import SharedFetches
 from runtime.relay.streams import Streams
-from runtime.relay.tickets import (
-    AgentAddress,
-    Entry,
-    NotReady,
-    State,
-    Ticket,
-    TicketFailed,
-    TicketTable,
-    UnknownTicket,
-    WrongBinding,
-)
+from runtime.relay.tickets import AgentAddress, Ticket, TicketTable, WrongBinding
 from runtime.tiles.box import Box
 from runtime.tiles.format import KvFormat
 from runtime.tiles.layout import Layout
@@ -63,7 +54,8 @@ class Relay:
 
     `advertise` is the (host, port) at which other agents dial this one; port 0: they can't. `ssl_context` is for our
     own pulls: it holds this agent's certificate and trusts the deployment's authority; without it no agent is dialled.
-    `on_refusal` is called with the engine's own name of a request that its connector can't have computed soon.
+    `on_refusal` is called with the engine's own name of a request that its connector can't have computed soon, and
+    `on_ticket` with that of one whose ticket is reserved while it is computed, and the ticket as it is handed out.
     """
 
     def __init__(
@@ -83,6 +75,7 @@ class Relay:
         self.pool = Pool(pool_bytes)
         self.counts: dict[str, float] = defaultdict(float)
         self.on_refusal: Callable[[str], object] = lambda _request: None
+        self.on_ticket: Callable[[str, Mapping[str, object]], object] = lambda _request, _ticket: None
         self._now = now
         self._tickets = TicketTable(AgentAddress(advertise[0], advertise[1], agent_name), ticket_ttl_s)
         self._client = PeerClient(ssl_context)
@@ -145,6 +138,11 @@ class Relay:
         self.counts["tickets_ready"] += self._tickets.encoded(name, rank, now=self._now())
         self._collect()
 
+    def encoded_part(self, name: str, box: Box, seconds: float) -> None:
+        """A rank has written some tiles of its share. Raises KvTransferError for what can't be."""
+        self.counts["encode_seconds"] += seconds
+        self._tickets.encoded_part(name, box, now=self._now())
+
     def encode_failed(self, name: str, rank: int, reason: str) -> None:
         self.counts["tickets_failed"] += self._tickets.fail(name, rank, reason)
         self._collect()
@@ -178,10 +176,8 @@ class Relay:
         self._collect()
 
     @contextlib.asynccontextmanager
-    async def reading(
-        self, name: str, capability: str, binding: str, wait_s: float
-    ) -> AsyncIterator[tuple[Ticket, memoryview]]:
-        """The encoded bytes of a ticket of ours, kept from being freed meanwhile; waits until they are there.
+    async def reading(self, name: str, capability: str, binding: str, wait_s: float) -> AsyncIterator[Reading]:
+        """The bytes of a ticket of ours, kept from being freed meanwhile; waits until some are encoded.
 
         `binding` is what the reader has found to be its own: what was changed on the way opens nothing.
         """
@@ -190,8 +186,9 @@ class Relay:
             raise WrongBinding(f"Ticket {name} is over another model or other tokens than its reader's.")
         entry.pulls += 1
         try:
-            await _until_ready(entry, wait_s)
-            yield entry.ticket, self.pool.view(entry.region)
+            reading = Reading(entry, self.pool.view(entry.region), wait_s)
+            await reading.begin()
+            yield reading
         finally:
             self._tickets.end_pull(entry, now=self._now())
             self._collect()
@@ -236,13 +233,14 @@ class Relay:
             self.counts["acks_failed"] += 1
 
     async def _copy(self, ticket: Ticket, layout: Layout, region: Region, wait_s: float) -> None:
-        async with self.reading(ticket.ticket, ticket.capability, ticket.binding, wait_s) as (own, source):
-            if own.format != ticket.format:
-                raise KvTransferError(f"Ticket {ticket.ticket} is over {own.format}, not {ticket.format}.")
-            target, at = self.pool.view(region), 0
-            for offset, length in Layout(own.format, own.format.whole).runs(layout.box):
-                target[at : at + length] = source[offset : offset + length]
-                at += length
+        async with self.reading(ticket.ticket, ticket.capability, ticket.binding, wait_s) as reading:
+            if reading.ticket.format != ticket.format:
+                raise KvTransferError(f"Ticket {ticket.ticket} is over {reading.ticket.format}, not {ticket.format}.")
+            target, whole = self.pool.view(region), Layout(ticket.format, ticket.format.whole)
+            async for piece in reading.pieces([layout.box]):
+                box = replace(layout.box, layers=piece.layers, groups=piece.groups)
+                for (_, _, at, length), (_, _, start, _) in zip(layout.rows(box), whole.rows(box), strict=True):
+                    target[at : at + length] = reading.data[start : start + length]
         self.counts[f"copied_bytes_{ticket.format.codec}"] += layout.size
 
     async def _room(self, length: int, timeout_s: float) -> Region:
@@ -283,16 +281,3 @@ async def _for_ever(every_s: float, chore: Callable[[], Awaitable[None]]) -> Non
             await chore()
         except Exception:
             log.exception("a chore of the relay failed")
-
-
-async def _until_ready(entry: Entry, wait_s: float) -> None:
-    if entry.state is State.PENDING and not entry.gone:
-        try:
-            async with asyncio.timeout(wait_s):
-                await entry.changed.wait()
-        except TimeoutError as error:
-            raise NotReady(f"Ticket {entry.ticket.ticket} was not encoded within {wait_s:g} s.") from error
-    if entry.gone:
-        raise UnknownTicket(f"Ticket {entry.ticket.ticket} was dropped or has expired.")
-    if entry.state is State.FAILED:
-        raise TicketFailed(f"Ticket {entry.ticket.ticket} could not be encoded: {entry.reason}.")

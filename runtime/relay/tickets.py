@@ -17,6 +17,8 @@ from planner.deployment import Codec
 from planner.errors import KvTransferError
 from runtime.messages import AGENT_SUFFIX
 from runtime.relay.pool import Region
+from runtime.relay.progress import Progress
+from runtime.tiles.box import Box
 from runtime.tiles.format import KvFormat
 from runtime.tiles.frame import TAG_BYTES
 from runtime.tiles.geometry import Geometry
@@ -138,7 +140,16 @@ class Entry:
     gone: bool = False
     state: State = State.PENDING
     reason: str = ""
+    progress: Progress = field(init=False)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.ticket.format)
+
+    def tell(self) -> None:
+        """Wake whoever waits for it to change."""
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     @property
     def freeable(self) -> bool:
@@ -171,6 +182,14 @@ class TicketTable:
         self._entries[name] = Entry(ticket, region, owner, readers, now + self._ttl_s, set(range(ranks)))
         return ticket
 
+    def encoded_part(self, name: str, box: Box, *, now: float) -> None:
+        """A rank has written these tiles. Raises KvTransferError for tiles that can't be the next ones."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            entry.progress.add(box)
+            entry.expires_at = max(entry.expires_at, now + self._ttl_s)
+            entry.tell()
+
     def encoded(self, name: str, rank: int, *, now: float) -> bool:
         """A rank has written its share. True when that made the ticket ready; its time then starts again."""
         entry = self._entries.get(name)
@@ -180,7 +199,8 @@ class TicketTable:
         if entry.writers or entry.state is not State.PENDING:
             return False
         entry.state, entry.expires_at = State.READY, now + self._ttl_s
-        entry.changed.set()
+        entry.progress.finish()
+        entry.tell()
         return not entry.gone
 
     def fail(self, name: str, rank: int, reason: str) -> bool:
@@ -192,7 +212,7 @@ class TicketTable:
         first = entry.state is State.PENDING
         if first:
             entry.state, entry.reason = State.FAILED, reason
-            entry.changed.set()
+            entry.tell()
         return first
 
     def cancel(self, name: str, owner: str) -> bool:
@@ -202,7 +222,7 @@ class TicketTable:
             return False
         entry.writers.clear()
         entry.gone = True
-        entry.changed.set()
+        entry.tell()
         return True
 
     def rank_gone(self, owner: str, rank: int) -> int:
@@ -234,14 +254,14 @@ class TicketTable:
     def drop(self, name: str, capability: str) -> None:
         entry = self.find(name, capability)
         entry.gone = True
-        entry.changed.set()
+        entry.tell()
 
     def expire(self, *, now: float) -> int:
         """Close what has outlived its time and is not being read; returns how many."""
         late = [e for e in self._entries.values() if not e.gone and not e.pulls and e.expires_at <= now]
         for entry in late:
             entry.gone = True
-            entry.changed.set()
+            entry.tell()
         return len(late)
 
     def collect(self) -> list[Region]:

@@ -40,9 +40,9 @@ class DamagingServer(PullServer):
         self.damage = lambda body: body
         self.pulls = 0
 
-    def views(self, ticket, data, boxes):
+    def views(self, reading, piece, box):
         self.pulls += 1
-        body = b"".join(bytes(view) for view in super().views(ticket, data, boxes))
+        body = b"".join(bytes(view) for view in super().views(reading, piece, box))
         damaged = self.damage(body)
         yield memoryview(damaged)
         if len(damaged) < len(body):
