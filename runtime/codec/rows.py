@@ -28,16 +28,18 @@ GPU_BATCH_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Frames of a box of tiles whose layers are all encoded alike, as they lie in a layout of the same groups.
+    """Frames of a box of tiles whose layers are all encoded alike, as they lie in a layout.
 
-    Bytes: the first frame lies at `offset`, each head's row of frames takes `row_bytes`, and a layer begins
-    `layer_stride` behind the one before. Runs of equal frames are `segments`, each with its place in a row.
+    Bytes: the first frame lies at `offset`, each head's row of frames takes `row_bytes`, the next one begins
+    `row_stride` behind it, and a layer `layer_stride` behind the one before. Runs of equal frames are `segments`, each
+    with its place in a row.
     """
 
     format: KvFormat
     box: Box
     offset: int
     row_bytes: int
+    row_stride: int
     layer_stride: int
     segments: tuple[tuple[Segment, slice], ...]
 
@@ -51,7 +53,8 @@ class Rows:
             box,
             offset=layout.offset(Tile(box.layers[0], box.heads[0], box.groups[0])),
             row_bytes=ends[-1],
-            layer_stride=ends[-1] * (layout.box.heads[1] - layout.box.heads[0]),
+            row_stride=layout.row_bytes(box.layers[0]),
+            layer_stride=layout.row_bytes(box.layers[0]) * (layout.box.heads[1] - layout.box.heads[0]),
             segments=tuple(zip(segments, starmap(slice, pairwise(ends)), strict=True)),
         )
 
@@ -62,9 +65,9 @@ class Rows:
 
     @property
     def size(self) -> int:
-        """Bytes from the first frame to the end of the last one, other heads' between them included."""
+        """Bytes from the first frame to the end of the last one, others' between them included."""
         layers, heads = self.shape
-        return (layers - 1) * self.layer_stride + heads * self.row_bytes
+        return (layers - 1) * self.layer_stride + (heads - 1) * self.row_stride + self.row_bytes
 
 
 def rows_of(layout: Layout, box: Box, batch_bytes: int = BATCH_BYTES) -> Iterator[Rows]:
@@ -123,7 +126,7 @@ def decode(
 def _places(rows: Rows, data: memoryview) -> Iterator[Tensor]:
     """Where the payloads of each segment lie, `[layers, heads, groups, bytes]`."""
     flat = torch.frombuffer(data, dtype=torch.uint8, count=rows.size)
-    frames = flat.as_strided((*rows.shape, rows.row_bytes), (rows.layer_stride, rows.row_bytes, 1))
+    frames = flat.as_strided((*rows.shape, rows.row_bytes), (rows.layer_stride, rows.row_stride, 1))
     for segment, window in rows.segments:
         yield frames[:, :, window].unflatten(2, (segment.groups, -1))[..., HEADER.size :]
 
@@ -132,7 +135,7 @@ def _named(rows: Rows, data: memoryview, tag: bytes) -> Iterator[tuple[bytes, me
     """Every frame with the header that it must have."""
     for i, layer in enumerate(range(*rows.box.layers)):
         for j, head in enumerate(range(*rows.box.heads)):
-            at = i * rows.layer_stride + j * rows.row_bytes
+            at = i * rows.layer_stride + j * rows.row_stride
             for segment, _ in rows.segments:
                 for group in range(segment.first_group, segment.first_group + segment.groups):
                     yield rows.format.prefix(Tile(layer, head, group), tag), data[at : at + segment.frame_bytes]

@@ -1,12 +1,12 @@
 """`ThunderConnector`: what vLLM loads by `kv_connector_module_path`.
 
-One instance lives in the scheduler's process, one in each worker. It does no work in the layer hooks (they are skipped
-inside full CUDA graphs): blocks are read after the request has finished, and written before it is scheduled.
-Preemption needs no handling: blocks of a finished request are held until they are copied, and a request that waits for
-its KV does not run. Extra configuration: `agent_socket`, `boundary_layers` (2), `replica`, `recompute_tokens_per_s`
+One instance lives in the scheduler's process, one in each worker. What a step computes of a prompt that is handed on is
+copied out in that step, so preemption needs no handling: no blocks are held, and a request that waits for its KV does
+not run. Extra configuration: `agent_socket`, `boundary_layers` (2), `replica`, `recompute_tokens_per_s`
 (1000), and `fetch_timeout_s` (20): how long a load may wait to begin, and then without a byte that comes.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorTransferResults,
     SupportsHMA,
 )
+from vllm.model_executor.models.utils import extract_layer_index
 from vllm.v1.metrics.cache_hit_source import CacheHitSource
 
 from runtime.codec.choice import Choice, quickest
@@ -32,7 +33,7 @@ from runtime.connector.model import (
     tested_layout,
 )
 from runtime.connector.recompute import TOKENS_PER_S
-from runtime.connector.scheduler import SchedulerSide
+from runtime.connector.scheduler import Computed, SchedulerSide
 from runtime.connector.worker import WorkerSide
 from runtime.fingerprint import binding, model_fingerprint
 from runtime.relay.door import AgentDoor
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from vllm.forward_context import ForwardContext
     from vllm.v1.attention.backend import AttentionMetadata
     from vllm.v1.core.kv_cache_manager import KVCacheBlocks
-    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.core.sched.output import KVConnectorBlockState, SchedulerOutput
     from vllm.v1.kv_cache_interface import KVCacheConfig
     from vllm.v1.outputs import KVConnectorOutput
     from vllm.v1.request import Request
@@ -111,12 +112,11 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
         )
 
     def start_load_kv(self, forward_context: "ForwardContext", **kwargs: Any) -> None:
-        metadata = self._get_connector_metadata()
         assert self._worker is not None
-        assert isinstance(metadata, ThunderMetadata)
-        self._worker.start(metadata.step)
+        step = self._step()
+        self._worker.start(step)
         if forward_context.attn_metadata is None:
-            self._worker.rest(metadata.step)
+            self._worker.rest(step)
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         """Loads are over before their request is scheduled."""
@@ -124,15 +124,23 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
     def save_kv_layer(
         self, layer_name: str, kv_layer: "torch.Tensor", attn_metadata: "AttentionMetadata", **kwargs: Any
     ) -> None:
-        """Blocks are read when their request has finished."""
+        if (step := self._step()).saves:
+            assert self._worker is not None
+            self._worker.saver.computed(extract_layer_index(layer_name), step)
 
     def wait_for_save(self) -> None:
-        """Copying out is over when `start_load_kv` returns."""
+        assert self._worker is not None
+        self._worker.saver.finish(self._step())
+
+    def _step(self) -> Step:
+        metadata = self._get_connector_metadata()
+        assert isinstance(metadata, ThunderMetadata)
+        return metadata.step
 
     def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:
         assert self._worker is not None
         done = self._worker.outcome()
-        return KVConnectorTransferResults(done.sent, done.received, done.failed)
+        return KVConnectorTransferResults(set(), done.received, done.failed)
 
     # In the scheduler.
 
@@ -150,7 +158,7 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
 
     def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> KVConnectorMetadata:
         assert self._scheduler is not None
-        return ThunderMetadata(self._scheduler.step())
+        return ThunderMetadata(self._scheduler.step(_computed(scheduler_output)))
 
     def update_connector_output(self, connector_output: "KVConnectorOutput") -> None:
         assert self._scheduler is not None
@@ -159,8 +167,9 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
     def request_finished_all_groups(
         self, request: "Request", block_ids: tuple[list[int], ...]
     ) -> tuple[bool, dict[str, Any] | None]:
+        """Its blocks need not be held: each step copies out what it computed."""
         assert self._scheduler is not None
-        return self._scheduler.finished(request, block_ids[0])
+        return False, self._scheduler.finished(request)
 
     def get_loaded_kv_cache_group_ids(self, request: "Request") -> tuple[int, ...]:
         return tuple(self._kv_cache_config.transfer_group_ids)
@@ -172,3 +181,17 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
             self._worker.close()
         if self._scheduler is not None:
             self._scheduler.close()
+
+
+def _computed(scheduled: "SchedulerOutput") -> Iterator[Computed]:
+    """What a step will have computed, request by request."""
+    blocks, going_on = scheduled.kv_connector_block_state, scheduled.scheduled_cached_reqs
+    before = {new.req_id: new.num_computed_tokens for new in scheduled.scheduled_new_reqs}
+    before |= zip(going_on.req_ids, going_on.num_computed_tokens, strict=True)
+    for request_id, count in scheduled.num_scheduled_tokens.items():
+        yield request_id, before[request_id] + count, partial(_blocks_of, blocks, request_id)
+
+
+def _blocks_of(blocks: "KVConnectorBlockState", request_id: str) -> Sequence[int]:
+    own: Sequence[int] = blocks.get_block_ids(request_id)[0]
+    return own

@@ -8,8 +8,8 @@ from vllm.model_executor.models.utils import extract_layer_index
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig
 
 from planner.errors import KvTransferError
+from runtime.connector.jobs import Share
 from runtime.connector.layouts import PageLayout, page_layout, self_test
-from runtime.connector.worker import Share
 from runtime.tiles.geometry import Geometry
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
-"""The connector in one of vLLM's workers: copy blocks out and encode them, fetch tiles and fill blocks.
+"""The connector in one of vLLM's workers: fetch tiles and fill blocks; what it computed it hands on (`saving.py`).
 
-Blocks of a finished request are copied out within the step and reported sent at once, so that vLLM frees them;
-encoding and fetching run in threads. A rank reports every request it was given, also one that failed: the scheduler
-waits for all ranks. On a GPU blocks are encoded there within the step, so that only tiles go to host memory.
+Fetching runs in threads. A rank reports every load it was given, also one that failed: the scheduler waits for all
+ranks.
 """
 
 import logging
@@ -18,9 +17,10 @@ from torch import Tensor
 from planner.errors import KvTransferError
 from runtime.codec import reference
 from runtime.codec.protocol import TileCodec
-from runtime.codec.rows import BATCH_BYTES, GPU_BATCH_BYTES, Rows, decode, frame, payloads, rows_of
-from runtime.connector.jobs import Load, Save, Step
-from runtime.connector.layouts import PageLayout, read, write
+from runtime.codec.rows import BATCH_BYTES, GPU_BATCH_BYTES, Rows, decode, rows_of
+from runtime.connector.jobs import Load, Share, Step
+from runtime.connector.layouts import PageLayout, write
+from runtime.connector.saving import Saver
 from runtime.connector.side_stream import Mark, SideStream
 from runtime.relay.door import AgentDoor
 from runtime.relay.patience import longest_s
@@ -29,31 +29,18 @@ from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import GROUP_TOKENS
 from runtime.tiles.layout import Layout
 
-FETCH_THREADS = 4
+FETCH_THREADS = 16
+"""Most of them wait: for a prompt that is being computed, and for the line."""
 ANSWER_S = 5.0
 REST_S = 0.002
-LIMIT_STAGED_BYTES = 2 << 30
 
 logger = logging.getLogger("vllm.thunder")
-
-Staged = list[tuple[Rows, list[Tensor]]]
-"""K and V, or, where they lay on a GPU, the payloads they became."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What a rank owns of the model's KV: ranges of layers and KV heads. Of ranks that share a head one `writes`."""
-
-    layers: tuple[int, int]
-    heads: tuple[int, int]
-    writes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Requests that a rank is done with since it was asked last; `failed` are among `received`."""
 
-    sent: set[str]
     received: set[str]
     failed: set[str]
 
@@ -79,13 +66,14 @@ class WorkerSide:
         self._caches = caches
         self._block_size = block_size
         self._fetch_timeout_s = fetch_timeout_s
-        self._encoders = ThreadPoolExecutor(1, "thunder-encode")
+        self.saver = Saver(
+            door, share=share, layout=layout, caches=caches, cache_blocks=self._cache_blocks, codec=codec
+        )
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "thunder-fetch")
         self._lock = threading.Lock()
         self._loaded = threading.Condition(self._lock)
         self._loading = 0
-        self._outcome = Outcome(set(), set(), set())
-        self._staged_bytes = 0
+        self._outcome = Outcome(set(), set())
         device = next(iter(caches.values())).device
         self._device = device
         self._on_gpu = device.type == "cuda"
@@ -93,9 +81,7 @@ class WorkerSide:
         self._beside = SideStream(device)
 
     def start(self, step: Step) -> None:
-        """Begin what a step asks for; only copying out is done when this returns."""
-        for save in step.saves:
-            self._save(save)
+        """Begin the loads that a step asks for."""
         if not step.loads:
             return
         computed, deadline = self._beside.mark(), time.monotonic() + self._fetch_timeout_s
@@ -115,69 +101,13 @@ class WorkerSide:
 
     def outcome(self) -> Outcome:
         with self._lock:
-            done, self._outcome = self._outcome, Outcome(set(), set(), set())
+            done, self._outcome = self._outcome, Outcome(set(), set())
             return done
 
     def close(self) -> None:
-        for pool in (self._encoders, self._fetchers):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self.saver.close()
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._door.close()
-
-    def _save(self, save: Save) -> None:
-        try:
-            self._admit(save)
-            self._encoders.submit(self._encode, save, self._stage(save))
-        except KvTransferError as error:
-            self._encode_failed(save, error)
-        except Exception as error:
-            logger.exception("Copying request %s out failed", save.request_id)
-            self._encode_failed(save, error)
-        with self._lock:
-            self._outcome.sent.add(save.request_id)
-
-    def _admit(self, save: Save) -> None:
-        with self._lock:
-            if self._staged_bytes > LIMIT_STAGED_BYTES:
-                raise KvTransferError(f"{self._staged_bytes} bytes wait to be encoded; expected {LIMIT_STAGED_BYTES}.")
-
-    def _stage(self, save: Save) -> Staged:
-        """Copies in memory of what this rank has of a prompt, as it is encoded together."""
-        if not self._share.writes:
-            return []
-        blocks = self._cache_blocks(save.block_ids)
-        layout, staged = Layout(save.format, save.format.whole), []
-        for rows in rows_of(layout, self._box(save.format), self._batch_bytes):
-            kv = read(self._layout, self._caches_of(rows), blocks, save.format.tokens)
-            copied = [payload.cpu() for payload in payloads(rows, *kv, self._codec)] if self._on_gpu else list(kv)
-            staged.append((rows, copied))
-        with self._lock:
-            self._staged_bytes += _size(staged)
-        return staged
-
-    def _encode(self, save: Save, staged: Staged) -> None:
-        """In the encoder's thread. Whatever happens, the agent hears of it."""
-        started = time.monotonic()
-        try:
-            session = self._door.session()
-            if session.boot != save.boot:
-                raise KvTransferError("The agent has restarted, and the ticket's bytes are gone.")
-            for rows, copied in staged:
-                into = session.memory.view(save.offset + rows.offset, rows.size)
-                encoded = copied if self._on_gpu else payloads(rows, copied[0], copied[1], self._codec)
-                frame(rows, encoded, into, bytes.fromhex(save.ticket))
-            session.tell("encoded", {"ticket": save.ticket, "seconds": time.monotonic() - started})
-        except KvTransferError as error:
-            self._encode_failed(save, error)
-        except Exception as error:
-            logger.exception("Encoding request %s failed", save.request_id)
-            self._encode_failed(save, error)
-        finally:
-            with self._lock:
-                self._staged_bytes -= _size(staged)
-
-    def _encode_failed(self, save: Save, error: Exception) -> None:
-        logger.warning("Request %s is not handed on: %s", save.request_id, error)
-        self._door.tell("encode_failed", {"ticket": save.ticket, "reason": str(error)})
 
     def _load(self, load: Load, deadline: float, computed: Mark) -> None:
         """In a fetcher's thread. Whatever happens, the scheduler hears of it."""
@@ -238,7 +168,3 @@ class WorkerSide:
         ratio = self._block_size // next(iter(self._caches.values())).shape[2]
         ids = torch.tensor(block_ids, dtype=torch.int64).unsqueeze(1) * ratio + torch.arange(ratio)
         return ids.flatten().to(self._device)
-
-
-def _size(staged: Staged) -> int:
-    return sum(part.nbytes for _, copied in staged for part in copied)

@@ -18,11 +18,12 @@ from typing import Any
 
 from aiohttp import web
 
-from runtime.connector.scheduler import BACK_OFF_S
+from runtime.connector.handing import BACK_OFF_S
 from runtime.engine import engine_command
 from runtime.messages import EngineSpec
 from runtime.relay.port import SharedPort
 from runtime.relay.pulls import PullServer
+from runtime.relay.reading import Reading
 from runtime.relay.relay import Relay
 from runtime.relay.server import add_relay_routes
 from runtime.tls import client_context, server_context
@@ -182,7 +183,7 @@ class World:
         self, prompt: list[int], codec: str = "raw", readers: int = 1, at: Side | None = None, **change: Any
     ) -> dict[str, Any] | None:
         """The prefill leg, on the prefill engine unless another is named, and the ticket if there is one."""
-        params = {"do_remote_decode": True, "codec": codec, "readers": readers, **change}
+        params = {"do_remote_decode": True, "codec": codec, "readers": readers, "stream": True, **change}
         ticket: dict[str, Any] | None = (at or self.prefill).complete(prompt, 1, kv_transfer_params=params)[
             "kv_transfer_params"
         ]
@@ -230,6 +231,13 @@ def soon(condition: Callable[[], object], within_s: float = 5.0) -> bool:
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
     return bool(condition())
+
+
+async def whole(reading: Reading) -> memoryview:
+    """The bytes of a ticket when all of them are there."""
+    async for _ in reading.pieces([reading.ticket.format.whole]):
+        pass
+    return reading.data
 
 
 def _start(side: Side, spec: EngineSpec) -> None:

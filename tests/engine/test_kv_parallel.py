@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from runtime.codec.rows import decode, rows_of
-from runtime.connector.scheduler import BACK_OFF_S
+from runtime.connector.handing import BACK_OFF_S
 from runtime.relay.relay import Relay
 from runtime.relay.tickets import Ticket
 from runtime.tiles.box import Box
 from runtime.tiles.geometry import GROUP_TOKENS
 from runtime.tiles.layout import Layout
 from tests.engine.held_out import prompts
-from tests.engine.kv_world import ATTEMPTS, TINY, Side, World, compared, world
+from tests.engine.kv_world import ATTEMPTS, TINY, Side, World, compared, whole, world
 
 pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
 
@@ -97,8 +97,8 @@ def tiles_of(engines: World, side: Side, prompt: list[int]) -> Tensor:
 
 
 async def encoded(relay: Relay, ticket: Ticket) -> bytearray:
-    async with relay.reading(ticket.ticket, ticket.capability, ticket.binding, 20) as (_, data):
-        return bytearray(data)
+    async with relay.reading(ticket.ticket, ticket.capability, ticket.binding, 20) as reading:
+        return bytearray(await whole(reading))
 
 
 def test_when_one_rank_fails_all_recompute_and_the_client_gets_the_answer(engines: World) -> None:
@@ -129,6 +129,7 @@ def one_rank_failed(engines: World, prompt: list[int]) -> bool:
 
 
 async def damaged(relay: Relay, ticket: Ticket, box: Box) -> None:
-    async with relay.reading(ticket.ticket, ticket.capability, ticket.binding, 20) as (_, data):
+    async with relay.reading(ticket.ticket, ticket.capability, ticket.binding, 20) as reading:
+        data = await whole(reading)
         for offset, length in Layout(ticket.format, ticket.format.whole).runs(box):
             data[offset + 100 : offset + length : 500] = bytes(len(range(100, length, 500)))

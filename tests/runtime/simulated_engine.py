@@ -12,9 +12,9 @@ from torch import Tensor
 
 from runtime.codec import reference
 from runtime.codec.protocol import TORCH_DTYPE
-from runtime.connector.jobs import Load, Save, Step
+from runtime.connector.jobs import Load, Save, Share, Step
 from runtime.connector.layouts import page_layout, read, write
-from runtime.connector.worker import Share, WorkerSide
+from runtime.connector.worker import WorkerSide
 from runtime.relay.door import AgentDoor
 from runtime.relay.tickets import format_json
 from runtime.tiles.format import KvFormat
@@ -96,12 +96,13 @@ class SimulatedEngine:
         fields = {"format": format_json(kv_format), "binding": "b", "ranks": len(self._ranks), "readers": 1}
         answer = self._door.call("reserve", fields, timeout_s=WAIT_S)
         ticket: dict[str, Any] = answer["ticket"]
-        return ticket, Save("p", ticket["ticket"], kv_format, self._blocks, answer["offset"], answer["boot"])
+        every = (0, kv_format.groups)
+        save = Save(ticket["ticket"], kv_format, every, self._blocks, 0, answer["offset"], answer["boot"])
+        return ticket, save
 
     def encode(self, save: Save) -> None:
         for rank in self._ranks:
-            rank.start(Step(saves=[save]))
-            assert rank.outcome().sent == {"p"}
+            rank.saver.finish(Step(saves=[save]))
 
     def ask(self, ticket: dict[str, Any], kv_format: KvFormat) -> int:
         """Every rank asks for its tiles; how many ranks that are."""
