@@ -80,7 +80,7 @@ class Agent:
         app.router.add_get("/engines/{replica}/log", self.engine_log)
         app.router.add_post("/shutdown", self.shutdown)
         proxy = EngineProxy(self._supervisor)
-        self._relay.on_refusal = proxy.refuse
+        self._relay.on_refusal, self._relay.on_ticket = proxy.refuse, proxy.tell
         app.router.add_route("*", "/r/{replica}/{path:.*}", proxy.handle)
         app.router.add_put("/kv/peers", self.dial_peers)
         add_relay_routes(app, self._relay)

@@ -4,10 +4,12 @@ A caller that goes away cancels the handler, and leaving the request's context c
 vLLM then aborts the generation. A failure to reach the engine is 502, which no engine says of itself.
 
 Nothing is said to the caller before the first byte of the engine's body: until then the engine's connector may still
-refuse a request, which vLLM itself can't, and the answer is 503. A router then tries another replica.
+refuse a request, which vLLM itself can't, and the answer is 503. A router then tries another replica. But a ticket is
+said as soon as it is reserved, in an interim answer (103): whoever takes it up may fetch while the prompt is computed.
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +23,10 @@ from runtime.agent.engine_http import BASE
 from runtime.agent.supervisor import Supervisor
 
 REQUEST_ID = "X-Request-Id"
+TICKET = "X-Thunder-Ticket"
+INTERIM = b"HTTP/1.1 103 Early Hints\r\n%b: %b\r\n\r\n"
+"""Written past aiohttp's server, which knows no interim answer but 100."""
+
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -38,11 +44,11 @@ HOP_BY_HOP = frozenset(
 
 
 class EngineProxy:
-    """Passes requests to the engines of one supervisor. Those `_unanswered` can be refused: their deadlines and ids."""
+    """Passes requests to the engines of one supervisor. Those `_unanswered`, by their deadlines, can be refused."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._unanswered: dict[asyncio.Timeout, str] = {}
+        self._unanswered: dict[asyncio.Timeout, web.Request] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         replica = request.match_info["replica"]
@@ -52,7 +58,7 @@ class EngineProxy:
             return _unavailable(502, error.message)
         response: web.StreamResponse | None = None
         deadline = asyncio.timeout(None)
-        self._unanswered[deadline] = request.headers.get(REQUEST_ID, "")
+        self._unanswered[deadline] = request
         try:
             async with deadline, session.request(**_to_engine(request, replica)) as answer:
                 chunk = await answer.content.readany()
@@ -78,10 +84,20 @@ class EngineProxy:
 
     def refuse(self, engine_request: str) -> None:
         """End a request that an engine wants to be rid of, unless it is being answered already."""
-        named = [key for key, request_id in self._unanswered.items() if is_named(engine_request, request_id)]
-        for deadline in named:
+        for deadline in self._named(engine_request):
             del self._unanswered[deadline]
             deadline.reschedule(0.0)
+
+    def tell(self, engine_request: str, ticket: Mapping[str, object]) -> None:
+        """Say the ticket of a request that an engine has begun to compute, unless it is being answered already."""
+        for deadline in self._named(engine_request):
+            transport = self._unanswered[deadline].transport
+            if transport is not None:
+                transport.write(INTERIM % (TICKET.encode(), json.dumps(ticket).encode()))
+
+    def _named(self, engine_request: str) -> list[asyncio.Timeout]:
+        ids = ((key, request.headers.get(REQUEST_ID, "")) for key, request in self._unanswered.items())
+        return [key for key, request_id in ids if is_named(engine_request, request_id)]
 
 
 def _to_engine(request: web.Request, replica: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from runtime.router.framing import Body, parse_head
@@ -16,6 +16,8 @@ from runtime.router.framing import Body, parse_head
 HEAD_LIMIT = 64 * 1024
 UNREAD_LIMIT = READ_BYTES = 16 * 1024
 """What waits here for a client that is slow: twice this at most, and the rest in its engine."""
+
+OnInterim = Callable[[Mapping[str, str]], object]
 
 
 class Broken(ConnectionError):
@@ -52,19 +54,25 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._answering = False
         self._reusable = False
+        self._on_interim: OnInterim | None = None
+        self._spoke = False
         self._error: Broken | None = None
 
     @property
     def is_open(self) -> bool:
         return self._error is None
 
-    async def ask(self, request: bytes, within_s: float) -> None:
-        """Send a whole request and wait for the head of its answer. Raises Broken, TimeoutError."""
+    async def ask(self, request: bytes, within_s: float, on_interim: OnInterim | None = None) -> None:
+        """Send a whole request and wait for the head of its answer. Raises Broken, TimeoutError.
+
+        `on_interim` hears the headers of an interim answer (1xx), should one come before.
+        """
         assert not self._answering, "one request at a time"
         if self._error is not None or self._transport is None:
             raise self._error or Broken("it is not connected", unanswered=True)
         self._body, self._head, self._pieces, self._unread = None, b"", [], 0
         self._answering, self._reusable = True, False
+        self._on_interim, self._spoke = on_interim, False
         self.uses += 1
         self._transport.write(request)
         self.heard_at = self._loop.time()
@@ -112,7 +120,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answering and self._body is not None and self._body.ends_with_the_connection:
             self._answering = False
-        unanswered = self._answering and self._body is None and not self._head
+        unanswered = self._answering and self._body is None and not self._head and not self._spoke
         self._fail(f"the connection ended: {exc}" if exc else "the connection ended", unanswered=unanswered)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -146,7 +154,9 @@ class Connection(asyncio.BufferedProtocol):
         self.status, self.headers, keeps = parse_head(data[:end])
         rest = data[end + 4 :]
         if self.status < 200:  # an interim answer: the real one follows
-            self._head = b""
+            self._head, self._spoke = b"", True
+            if self._on_interim is not None:
+                self._on_interim(self.headers)
             return self._read_head(rest)
         self._body = Body(self.status, self.headers)
         self._reusable = keeps and not self._body.ends_with_the_connection

@@ -14,6 +14,7 @@ from runtime.router.legs import ClientRequest, Usage, with_cached
 from runtime.router.load import Booking
 from runtime.router.observed import RequestRecord
 from runtime.router.passed_events import PassedEvents
+from runtime.router.prefilling import Prefilling
 from runtime.router.replay import Continuation, Cut, continued
 from runtime.router.replay_transcript import Transcript
 from runtime.router.replayed import ContinuedStream
@@ -51,7 +52,8 @@ class Exchange:
     """A request in the epoch it arrived in. `headers` go with both legs.
 
     `failed` are replicas that broke off its stream, `suffered` all that failed while they had it, `moves` counts the
-    times that others were to take it up, and `continuation` is there once one has. `booking` is its part of the load.
+    times that others were to take it up, and `continuation` is there once one has. `booking` is its part of the load,
+    and `prefilling` its prefill leg, where that may go on beside its decode leg.
     """
 
     epoch: Epoch
@@ -60,6 +62,7 @@ class Exchange:
     record: RequestRecord
     headers: dict[str, str]
     ticket: bytes | None = None
+    prefilling: Prefilling | None = None
     response: web.StreamResponse | None = None
     events: EventStream = field(default_factory=EventStream)
     failed: frozenset[str] = frozenset()
@@ -93,6 +96,15 @@ class Exchange:
         None: as the engine says that answers.
         """
         return None if self.record.prefill is None and self.continuation is None else self.record.cached_tokens
+
+    @property
+    def computing(self) -> str | None:
+        """The prefill replica, while it computes the prompt beside a decode leg."""
+        return self.record.prefill if self.prefilling is not None and self.prefilling.goes_on else None
+
+    def begun(self) -> bool:
+        """Whether the client has got a part of its answer."""
+        return self.response is not None
 
     def listen(self) -> None:
         """Begin with the events of a leg: an earlier one may have left half an event."""

@@ -6,6 +6,7 @@ first event and those that carry usage or transfer words.
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from runtime.router.apis import CHAT, RESPONSES, Api
 from runtime.router.replay_rules import obstacle
 
 TRANSFER = "kv_transfer_params"
+CACHED = "remote_prefill_cached_tokens"
+TICKET_HEADER = "x-thunder-ticket"
+"""In an interim answer of an agent; names are in lower case here."""
+
 TRANSFER_WORD = b'"kv_transfer_params"'
 TRANSFER_WORDS = frozenset({TRANSFER, "ec_transfer_params"})
 EXTRAS = "vllm_xargs"
@@ -82,10 +87,14 @@ def read_request(body: bytes, api: Api = CHAT) -> ClientRequest:
     )
 
 
-def prefill_body(request: ClientRequest, codec: Codec) -> bytes:
-    """The prefill leg: the same prompt, one token, an order for a ticket that each of the `n` choices will read."""
+def prefill_body(request: ClientRequest, codec: Codec, *, stream_kv: bool = False) -> bytes:
+    """The prefill leg: the same prompt, one token, an order for a ticket that each of the `n` choices will read.
+
+    With `stream_kv` the ticket may be said as soon as the prompt begins to be computed.
+    """
     leg = {key: value for key, value in request.document.items() if key not in ("stream_options", "min_tokens")}
     order = _prompt_ids(request) | {"do_remote_decode": True, "codec": codec.value, "readers": request.choices}
+    order |= {"stream": True} if stream_kv else {}
     leg |= {"stream": False, "n": 1, "max_tokens": 1, "max_completion_tokens": 1, TRANSFER: order}
     return _dumped(leg)
 
@@ -111,6 +120,18 @@ def read_prefill_answer(answer: bytes) -> tuple[bytes | None, int | None]:
     ticket, usage = document.get(TRANSFER), document.get("usage")
     prompt_tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     return json.dumps(ticket).encode() if ticket else None, prompt_tokens
+
+
+def read_early_ticket(headers: Mapping[str, str]) -> tuple[bytes, int] | None:
+    """The ticket that an interim answer says, unread, and how much of the prompt was cached. Raises ValueError."""
+    if TICKET_HEADER not in headers:
+        return None
+    ticket = headers[TICKET_HEADER]
+    document = json.loads(ticket)
+    cached = document.get(CACHED) if isinstance(document, dict) else None
+    if type(cached) is not int:
+        raise ValueError("its ticket can't be read")
+    return ticket.encode(), cached
 
 
 def without_transfer(answer: bytes) -> bytes:

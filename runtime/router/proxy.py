@@ -9,16 +9,17 @@ the handler is cancelled, which closes the connection to the engine, and the tic
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from planner.deployment import Phase
+from planner.deployment import Codec, Phase
 from runtime.metrics import RouterMetrics
 from runtime.router import web
 from runtime.router.answers import break_off, cut_off, passed, refusal, send, sent, taken, to_client
 from runtime.router.apis import APIS
+from runtime.router.connection import OnInterim
 from runtime.router.deadly import spare_others
 from runtime.router.epochs import RouteTable
 from runtime.router.errors import SERVICE_UNAVAILABLE, error_response
@@ -31,6 +32,7 @@ from runtime.router.legs import (
     decode_body,
     prefill_body,
     read_cached,
+    read_early_ticket,
     read_passed_usage,
     read_prefill_answer,
     read_request,
@@ -38,6 +40,7 @@ from runtime.router.legs import (
     without_transfer,
 )
 from runtime.router.policy import Choice
+from runtime.router.prefilling import Prefilling
 from runtime.router.replay import CannotReplay
 from runtime.router.replayer import Replayer
 from runtime.router.settings import RouterSettings
@@ -120,6 +123,8 @@ class Proxy:
         finally:
             self._carrying.discard(task)
             exchange.epoch.in_flight -= 1
+            if exchange.prefilling is not None:
+                await exchange.prefilling.end()
             exchange.ended(self._now())
 
     async def _answered(self, exchange: Exchange) -> web.StreamResponse:
@@ -127,13 +132,19 @@ class Proxy:
         try:
             while True:
                 try:
-                    return await self._decoded(exchange, await self._prefilled(exchange))
+                    choice = await self._prefilled(exchange)
+                    async with exchange.prefilling.awaited(exchange.begun) if exchange.prefilling else nullcontext():
+                        return await self._decoded(exchange, choice)
                 except ReplicaFailed as failure:
-                    assert exchange.response is not None, "before the first byte other replicas were tried"
+                    if not exchange.begun():  # Other decode replicas were tried: it was prefill that broke off.
+                        await self._without(exchange, failure)
+                        exchange.failed |= {failure.replica}
+                        continue
                     self._drop_ticket(exchange)
                     exchange.ticket = None
                     self._metrics.moves.labels(failure.replica).inc()
                     if await self._replayer.take_up(exchange, failure.replica):
+                        assert exchange.response is not None, "it has begun"
                         return exchange.response
         except CannotReplay as reason:
             self._drop_ticket(exchange)
@@ -150,19 +161,50 @@ class Proxy:
                 return choice
             exchange.record.prefill, exchange.record.codec = choice.prefill, choice.codec
             try:
-                await self._prefill_leg(exchange, choice.prefill, choice)
+                await self._ticket_of(exchange, choice.prefill, choice.codec)
             except ReplicaFailed as failure:
-                self._note(failure, "prefill")
-                await spare_others(exchange, failure, self._upstream, most=self._settings.deaths)
-                exchange.record.prefill, exchange.record.codec = None, ""
+                await self._without(exchange, failure)
                 failed |= {choice.prefill}
             else:
                 return choice
 
-    async def _prefill_leg(self, exchange: Exchange, prefill: str, choice: Choice) -> None:
-        body = prefill_body(exchange.client, choice.codec)
+    async def _ticket_of(self, exchange: Exchange, prefill: str, codec: Codec) -> None:
+        """Run the prefill leg; where an agent can say the ticket earlier, until it is there."""
+        if not (self._settings.stream_kv and exchange.epoch.replicas[prefill].server_name):
+            await self._prefill_leg(exchange, prefill, prefill_body(exchange.client, codec))
+            return
+        body = prefill_body(exchange.client, codec, stream_kv=True)
+        if exchange.prefilling is not None:
+            await exchange.prefilling.end()
+        exchange.prefilling = Prefilling(partial(self._early_leg, exchange, prefill, body))
+        await exchange.prefilling.until_ticket()
+
+    async def _early_leg(self, exchange: Exchange, prefill: str, body: bytes, told: Callable[[], None]) -> None:
+        def heard(headers: Mapping[str, str]) -> None:
+            if early := read_early_ticket(headers):
+                exchange.ticket, exchange.record.cached_tokens = early
+                told()
+
+        try:
+            await self._prefill_leg(exchange, prefill, body, heard)
+        except ReplicaFailed as failure:
+            if exchange.begun():  # Nobody else hears of it.
+                self._note(failure, "prefill")
+            raise
+
+    async def _without(self, exchange: Exchange, failure: ReplicaFailed) -> None:
+        """A prefill leg has failed, perhaps after its ticket was said."""
+        self._note(failure, "prefill")
+        await spare_others(exchange, failure, self._upstream, most=self._settings.deaths)
+        self._drop_ticket(exchange)
+        exchange.ticket = exchange.prefilling = None
+        exchange.record.prefill, exchange.record.codec = None, ""
+
+    async def _prefill_leg(
+        self, exchange: Exchange, prefill: str, body: bytes, on_interim: OnInterim | None = None
+    ) -> None:
         limit_s, started_at = self._settings.prefill_s, self._now()
-        async with self._leg(exchange, "prefill", prefill, body, limit_s) as answer:
+        async with self._leg(exchange, "prefill", prefill, body, limit_s, on_interim) as answer:
             content = await answer.read(limit_s)
             if answer.status >= 400:
                 raise refusal(answer, content, exchange)
@@ -182,7 +224,7 @@ class Proxy:
         decode: str | None = choice.decode
         while decode is not None:
             exchange.record.decode, exchange.record.phase = decode, exchange.epoch.replicas[decode].phase
-            exchange.booking.at(None if exchange.ticket else decode, decode)
+            exchange.booking.at(exchange.computing or (None if exchange.ticket else decode), decode)
             try:
                 return await self._decode_leg(exchange, decode, _ticket_for(exchange, choice, decode))
             except ReplicaFailed as failure:
@@ -237,10 +279,16 @@ class Proxy:
         return response
 
     def _leg(
-        self, exchange: Exchange, name: str, replica_id: str, body: bytes, answer_s: float
+        self,
+        exchange: Exchange,
+        name: str,
+        replica_id: str,
+        body: bytes,
+        answer_s: float,
+        on_interim: OnInterim | None = None,
     ) -> AbstractAsyncContextManager[Leg]:
         replica, trace = exchange.epoch.replicas[replica_id], exchange.trace
-        ask = partial(self._upstream.post, replica, exchange.path, body, answer_s=answer_s)
+        ask = partial(self._upstream.post, replica, exchange.path, body, answer_s=answer_s, on_interim=on_interim)
         if trace is None:
             return ask(exchange.headers)
         return trace.leg(name, replica_id, lambda headers: ask({**exchange.headers, **headers}))

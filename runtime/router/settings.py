@@ -17,8 +17,9 @@ class RouterSettings:
     request, half of one's head included. `max_in_flight` bounds requests where the routes don't say what their
     replicas hold. `send_buffer_bytes` is what the kernel may hold for a client that is slow (Linux doubles it, and
     takes 4 MB unasked). `moves` is how often a stream may be taken up by other replicas, and `deaths` how many may die
-    with a request on them before it is given to no other. Idle connections to engines are given up before vLLM's
-    server does so itself, after 5 s; agents keep them longer.
+    with a request on them before it is given to no other. With `stream_kv` KV crosses while it is computed: where
+    agents stand before the engines, the decode leg begins when prefill has begun. Idle connections to engines are
+    given up before vLLM's server does so itself, after 5 s; agents keep them longer.
     """
 
     max_body_bytes: int = 32 * MIB
@@ -36,6 +37,7 @@ class RouterSettings:
     idle_s: float = 300.0
     moves: int = 3
     deaths: int = 2
+    stream_kv: bool = True
     probe_every_s: float = 1.0
     probe_timeout_s: float = 5.0
     engine_keepalive_s: float = 3.0

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from runtime.messages import ReplicaAddress
-from runtime.router.connection import Broken, Connection, ConnectionPool
+from runtime.router.connection import Broken, Connection, ConnectionPool, OnInterim
 from runtime.router.open_files import ran_out
 from runtime.router.settings import RouterSettings
 
@@ -43,13 +43,21 @@ class Leg:
     """
 
     def __init__(
-        self, replica: str, pool: ConnectionPool, request: bytes, under_way: "set[Leg]", *, answer_s: float
+        self,
+        replica: str,
+        pool: ConnectionPool,
+        request: bytes,
+        under_way: "set[Leg]",
+        *,
+        answer_s: float,
+        on_interim: OnInterim | None = None,
     ) -> None:
         self.replica = replica
         self._pool = pool
         self._request = request
         self._under_way = under_way
         self._answer_s = answer_s
+        self._on_interim = on_interim
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
@@ -108,13 +116,13 @@ class Leg:
     async def _ask(self) -> None:
         connection = self._connection = await self._pool.take()
         try:
-            await connection.ask(self._request, self._answer_s)
+            await connection.ask(self._request, self._answer_s, self._on_interim)
         except Broken as broken:
             if not broken.unanswered or connection.uses == 1:
                 raise
             # What an idle connection looks like that the other side has given up: one fresh attempt.
             connection = self._connection = await self._pool.take(fresh=True)
-            await connection.ask(self._request, self._answer_s)
+            await connection.ask(self._request, self._answer_s, self._on_interim)
 
     def _leave(self) -> None:
         self._under_way.discard(self)
@@ -149,7 +157,14 @@ class Upstream:
         await asyncio.sleep(0)  # lets closed TLS transports go before the loop does
 
     def post(
-        self, replica: ReplicaAddress, path: str, body: bytes, headers: Mapping[str, str], *, answer_s: float
+        self,
+        replica: ReplicaAddress,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        answer_s: float,
+        on_interim: OnInterim | None = None,
     ) -> Leg:
         """A leg that posts `body`; its answer begins within `answer_s`."""
         key = (replica.url, replica.server_name)
@@ -158,7 +173,7 @@ class Upstream:
         pool, head = self._pools[key]
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         rest = f"{path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n".encode()
-        return Leg(replica.id, pool, head % rest + body, self._under_way, answer_s=answer_s)
+        return Leg(replica.id, pool, head % rest + body, self._under_way, answer_s=answer_s, on_interim=on_interim)
 
     def in_flight(self) -> Counter[str]:
         """Legs under way, by replica."""
