@@ -136,19 +136,19 @@ def engine_pair(folder: Path, line: Line) -> Iterator[EnginePair]:
     with ExitStack() as stack:
         for end, name in enumerate(NAMES):
             argv = [*line.through(end), python, "-P", "-m", "runtime.agent", "agent.json"]
-            agent = stack.enter_context(_process(argv, _place(folder, name, ADDRESSES[end]), "agent"))
-            _wait_for((folder / name / CONNECTOR_SOCKET).exists, agent)
+            agent = stack.enter_context(process_in(argv, place_of(folder, name, ADDRESSES[end]), "agent"))
+            wait_for((folder / name / CONNECTOR_SOCKET).exists, agent)
         engines = []
         for end, name in enumerate(NAMES):
             command = engine_command(replace(ENGINE, replica=name), python=python)
             argv = [*line.through(end), *command.argv]
-            engines.append(stack.enter_context(_process(argv, folder / name, "engine", command.env)))
+            engines.append(stack.enter_context(process_in(argv, folder / name, "engine", command.env)))
         for name, engine in zip(NAMES, engines, strict=True):
-            _wait_for(lambda name=name: asyncio.run(pair.ready(name)), engine)
+            wait_for(lambda name=name: asyncio.run(pair.ready(name)), engine)
         yield pair
 
 
-def _place(folder: Path, name: str, host: str) -> Path:
+def place_of(folder: Path, name: str, host: str) -> Path:
     """The folder of an agent, with its configuration and its certificate."""
     place = folder / name
     place.mkdir()
@@ -159,7 +159,7 @@ def _place(folder: Path, name: str, host: str) -> Path:
 
 
 @contextmanager
-def _process(
+def process_in(
     argv: Sequence[str], place: Path, what: str, env: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A process group of its own, and its end."""
@@ -183,7 +183,7 @@ def _process(
             process.wait()
 
 
-def _wait_for(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
     end = time.monotonic() + READY_S
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
