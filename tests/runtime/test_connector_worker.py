@@ -223,6 +223,7 @@ def test_block_sizes_may_differ_and_blocks_may_be_split(start, block_size, slots
 @pytest.mark.parametrize(("codec", "tolerance"), [(Codec.INT8, 0.03), (Codec.INT4, 0.3)])
 @pytest.mark.parametrize("implementation", [reference, compiled])
 def test_codecs_bring_nearly_the_same(start, codec, tolerance, implementation):
+    compiled.warm_up()  # which may take longer than a load waits
     prefill, decode = start("p", codec=implementation), start("d", codec=implementation)
     prefill.fill()
     assert decode.load(prefill.hand_on(codec)) == [set()]
