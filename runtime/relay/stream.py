@@ -20,10 +20,11 @@ from runtime.relay.patience import STALL_S
 TURN_BYTES = 512 << 10
 """What one stream may do before the others of the event loop have their turn: about half a millisecond."""
 
-HELLO = b"THKV\x01"
-"""What a dialler who will ask says first, in the clear: the port is HTTP's too, and TLS itself begins otherwise."""
+HELLO = b"THKV\x03"
+"""What a dialler who will ask says first, in the clear: the port is HTTP's too, and TLS itself begins otherwise. The
+last byte is another one whenever what follows is said in another way (1 and 2 were): agents of two kinds don't talk."""
 
-HELLO_REVERSED = b"THKV\x02"
+HELLO_REVERSED = b"THKV\x04"
 """What a dialler who will answer says first."""
 
 PROBE_IDLE_S = 10

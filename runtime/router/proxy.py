@@ -7,19 +7,18 @@ the handler is cancelled, which closes the connection to the engine, and the tic
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from planner.deployment import Codec, Phase
+from planner.deployment import Phase
 from runtime.metrics import RouterMetrics
 from runtime.router import web
 from runtime.router.answers import break_off, cut_off, passed, refusal, send, sent, taken, to_client
 from runtime.router.apis import APIS
-from runtime.router.connection import OnInterim
+from runtime.router.asking import Asking
 from runtime.router.deadly import spare_others
 from runtime.router.epochs import RouteTable
 from runtime.router.errors import SERVICE_UNAVAILABLE, error_response
@@ -30,23 +29,17 @@ from runtime.router.legs import (
     LOST_KV,
     MalformedRequest,
     decode_body,
-    prefill_body,
-    read_cached,
-    read_early_ticket,
     read_passed_usage,
-    read_prefill_answer,
     read_request,
     read_usage,
     without_transfer,
 )
 from runtime.router.policy import Choice
-from runtime.router.prefilling import Prefilling
+from runtime.router.prefill_side import PrefillSide
 from runtime.router.replay import CannotReplay
 from runtime.router.replayer import Replayer
 from runtime.router.settings import RouterSettings
 from runtime.router.upstream import Leg, ReplicaFailed, Upstream
-
-log = logging.getLogger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 
@@ -70,9 +63,10 @@ class Proxy:
         self._metrics = metrics
         self._settings = settings
         self._now = now
-        note = partial(self._note, leg="replay")
+        self._asking = Asking(upstream, health, metrics)
+        self._prefill = PrefillSide(self._asking, settings=settings, now=now)
+        note = partial(self._asking.note, leg="replay")
         self._replayer = Replayer(table, upstream, health, settings=settings, note=note)
-        self._errands: set[asyncio.Task[None]] = set()
         self._carrying: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
@@ -98,7 +92,7 @@ class Proxy:
         for task in self._carrying:
             task.cancel()
         await asyncio.gather(*self._carrying, return_exceptions=True)
-        await asyncio.gather(*self._errands)
+        await self._asking.stop()
 
     async def _carried(self, exchange: Exchange) -> web.StreamResponse:
         exchange.epoch.in_flight += 1
@@ -109,14 +103,14 @@ class Proxy:
             return await self._answered(exchange)
         except Answered as answered:
             exchange.record.outcome = exchange.record.outcome or "refused"
-            self._drop_ticket(exchange)
+            self._asking.drop_ticket(exchange)
             return answered.response
         except ClientGone as gone:
             exchange.record.outcome = "cancelled"
-            self._drop_ticket(exchange)
+            self._asking.drop_ticket(exchange)
             return gone.response
         except asyncio.CancelledError:
-            self._drop_ticket(exchange)
+            self._asking.drop_ticket(exchange)
             if not self._stopping:
                 raise
             return await cut_off(exchange)
@@ -132,92 +126,23 @@ class Proxy:
         try:
             while True:
                 try:
-                    choice = await self._prefilled(exchange)
+                    choice = await self._prefill.choice(exchange)
                     async with exchange.prefilling.awaited(exchange.begun) if exchange.prefilling else nullcontext():
                         return await self._decoded(exchange, choice)
                 except ReplicaFailed as failure:
                     if not exchange.begun():  # Other decode replicas were tried: it was prefill that broke off.
-                        await self._without(exchange, failure)
+                        await self._prefill.without(exchange, failure)
                         exchange.failed |= {failure.replica}
                         continue
-                    self._drop_ticket(exchange)
+                    self._asking.drop_ticket(exchange)
                     exchange.ticket = None
                     self._metrics.moves.labels(failure.replica).inc()
                     if await self._replayer.take_up(exchange, failure.replica):
                         assert exchange.response is not None, "it has begun"
                         return exchange.response
         except CannotReplay as reason:
-            self._drop_ticket(exchange)
+            self._asking.drop_ticket(exchange)
             return await break_off(exchange, str(reason))
-
-    async def _prefilled(self, exchange: Exchange) -> Choice:
-        """Run the prefill leg on one replica after another, until one gave its answer or none is left."""
-        failed = exchange.failed
-        while True:
-            local, prompt = exchange.client.needs_local, exchange.prompt
-            choice = exchange.epoch.policy.choose(self._health.is_up, prompt, local=local, without=failed)
-            exchange.booking.at(choice.computing, choice.decode)
-            if choice.prefill is None:
-                return choice
-            exchange.record.prefill, exchange.record.codec = choice.prefill, choice.codec
-            try:
-                await self._ticket_of(exchange, choice.prefill, choice.codec)
-            except ReplicaFailed as failure:
-                await self._without(exchange, failure)
-                failed |= {choice.prefill}
-            else:
-                return choice
-
-    async def _ticket_of(self, exchange: Exchange, prefill: str, codec: Codec) -> None:
-        """Run the prefill leg; where an agent can say the ticket earlier, until it is there."""
-        if not (self._settings.stream_kv and exchange.epoch.replicas[prefill].server_name):
-            await self._prefill_leg(exchange, prefill, prefill_body(exchange.client, codec))
-            return
-        body = prefill_body(exchange.client, codec, stream_kv=True)
-        if exchange.prefilling is not None:
-            await exchange.prefilling.end()
-        exchange.prefilling = Prefilling(partial(self._early_leg, exchange, prefill, body))
-        await exchange.prefilling.until_ticket()
-
-    async def _early_leg(self, exchange: Exchange, prefill: str, body: bytes, told: Callable[[], None]) -> None:
-        def heard(headers: Mapping[str, str]) -> None:
-            if early := read_early_ticket(headers):
-                exchange.ticket, exchange.record.cached_tokens = early
-                told()
-
-        try:
-            await self._prefill_leg(exchange, prefill, body, heard)
-        except ReplicaFailed as failure:
-            if exchange.begun():  # Nobody else hears of it.
-                self._note(failure, "prefill")
-            raise
-
-    async def _without(self, exchange: Exchange, failure: ReplicaFailed) -> None:
-        """A prefill leg has failed, perhaps after its ticket was said."""
-        self._note(failure, "prefill")
-        await spare_others(exchange, failure, self._upstream, most=self._settings.deaths)
-        self._drop_ticket(exchange)
-        exchange.ticket = exchange.prefilling = None
-        exchange.record.prefill, exchange.record.codec = None, ""
-
-    async def _prefill_leg(
-        self, exchange: Exchange, prefill: str, body: bytes, on_interim: OnInterim | None = None
-    ) -> None:
-        limit_s, started_at = self._settings.prefill_s, self._now()
-        async with self._leg(exchange, "prefill", prefill, body, limit_s, on_interim) as answer:
-            content = await answer.read(limit_s)
-            if answer.status >= 400:
-                raise refusal(answer, content, exchange)
-        try:
-            exchange.ticket, prompt_tokens = read_prefill_answer(content)
-        except ValueError as error:
-            raise ReplicaFailed(prefill, f"gave no prefill answer: {error}", unreachable=False) from error
-        if exchange.ticket is None:
-            self._metrics.no_ticket.labels(prefill).inc()
-        if exchange.continuation is None:
-            exchange.record.prompt_tokens = prompt_tokens
-            exchange.record.cached_tokens = read_cached(content)
-            exchange.record.prefill_s = self._now() - started_at
 
     async def _decoded(self, exchange: Exchange, choice: Choice) -> web.StreamResponse:
         tried: frozenset[str] = frozenset()
@@ -228,13 +153,13 @@ class Proxy:
             try:
                 return await self._decode_leg(exchange, decode, _ticket_for(exchange, choice, decode))
             except ReplicaFailed as failure:
-                self._note(failure, "decode")
+                self._asking.note(failure, "decode")
                 await spare_others(exchange, failure, self._upstream, most=self._settings.deaths)
                 if exchange.response is not None:
                     raise
                 tried |= {decode}
                 decode = exchange.epoch.policy.other_decode(self._health.is_up, choice.prefill, tried)
-        self._drop_ticket(exchange)
+        self._asking.drop_ticket(exchange)
         exchange.record.outcome = "unavailable"
         message = f"No decode replica could answer; tried {', '.join(sorted(tried))}."
         return error_response(503, message, kind=SERVICE_UNAVAILABLE, headers={"Retry-After": "1"})
@@ -242,7 +167,7 @@ class Proxy:
     async def _decode_leg(self, exchange: Exchange, decode: str, ticket: bytes | None) -> web.StreamResponse:
         body = decode_body(exchange.client, ticket)
         exchange.listen()
-        async with self._leg(exchange, "decode", decode, body, self._settings.first_byte_s) as answer:
+        async with self._asking.leg(exchange, "decode", decode, body, self._settings.first_byte_s) as answer:
             if answer.headers.get("content-type", "").startswith(EVENT_STREAM):
                 return await self._streamed(exchange, answer)
             content = await answer.read(self._settings.first_byte_s)
@@ -277,37 +202,6 @@ class Proxy:
         await to_client(response, last=True)
         exchange.record.outcome = "failed" if events.says_error else "ok"
         return response
-
-    def _leg(
-        self,
-        exchange: Exchange,
-        name: str,
-        replica_id: str,
-        body: bytes,
-        answer_s: float,
-        on_interim: OnInterim | None = None,
-    ) -> AbstractAsyncContextManager[Leg]:
-        replica, trace = exchange.epoch.replicas[replica_id], exchange.trace
-        ask = partial(self._upstream.post, replica, exchange.path, body, answer_s=answer_s, on_interim=on_interim)
-        if trace is None:
-            return ask(exchange.headers)
-        return trace.leg(name, replica_id, lambda headers: ask({**exchange.headers, **headers}))
-
-    def _note(self, failure: ReplicaFailed, leg: str) -> None:
-        log.warning("%s leg failed: %s", leg, failure)
-        self._metrics.leg_failures.labels(failure.replica, leg).inc()
-        if failure.unreachable:
-            self._health.failed(failure.replica, failure.reason)
-
-    def _drop_ticket(self, exchange: Exchange) -> None:
-        prefill = exchange.epoch.replicas.get(exchange.record.prefill or "")
-        if exchange.ticket is not None and prefill is not None and prefill.server_name:
-            self._errand(self._upstream.drop(prefill, exchange.ticket))
-
-    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
 
 
 def _ticket_for(exchange: Exchange, choice: Choice, decode: str) -> bytes | None:

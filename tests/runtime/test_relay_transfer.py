@@ -288,7 +288,7 @@ async def test_a_question_that_must_be_refused_is_and_the_next_is_answered(prefi
     assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1", b"THKV\x03", HELLO + b"no TLS at all" * 9])
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1", b"THKV\x01", HELLO + b"no TLS at all" * 9])
 async def test_a_caller_that_speaks_neither_protocol_is_hung_up_on(prefill, decode, said):
     reader, writer = await asyncio.open_connection("127.0.0.1", prefill.port)
     writer.write(said)
