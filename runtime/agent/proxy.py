@@ -82,22 +82,28 @@ class EngineProxy:
         finally:
             self._unanswered.pop(deadline, None)
 
-    def refuse(self, engine_request: str) -> None:
+    def refuse(self, replica: str, engine_request: str) -> None:
         """End a request that an engine wants to be rid of, unless it is being answered already."""
-        for deadline in self._named(engine_request):
+        if (deadline := self._named(replica, engine_request)) is not None:
             del self._unanswered[deadline]
             deadline.reschedule(0.0)
 
-    def tell(self, engine_request: str, ticket: Mapping[str, object]) -> None:
+    def tell(self, replica: str, engine_request: str, ticket: Mapping[str, object]) -> None:
         """Say the ticket of a request that an engine has begun to compute, unless it is being answered already."""
-        for deadline in self._named(engine_request):
+        if (deadline := self._named(replica, engine_request)) is not None:
             transport = self._unanswered[deadline].transport
             if transport is not None:
                 transport.write(INTERIM % (TICKET.encode(), json.dumps(ticket).encode()))
 
-    def _named(self, engine_request: str) -> list[asyncio.Timeout]:
-        ids = ((key, request.headers.get(REQUEST_ID, "")) for key, request in self._unanswered.items())
-        return [key for key, request_id in ids if is_named(engine_request, request_id)]
+    def _named(self, replica: str, engine_request: str) -> asyncio.Timeout | None:
+        """The one request of that replica that is meant. None where it could be several: a ticket opens a prompt."""
+        named = [
+            deadline
+            for deadline, request in self._unanswered.items()
+            if request.match_info["replica"] == replica
+            and is_named(engine_request, request.headers.get(REQUEST_ID, ""))
+        ]
+        return named[0] if len(named) == 1 else None
 
 
 def _to_engine(request: web.Request, replica: str) -> dict[str, Any]:

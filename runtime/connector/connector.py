@@ -3,9 +3,10 @@
 One instance lives in the scheduler's process, one in each worker. What a step computes of a prompt that is handed on is
 copied out in that step, so preemption needs no handling: no blocks are held, and a request that waits for its KV does
 not run. Extra configuration: `agent_socket`, `boundary_layers` (2), `replica`, `recompute_tokens_per_s`
-(1000), and `fetch_timeout_s` (20): how long a load may wait to begin, and then without a byte that comes.
+(1000), and `fetch_timeout_s` (20): how long a load may wait to begin while no other comes, and then without a byte.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ from runtime.connector.model import (
     settings_of,
     share_of,
     tested_layout,
+    weights_of,
 )
 from runtime.connector.recompute import TOKENS_PER_S
 from runtime.connector.scheduler import Computed, SchedulerSide
@@ -78,7 +80,7 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
         return SchedulerSide(
             self._door(rank=None),
             geometry=self._geometry,
-            bind=partial(binding, model_fingerprint(model.model, settings_of(model)), self._geometry),
+            bind=partial(binding, model_fingerprint(weights_of(self._vllm_config), settings_of(model)), self._geometry),
             block_size=self._spec.block_size,
             ranks=self._vllm_config.parallel_config.world_size,
             boundary_layers=boundary_layers,
@@ -90,7 +92,8 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
 
     def _door(self, rank: int | None) -> AgentDoor:
         """Without an agent an engine does not start."""
-        door = AgentDoor(self._socket, owner=self._kv_transfer_config.engine_id, rank=rank)
+        replica = str(self._extra("replica", ""))
+        door = AgentDoor(self._socket, owner=self._kv_transfer_config.engine_id, rank=rank, replica=replica)
         door.open()
         return door
 
@@ -129,8 +132,9 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
             self._worker.saver.computed(extract_layer_index(layer_name), step)
 
     def wait_for_save(self) -> None:
+        """vLLM calls it in a `finally`: also where the model raised, and has computed who knows what."""
         assert self._worker is not None
-        self._worker.saver.finish(self._step())
+        self._worker.saver.finish(self._step(), sys.exception())
 
     def _step(self) -> Step:
         metadata = self._get_connector_metadata()

@@ -2,7 +2,8 @@
 
 A ticket is reserved when its request is first scheduled, and each step orders the 64-token groups that it completes to
 be encoded, so that tiles leave while the rest is computed (`stream` in the order); or it is reserved in the step that
-completes the prompt, and everything is encoded then. Nothing holds the blocks: each step copies out what it completed.
+completes the prompt, and everything is encoded then; also where the agent had no room at first. Nothing holds the
+blocks: each step copies out what it completed.
 """
 
 import logging
@@ -107,6 +108,9 @@ class HandingOn:
             stop = prompt.groups_of(tokens)
             return self._save(prompt, stop, block_ids()) if stop > prompt.ordered else None
         except KvTransferError as error:
+            if _may_pass(error) and tokens < prompt.format.tokens:
+                prompt.streamed = False  # The step that completes it asks again, and orders everything.
+                return None
             self._refused(request_id, error)
             self._abandon(self._prompts.pop(request_id))
             return None
@@ -159,7 +163,7 @@ class HandingOn:
     def _reserve(self, prompt: _Prompt) -> dict[str, Any]:
         """Ask the agent; one that was slow is left alone for a while, so that it can't slow the engine down."""
         if self._now() < self._reserve_after:
-            raise AgentGone("The agent was slow a moment ago.")
+            raise AgentSlow("The agent was slow a moment ago.")
         asked_at = self._now()
         fields = {
             "format": format_json(prompt.format),
@@ -196,6 +200,11 @@ def check_plain(request: "Request") -> None:
         raise KvTransferError("The prompt is not token ids alone.")
     if request.lora_request is not None or request.resumable:
         raise KvTransferError("The request has an adapter or grows while it runs.")
+
+
+def _may_pass(error: KvTransferError) -> bool:
+    """Whether the agent may have room, or time, for the same ticket a little later."""
+    return isinstance(error, AgentSlow) or (isinstance(error, AgentRefused) and error.reason == "PoolFull")
 
 
 def _codec(params: Mapping[str, Any]) -> Codec:

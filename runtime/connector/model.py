@@ -1,8 +1,10 @@
 """What the connector must know of the engine it runs in, and the engines that it refuses to run in."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub import snapshot_download
 from vllm.distributed.parallel_state import get_pp_group, get_tp_group
 from vllm.model_executor.models.utils import extract_layer_index
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig
@@ -55,6 +57,23 @@ def settings_of(config: "ModelConfig") -> dict[str, Any]:
     """The model's configuration as this engine has it: `--hf-overrides` are in it."""
     settings: dict[str, Any] = config.hf_config.to_dict()
     return settings
+
+
+def weights_of(config: "VllmConfig") -> str:
+    """The folder of the model's files; of a model given by name, its snapshot in the hub's cache.
+
+    Where that can't be told, name and revision: two hosts may then hold another `main` under one name.
+    """
+    model = config.model_config
+    if Path(model.model).is_dir():
+        return str(model.model)
+    try:
+        cache = config.load_config.download_dir
+        folder = Path(snapshot_download(model.model, revision=model.revision, cache_dir=cache, local_files_only=True))
+    except (OSError, ValueError):  # No cache has it, or it is no name of the hub's.
+        return f"{model.model}@{model.revision or 'main'}"
+    held = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    return str(folder) if held else f"{model.model}@{folder.name}"
 
 
 def global_rank(config: "VllmConfig") -> int:

@@ -9,6 +9,7 @@ be computed never wait.
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 TOKENS_PER_S = 1000.0
@@ -16,6 +17,14 @@ TOKENS_PER_S = 1000.0
 
 PATIENCE_S = 5.0
 """A turn that is further off is none: a client has better chances elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """From `at` (seconds, by the clock) on a prompt may be computed; it is paid for `takes_s` later."""
+
+    at: float
+    takes_s: float
 
 
 class Recompute:
@@ -31,7 +40,7 @@ class Recompute:
         self._tell = tell
         self._now = now
         self._free_at = 0.0
-        self._turns: dict[str, float | None] = {}
+        self._turns: dict[str, _Turn | None] = {}
         self._refused: set[str] = set()
 
     def add(self, request_id: str) -> None:
@@ -45,28 +54,37 @@ class Recompute:
         turn = self._turns[request_id]
         if turn is None:
             turn = self._turns[request_id] = self._next_turn(request_id, tokens)
-        return turn is not None and turn <= self._now()
+        return turn is not None and turn.at <= self._now()
 
     def forget(self, request_id: str) -> None:
-        """It runs, or is gone; a turn that it did not take is lost."""
-        self._turns.pop(request_id, None)
+        """It runs, or is gone; if its turn was still ahead, those behind it move up."""
+        turn = self._turns.pop(request_id, None)
         self._refused.discard(request_id)
+        if turn is not None and turn.at > self._now():
+            self._close_gap(turn)
 
     @property
     def waiting(self) -> bool:
         return bool(self._turns)
 
-    def _next_turn(self, request_id: str, tokens: int) -> float | None:
+    def _next_turn(self, request_id: str, tokens: int) -> _Turn | None:
         now = self._now()
-        turn = max(now, self._free_at)
-        if turn > now + PATIENCE_S:
+        turn = _Turn(max(now, self._free_at), tokens / self._tokens_per_s)
+        if turn.at > now + PATIENCE_S:
             self._refuse(request_id)
             return None
-        self._free_at = turn + tokens / self._tokens_per_s
+        self._free_at = turn.at + turn.takes_s
         self._tell("note", {"what": "recomputed_tokens", "count": tokens})
-        if turn > now:
+        if turn.at > now:
             self._tell("note", {"what": "recompute_waits"})
         return turn
+
+    def _close_gap(self, gone: _Turn) -> None:
+        """A turn that nobody takes costs nothing."""
+        self._free_at -= gone.takes_s
+        for request_id, turn in self._turns.items():
+            if turn is not None and turn.at > gone.at:
+                self._turns[request_id] = replace(turn, at=turn.at - gone.takes_s)
 
     def _refuse(self, request_id: str) -> None:
         """Once; it gets a turn yet where nobody ends it."""

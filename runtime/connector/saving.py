@@ -8,7 +8,7 @@ Encoding runs in a thread. On a GPU blocks are encoded there within the step, so
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
@@ -64,6 +64,7 @@ class Saver:
         self._staged_bytes = 0
         self._computed: set[int] = set()
         self._failed: set[str] = set()
+        self._sessions: dict[str, object] = {}
 
     def computed(self, layer: int, step: Step) -> None:
         """Within a step: the model is through with a layer."""
@@ -74,34 +75,37 @@ class Saver:
             if save.by_layer:
                 self._save(save, (layer, layer + 1))
 
-    def finish(self, step: Step) -> None:
-        """At the end of a step. What it computed is copied out when this returns."""
+    def finish(self, step: Step, fault: BaseException | None = None) -> None:
+        """At the end of a step, well or with a `fault`. What it computed is copied out when this returns."""
+        broken = self._broken(fault)
         for save in step.saves:
-            for layers in self._layers_left(save):
-                self._save(save, layers)
+            if broken:
+                self._encoders.submit(self._fail, save.ticket, broken)
+            elif not (save.by_layer and self._computed):
+                self._save(save, self._share.layers)
             if save.last:
                 self._encoders.submit(self._end, save.ticket)
         for ticket in step.abandoned:
             self._encoders.submit(self._fail, ticket, "its request has ended early")
-            self._encoders.submit(self._failed.discard, ticket)
+            self._encoders.submit(self._forget, ticket)
         self._computed.clear()
 
     def close(self) -> None:
         self._encoders.shutdown(wait=False, cancel_futures=True)
 
-    def _layers_left(self, save: Save) -> Iterator[Range]:
-        if not (save.by_layer and self._computed):
-            yield self._share.layers
-            return
-        for layer in range(*self._share.layers):
-            if layer not in self._computed:
-                yield layer, layer + 1
+    def _broken(self, fault: BaseException | None) -> str:
+        """Why what a step should have computed may not be there; empty when it is. A model calls all hooks or none."""
+        if fault is not None:
+            return f"the step broke: {fault!r}"
+        missing = set(range(*self._share.layers)) - self._computed
+        return f"the step left out layers {sorted(missing)}" if self._computed and missing else ""
 
     def _save(self, save: Save, layers: Range) -> None:
         if not self._share.writes:
             return
         box = Box(layers, self._share.heads, save.groups)
         try:
+            self._sessions.setdefault(save.ticket, self._door.session())
             staged = self._stage(save, box)
         except KvTransferError as error:
             self._encoders.submit(self._fail, save.ticket, error.message)
@@ -140,6 +144,8 @@ class Saver:
             session = self._door.session()
             if session.boot != save.boot:
                 raise KvTransferError("The agent has restarted, and the ticket's bytes are gone.")
+            if session is not self._sessions[save.ticket]:
+                raise KvTransferError("The agent lost sight of this rank, and may have freed the ticket's bytes.")
             for rows, copied in staged:
                 into = session.memory.view(save.offset + rows.offset, rows.size)
                 encoded = copied if self._on_gpu else payloads(rows, copied[0], copied[1], self._codec)
@@ -159,7 +165,12 @@ class Saver:
         """This rank has written all of its share, or has said that it can't."""
         if ticket not in self._failed:
             self._door.tell("encoded", {"ticket": ticket, "seconds": 0.0})
+        self._forget(ticket)
+
+    def _forget(self, ticket: str) -> None:
+        """Nothing more is ordered of it."""
         self._failed.discard(ticket)
+        self._sessions.pop(ticket, None)
 
     def _fail(self, ticket: str, reason: str) -> None:
         """Once; nothing is written for it from then on."""

@@ -7,17 +7,17 @@ whose header or checksum is wrong is asked for again, once. Large pulls from afa
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
 from planner.errors import KvTransferError
 from runtime.relay.exchange import LIMIT_PROBE_BYTES, PeerUnreachable, ask
 from runtime.relay.links import LinkMeter
-from runtime.relay.patience import longest_s
+from runtime.relay.patience import longest_s, standing_still
 from runtime.relay.receiver import Receiver
 from runtime.relay.streams import Streams
-from runtime.relay.tickets import Ticket
+from runtime.relay.tickets import AgentAddress, Ticket
 from runtime.tiles.box import Box, Tile
 from runtime.tiles.layout import Layout
 
@@ -50,17 +50,13 @@ class PeerClient:
 
         Given up when nothing comes for `timeout_s`. When it returns or raises, nothing writes to `into` any more.
         """
-        longest = longest_s(layout.size, timeout_s)
-        try:
-            async with asyncio.timeout(longest):
-                most = 1 if self.streams.is_near(ticket.agent) else STRIPES
-                stripes = [[box] for box in stripes_of(layout, most)]
-                missing = await self._attempt(ticket, layout, into, stripes, timeout_s)
-                again = len(missing)
-                if missing:
-                    missing = await self._attempt(ticket, layout, into, [boxes_of(missing)], timeout_s)
-        except TimeoutError as error:
-            raise PeerUnreachable(f"{ticket.agent.name} did not send all tiles within {longest:.0f} s.") from error
+        most = 1 if self.streams.is_near(ticket.agent) else len(stripes_of(layout))
+        with self.streams.share(ticket.agent, most) as share:
+            stripes = [[box] for box in stripes_of(layout, share)]
+            missing = await self._attempt(ticket, layout, into, stripes, timeout_s)
+        again = len(missing)
+        if missing:
+            missing = await self._attempt(ticket, layout, into, [boxes_of(missing)], timeout_s)
         if missing:
             raise PeerUnreachable(f"{len(missing)} tiles of {ticket.agent.name} came damaged or not at all, twice.")
         return again
@@ -69,7 +65,7 @@ class PeerClient:
         """Tell the agent of a ticket that one reader is done. Raises KvTransferError; its expiry then frees it."""
         question = {"acknowledge": ticket.ticket, "capability": ticket.capability}
         try:
-            async with asyncio.timeout(ACKNOWLEDGE_S), self.streams.lend(ticket.agent) as stream:
+            async with self.streams.lend(ticket.agent) as stream, asyncio.timeout(ACKNOWLEDGE_S):
                 await ask(stream, question, 0, ticket.agent.name)
         except OSError as error:
             raise PeerUnreachable(f"{ticket.agent.name} can't be told: {error!r}.") from error
@@ -84,6 +80,12 @@ class PeerClient:
                     await ask(stream, {"probe_bytes": LIMIT_PROBE_BYTES}, LIMIT_PROBE_BYTES, agent.name)
                     with self.links.arriving(agent, LIMIT_PROBE_BYTES, probe=True):
                         await stream.receive(LIMIT_PROBE_BYTES)
+
+    @contextlib.contextmanager
+    def _waiting(self, agent: AgentAddress, deadline: asyncio.Timeout) -> Iterator[None]:
+        """While the other agent may have nothing to send: that is neither its slowness nor the way's."""
+        with self.links.waiting(agent), standing_still(deadline):
+            yield
 
     async def _attempt(
         self, ticket: Ticket, layout: Layout, into: memoryview, stripes: Sequence[Sequence[Box]], wait_s: float
@@ -107,13 +109,16 @@ class PeerClient:
             "tiles": [box.row for box in receiver.boxes],
             "wait_s": wait_s,
         }
+        longest = longest_s(receiver.bytes, wait_s)
         try:
-            async with self.streams.lend(ticket.agent, wait_s) as stream:
+            async with self.streams.lend(ticket.agent, wait_s) as stream, asyncio.timeout(longest) as deadline:
                 await ask(stream, question, receiver.bytes, ticket.agent.name, wait_s + ANSWER_S)
                 with self.links.arriving(ticket.agent, receiver.bytes):
-                    await receiver.receive(stream, wait_s, partial(self.links.waiting, ticket.agent))
+                    await receiver.receive(stream, wait_s, partial(self._waiting, ticket.agent, deadline))
         except TimeoutError as error:  # The other streams to it are no better.
-            raise PeerUnreachable(f"Nothing came from {ticket.agent.name} for {wait_s:g} s.") from error
+            raise PeerUnreachable(
+                f"Nothing came from {ticket.agent.name} for {wait_s:g} s, or not all within {longest:.0f} s."
+            ) from error
         except OSError:
             pass  # The stream broke off: what is missing says how far it got.
         return await receiver.finish()

@@ -45,14 +45,15 @@ class AgentRefused(KvTransferError):
 
 class AgentDoor:
     """One process of an engine at its agent's door. `owner` names the engine, `rank` a worker (None: its scheduler).
+    `replica` is what its requests are sent to: only theirs can be refused, or have a ticket said early.
 
     `open` it once; when the connection ends it is made anew in the background, and until then every call fails at
     once. Safe to use from several threads.
     """
 
-    def __init__(self, path: str, *, owner: str, rank: int | None) -> None:
+    def __init__(self, path: str, *, owner: str, rank: int | None, replica: str = "") -> None:
         self._path = path
-        self._hello = {"owner": owner, "rank": rank}
+        self._hello = {"owner": owner, "rank": rank, "replica": replica}
         self._session: _Session | None = None
         self._closed = False
 

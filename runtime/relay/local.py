@@ -31,7 +31,7 @@ GREETING = struct.Struct(">4sBQ16s")
 """magic, version, bytes of the pool, boot id of the agent."""
 
 MAGIC = b"THDR"
-VERSION = 1
+VERSION = 2
 LENGTH = struct.Struct(">I")
 LIMIT_MESSAGE_BYTES = 1 << 16
 LIMIT_TIMEOUT_S = 300.0
@@ -123,11 +123,13 @@ class LocalDoor:
     def arrived(self, owner: str, rank: int) -> None:
         self._ranks[owner, rank] += 1
 
-    def left(self, owner: str, rank: int) -> None:
-        """One connection of a rank ended; it may have come back on another before that was seen."""
+    def left(self, owner: str, rank: int) -> bool:
+        """One connection of a rank ended. False when it had come back on another before that was seen."""
         self._ranks[owner, rank] -= 1
-        if not self._ranks[owner, rank]:
-            del self._ranks[owner, rank]
+        if self._ranks[owner, rank]:
+            return False
+        del self._ranks[owner, rank]
+        return True
 
 
 class _Visit:
@@ -138,6 +140,7 @@ class _Visit:
         self._door = door
         self._writer = writer
         self._owner = ""
+        self._replica = ""
         self._rank: int | None = None
         self._regions: list[Region] = []
         self.waiting: set[asyncio.Task[None]] = set()
@@ -159,21 +162,21 @@ class _Visit:
         for region in self._regions:
             self._relay.release(region)
         self._regions.clear()
-        if self._rank is not None:
-            self._door.left(self._owner, self._rank)
+        if self._rank is not None and self._door.left(self._owner, self._rank):
             self._relay.rank_gone(self._owner, self._rank)
 
     def _at_once(self, call: str, message: Mapping[str, Any]) -> dict[str, Any]:
         match call:
             case "hello":
                 self._owner, rank = str(message["owner"]), message["rank"]
+                self._replica = str(message.get("replica", ""))
                 if rank is not None:
                     self._rank = int(rank)
+                    self._relay.rank_gone(self._owner, self._rank)  # What it began on another connection, it left.
                     self._door.arrived(self._owner, self._rank)
             case "encoded_part":
-                self._own_rank()
-                box = Box.from_row(message["box"])
-                self._relay.encoded_part(str(message["ticket"]), box, float(message["seconds"]))
+                name, box, rank = str(message["ticket"]), Box.from_row(message["box"]), self._own_rank()
+                self._relay.encoded_part(name, box, float(message["seconds"]), owner=self._owner, rank=rank)
             case "encoded":
                 self._relay.encoded(str(message["ticket"]), self._own_rank(), float(message["seconds"]))
             case "encode_failed":
@@ -186,9 +189,9 @@ class _Visit:
                 self._relay.counts[f"engine_{str(message['what'])[:40]}"] += int(message.get("count", 1))
             case "refuse":
                 self._relay.counts["engine_recompute_refused"] += 1
-                self._relay.on_refusal(str(message["request"]))
+                self._relay.on_refusal(self._replica, str(message["request"]))
             case _:
-                raise ValueError(f"no call {call!r}")
+                raise KvTransferError(f"This agent knows no call {call[:40]!r}.")
         return {}
 
     async def _answer_later(self, number: int, call: str, message: Mapping[str, Any]) -> None:
@@ -223,7 +226,7 @@ class _Visit:
         document = ticket.to_json()
         if "request" in message:
             early = document | {"remote_prefill_cached_tokens": int(message["cached"])}
-            self._relay.on_ticket(str(message["request"]), early)
+            self._relay.on_ticket(self._replica, str(message["request"]), early)
         return {"ticket": document, "offset": region.offset, "length": region.length, "boot": self._relay.boot}
 
     async def _fetch(self, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,10 @@ A deadline that suits a small prompt on a fast line would end every large one on
 5 Mbit/s take 14 minutes. So a wait ends when nothing has come for a while, which tells a dead line as soon.
 """
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
 STALL_S = 20.0
 """How long a peer may neither send nor take a byte. The kernel ends a line that is dead after 15 s (`stream.py`)."""
 
@@ -12,5 +16,24 @@ LEAST_BYTES_PER_S = 62_500
 
 
 def longest_s(size: int, stall_s: float) -> float:
-    """What `size` bytes may take on the way, all waits included: for room, for the ticket, for the first byte."""
+    """What `size` bytes may take on the way, waits included: for room, for the ticket, for the first byte.
+
+    Not those for more of a prompt to be computed, which have a bound of their own: `standing_still`.
+    """
     return 3 * stall_s + size / LEAST_BYTES_PER_S
+
+
+@contextlib.contextmanager
+def standing_still(deadline: asyncio.Timeout) -> Iterator[None]:
+    """Meanwhile the time of a deadline does not run."""
+    ends_at = deadline.when()
+    if ends_at is None or deadline.expired():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    left_s = ends_at - loop.time()
+    deadline.reschedule(None)
+    try:
+        yield
+    finally:
+        deadline.reschedule(loop.time() + left_s)

@@ -10,12 +10,13 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import KvTransferError
 from runtime.messages import AGENT_SUFFIX
 from runtime.relay.exchange import LIMIT_PROBE_BYTES, announce, asked, refuse
-from runtime.relay.patience import longest_s
+from runtime.relay.patience import longest_s, standing_still
 from runtime.relay.progress import Piece
 from runtime.relay.reading import Reading
 from runtime.relay.stream import Stream
@@ -94,9 +95,9 @@ class PullServer:
         async with self._relay.reading(name, capability, binding, wait_s) as reading:
             size = _size(reading.ticket, boxes)
             try:
-                async with asyncio.timeout(longest_s(size, wait_s)):
+                async with asyncio.timeout(longest_s(size, wait_s)) as deadline:
                     await announce(stream, size)
-                    async for piece in reading.pieces(boxes):
+                    async for piece in reading.pieces(boxes, partial(standing_still, deadline)):
                         await stream.send(memoryview(piece.bytes), BUFFERED * wait_s)
                         for view in self.views(reading, piece, boxes[piece.box]):
                             await stream.send(view, BUFFERED * wait_s)

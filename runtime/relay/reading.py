@@ -1,11 +1,12 @@
 """A ticket's bytes while somebody reads them, as far as they are encoded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from runtime.relay.progress import Piece, Pieces
-from runtime.relay.tickets import Entry, NotReady, State, Ticket, TicketFailed, UnknownTicket
+from runtime.relay.tickets import Entry, NotReady, State, Ticket, UnknownTicket
 from runtime.tiles.box import Box
 from runtime.tiles.layout import Layout
 
@@ -27,15 +28,21 @@ class Reading:
         while self._goes_on() and not self.entry.progress.begun:
             await self._change(self.entry.changed)
 
-    async def pieces(self, boxes: Sequence[Box]) -> AsyncIterator[Piece]:
-        """Pieces of the boxes as their tiles are there, all of them in the end. Raises as `begin` does."""
+    async def pieces(
+        self, boxes: Sequence[Box], waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> AsyncIterator[Piece]:
+        """Pieces of the boxes as their tiles are there, all of them in the end. Raises as `begin` does.
+
+        `waiting` is entered while no more of them is there.
+        """
         pieces = Pieces(boxes)
         while not pieces.done:
             changed = self.entry.changed
             for piece in pieces.due(self.entry.progress):
                 yield piece
             if not pieces.done and self._goes_on():
-                await self._change(changed)
+                with waiting():
+                    await self._change(changed)
 
     def views(self, piece: Piece, box: Box) -> Iterator[memoryview]:
         """The bytes of a piece of that box, in order."""
@@ -48,7 +55,7 @@ class Reading:
         if self.entry.gone:
             raise UnknownTicket(f"Ticket {self.ticket.ticket} was dropped or has expired.")
         if self.entry.state is State.FAILED:
-            raise TicketFailed(f"Ticket {self.ticket.ticket} could not be encoded: {self.entry.reason}.")
+            raise self.entry.failure
         return self.entry.state is State.PENDING
 
     async def _change(self, changed: asyncio.Event) -> None:

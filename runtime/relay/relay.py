@@ -21,6 +21,7 @@ from runtime.relay.client import PeerClient
 from runtime.relay.local import LocalDoor
 from runtime.relay.pool import Pool, Region
 from runtime.relay.reading import Reading
+from runtime.relay.room import Room
 from runtime.relay.shared import SharedFetches
 from runtime.relay.streams import Streams
 from runtime.relay.tickets import AgentAddress, Ticket, TicketTable, WrongBinding
@@ -54,8 +55,9 @@ class Relay:
 
     `advertise` is the (host, port) at which other agents dial this one; port 0: they can't. `ssl_context` is for our
     own pulls: it holds this agent's certificate and trusts the deployment's authority; without it no agent is dialled.
-    `on_refusal` is called with the engine's own name of a request that its connector can't have computed soon, and
-    `on_ticket` with that of one whose ticket is reserved while it is computed, and the ticket as it is handed out.
+    `on_refusal` is called with a replica and its engine's own name of a request that its connector can't have computed
+    soon, and `on_ticket` with those of one whose ticket is reserved while it is computed, and the ticket as it is
+    handed out.
     """
 
     def __init__(
@@ -74,14 +76,14 @@ class Relay:
         self.boot = secrets.token_hex(8)
         self.pool = Pool(pool_bytes)
         self.counts: dict[str, float] = defaultdict(float)
-        self.on_refusal: Callable[[str], object] = lambda _request: None
-        self.on_ticket: Callable[[str, Mapping[str, object]], object] = lambda _request, _ticket: None
+        self.on_refusal: Callable[[str, str], object] = lambda _replica, _request: None
+        self.on_ticket: Callable[[str, str, Mapping[str, object]], object] = lambda _replica, _request, _ticket: None
         self._now = now
         self._tickets = TicketTable(AgentAddress(advertise[0], advertise[1], agent_name), ticket_ttl_s)
         self._client = PeerClient(ssl_context)
         self._door = LocalDoor(self, socket_path)
-        self._freed = asyncio.Event()
-        self._fetches = SharedFetches(self._free)
+        self._room = Room(self.pool, lambda: self._tickets.bytes)
+        self._fetches = SharedFetches(self._room.free)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -111,7 +113,19 @@ class Relay:
         self, kv_format: KvFormat, binding: str, *, owner: str, ranks: int, readers: int
     ) -> tuple[Ticket, Region]:
         """A pending ticket and the bytes its ranks encode into. Raises PoolFull."""
-        region = self.pool.reserve(Layout(kv_format, kv_format.whole).size)
+        region = self._room.for_ticket(Layout(kv_format, kv_format.whole).size)
+        return self._ticket_in(region, kv_format, binding, owner=owner, ranks=ranks, readers=readers)
+
+    async def reserve_soon(
+        self, kv_format: KvFormat, binding: str, *, owner: str, ranks: int, readers: int, within_s: float
+    ) -> tuple[Ticket, Region]:
+        """`reserve`, after waiting that long at most for room. Raises PoolFull."""
+        region = await self._room.for_ticket_soon(Layout(kv_format, kv_format.whole).size, within_s)
+        return self._ticket_in(region, kv_format, binding, owner=owner, ranks=ranks, readers=readers)
+
+    def _ticket_in(
+        self, region: Region | None, kv_format: KvFormat, binding: str, *, owner: str, ranks: int, readers: int
+    ) -> tuple[Ticket, Region]:
         if region is None:
             self.counts["tickets_refused_full"] += 1
             raise PoolFull(f"A ticket over {kv_format.tokens} tokens does not fit the pool of {self.pool.size} bytes.")
@@ -120,17 +134,10 @@ class Relay:
                 kv_format, binding, region, owner=owner, ranks=ranks, readers=readers, now=self._now()
             )
         except KvTransferError:
-            self.pool.free(region)
+            self._room.free(region)
             raise
         self.counts["tickets_reserved"] += 1
         return ticket, region
-
-    async def reserve_soon(
-        self, kv_format: KvFormat, binding: str, *, owner: str, ranks: int, readers: int, within_s: float
-    ) -> tuple[Ticket, Region]:
-        """`reserve`, after waiting that long at most for room. Raises PoolFull."""
-        await self._until_fits(Layout(kv_format, kv_format.whole).size, within_s)
-        return self.reserve(kv_format, binding, owner=owner, ranks=ranks, readers=readers)
 
     def encoded(self, name: str, rank: int, seconds: float) -> None:
         """A rank has written its share of a ticket."""
@@ -138,10 +145,10 @@ class Relay:
         self.counts["tickets_ready"] += self._tickets.encoded(name, rank, now=self._now())
         self._collect()
 
-    def encoded_part(self, name: str, box: Box, seconds: float) -> None:
+    def encoded_part(self, name: str, box: Box, seconds: float, *, owner: str, rank: int) -> None:
         """A rank has written some tiles of its share. Raises KvTransferError for what can't be."""
         self.counts["encode_seconds"] += seconds
-        self._tickets.encoded_part(name, box, now=self._now())
+        self._tickets.encoded_part(name, box, owner=owner, rank=rank, now=self._now())
 
     def encode_failed(self, name: str, rank: int, reason: str) -> None:
         self.counts["tickets_failed"] += self._tickets.fail(name, rank, reason)
@@ -184,6 +191,8 @@ class Relay:
         entry = self._tickets.find(name, capability)
         if not hmac.compare_digest(entry.ticket.binding.encode(), binding.encode()):
             raise WrongBinding(f"Ticket {name} is over another model or other tokens than its reader's.")
+        if entry.region is None:
+            raise entry.failure
         entry.pulls += 1
         try:
             reading = Reading(entry, self.pool.view(entry.region), wait_s)
@@ -206,7 +215,10 @@ class Relay:
 
     async def _bring(self, ticket: Ticket, box: Box, timeout_s: float) -> Region:
         started, layout = time.monotonic(), Layout(ticket.format, box)
-        region = await self._room(layout.size, timeout_s)
+        region = await self._room.for_fetch(layout.size, timeout_s)
+        if region is None:
+            self.counts["fetches_failed_PoolFull"] += 1
+            raise PoolFull(f"A fetch of {layout.size} bytes found no room in the pool of {self.pool.size} bytes.")
         try:
             if ticket.agent.name == self.agent_name:
                 await self._copy(ticket, layout, region, timeout_s)
@@ -215,7 +227,7 @@ class Relay:
                 self.counts["tiles_pulled_twice"] += again
                 self.counts[f"received_bytes_{ticket.format.codec}"] += layout.size
         except BaseException as error:
-            self._free(region)
+            self._room.free(region)
             self.counts[f"fetches_failed_{type(error).__name__}"] += 1
             raise
         self.counts["fetches_done"] += 1
@@ -243,31 +255,9 @@ class Relay:
                     target[at : at + length] = reading.data[start : start + length]
         self.counts[f"copied_bytes_{ticket.format.codec}"] += layout.size
 
-    async def _room(self, length: int, timeout_s: float) -> Region:
-        """Reserve, waiting for other fetches to be read when the pool is full."""
-        await self._until_fits(length, timeout_s)
-        if (region := self.pool.reserve(length)) is None:
-            self.counts["fetches_failed_PoolFull"] += 1
-            raise PoolFull(f"A fetch of {length} bytes found no room in the pool of {self.pool.size} bytes.")
-        return region
-
-    async def _until_fits(self, length: int, timeout_s: float) -> None:
-        """Wait until so many bytes are free in one piece, or the time is over; not at all for what never fits."""
-        if length > self.pool.size:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while not self.pool.fits(length):
-                    self._freed.clear()
-                    await self._freed.wait()
-
     def _collect(self) -> None:
         for region in self._tickets.collect():
-            self._free(region)
-
-    def _free(self, region: Region) -> None:
-        self.pool.free(region)
-        self._freed.set()
+            self._room.free(region)
 
     async def _swept(self) -> None:
         self.sweep()

@@ -48,6 +48,7 @@ class Stream:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_IDLE_S)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, LOST_AFTER_S // 3)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_AFTER_S * 1000)
+        self.received_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._tls = context.wrap_socket(
             plain,
@@ -132,6 +133,7 @@ class Stream:
                 if not taken:
                     raise ConnectionResetError(f"the stream ended {len(place) - at} bytes early")
                 at += taken
+                self.received_bytes += taken
 
     async def receive(self, length: int, within_s: float = STALL_S) -> bytearray:
         data = bytearray(length)

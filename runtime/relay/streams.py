@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 from runtime.relay.exchange import PeerUnreachable
@@ -34,16 +34,13 @@ class Streams:
 
     @contextlib.asynccontextmanager
     async def lend(self, agent: AgentAddress, within_s: float = STALL_S) -> AsyncIterator[Stream]:
-        """A stream for one question and its whole answer; closed when that breaks off. Raises PeerUnreachable."""
+        """A stream for one question and its whole answer; closed when that breaks off. Raises PeerUnreachable.
+
+        Who finds none free waits: for `within_s`, and for as long as those that are lent get on.
+        """
         way = self._ways[agent.name]
-        try:
-            async with asyncio.timeout(within_s):
-                stream = await self._free(way, agent)
-        except TimeoutError as error:
-            raise PeerUnreachable(
-                f"No stream to {agent.name} was free within {within_s:g} s.",
-                hint="" if agent.dialled else "Nobody can dial it: is this agent among the peers it dials?",
-            ) from error
+        stream = await self._in_turn(way, agent, within_s)
+        way.lent.add(stream)
         try:
             yield stream
         except BaseException:
@@ -61,8 +58,23 @@ class Streams:
         way.keep(stream)
 
     def is_near(self, agent: AgentAddress) -> bool:
-        """Whether one stream to it brings as much as several; not before there is one."""
-        return any(stream.round_trip_s < NEAR_S for stream in self._ways[agent.name].idle)
+        """Whether one stream to it brings as much as several; not before one was used."""
+        return self._ways[agent.name].near
+
+    @contextlib.contextmanager
+    def share(self, agent: AgentAddress, most: int) -> Iterator[int]:
+        """How many streams one pull may use at once: half of those that are left, since others come, and one at least.
+
+        A pull may hold them as long as its prompt is computed, and all ranks of an engine ask at the same time.
+        """
+        way = self._ways[agent.name]
+        left = (LIMIT_STREAMS if agent.dialled else way.count) - way.shared
+        share = max(1, min(most, left // 2))
+        way.shared += share
+        try:
+            yield share
+        finally:
+            way.shared -= share
 
     def sweep(self) -> None:
         """Close what its peer has closed, and forget agents that nothing leads to."""
@@ -75,6 +87,19 @@ class Streams:
         for way in self._ways.values():
             while way.idle:
                 way.lose(way.idle.pop())
+
+    async def _in_turn(self, way: "_Way", agent: AgentAddress, within_s: float) -> Stream:
+        while True:
+            before = way.progress
+            try:
+                async with asyncio.timeout(within_s):
+                    return await self._free(way, agent)
+            except TimeoutError as error:
+                if way.progress == before:
+                    raise PeerUnreachable(
+                        f"No stream to {agent.name} was free within {within_s:g} s.",
+                        hint="" if agent.dialled else "Nobody can dial it: is this agent among the peers it dials?",
+                    ) from error
 
     async def _free(self, way: "_Way", agent: AgentAddress) -> Stream:
         way.waiting += 1
@@ -102,11 +127,18 @@ class Streams:
 
 @dataclass(slots=True)
 class _Way:
-    """What leads to one agent. `count` is of all its streams: idle, lent, or being dialled."""
+    """What leads to one agent. `count` is of all its streams: idle, lent, or being dialled.
+
+    `shared` is the sum of the shares of pulls, `returned` counts streams that were lent.
+    """
 
     idle: list[Stream] = field(default_factory=list)
+    lent: set[Stream] = field(default_factory=set)
     count: int = 0
+    returned: int = 0
     waiting: int = 0
+    shared: int = 0
+    near: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def taken(self) -> Stream | None:
@@ -118,14 +150,27 @@ class _Way:
             self.lose(stream)
         return None
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Another one whenever those that are lent have got on."""
+        return self.returned, sum(stream.received_bytes for stream in self.lent)
+
     def keep(self, stream: Stream) -> None:
+        self._back(stream)
+        self.near = self.near or stream.round_trip_s < NEAR_S
         self.idle.append(stream)
         self.changed.set()
 
     def lose(self, stream: Stream) -> None:
+        self._back(stream)
         stream.close()
         self.count -= 1
         self.changed.set()
+
+    def _back(self, stream: Stream) -> None:
+        if stream in self.lent:
+            self.lent.remove(stream)
+            self.returned += 1
 
     def sweep(self) -> None:
         idle, self.idle = self.idle, []

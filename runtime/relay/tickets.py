@@ -1,8 +1,8 @@
 """Tickets: what prefill hands out so that decode can fetch the KV, and the table an agent keeps of its own.
 
 A ticket starts pending. It is ready when every rank has encoded its share and failed when one could not. Its bytes are
-freed when as many readers as it was made for have acknowledged it, when it is dropped, or when it expires; but never
-while a rank may still write them or a pull is reading them.
+freed when as many readers as it was made for have acknowledged it, when it is dropped, when it expires, or when it has
+failed; but never while a rank may still write them or a pull is reading them.
 """
 
 import asyncio
@@ -128,10 +128,13 @@ class Ticket:
 
 @dataclass(slots=True)
 class Entry:
-    """One ticket in its agent's table. `writers` are the ranks that have not reported; `pulls` read the bytes now."""
+    """One ticket in its agent's table. `writers` are the ranks that have not reported; `pulls` read the bytes now.
+
+    A failed one has no `region` any more: it only says why, until it expires.
+    """
 
     ticket: Ticket
-    region: Region
+    region: Region | None
     owner: str
     readers: int
     expires_at: float
@@ -153,7 +156,12 @@ class Entry:
 
     @property
     def freeable(self) -> bool:
-        return self.gone and not self.writers and not self.pulls
+        """Whether nobody will write or read its bytes."""
+        return (self.gone or self.state is State.FAILED) and not self.writers and not self.pulls
+
+    @property
+    def failure(self) -> TicketFailed:
+        return TicketFailed(f"Ticket {self.ticket.ticket} could not be encoded: {self.reason}.")
 
 
 class TicketTable:
@@ -167,6 +175,11 @@ class TicketTable:
     def __len__(self) -> int:
         """Tickets that can still be pulled."""
         return sum(not entry.gone for entry in self._entries.values())
+
+    @property
+    def bytes(self) -> int:
+        """Of the regions that are not freed yet."""
+        return sum(entry.region.length for entry in self._entries.values() if entry.region is not None)
 
     def add(
         self, kv_format: KvFormat, binding: str, region: Region, *, owner: str, ranks: int, readers: int, now: float
@@ -182,10 +195,10 @@ class TicketTable:
         self._entries[name] = Entry(ticket, region, owner, readers, now + self._ttl_s, set(range(ranks)))
         return ticket
 
-    def encoded_part(self, name: str, box: Box, *, now: float) -> None:
-        """A rank has written these tiles. Raises KvTransferError for tiles that can't be the next ones."""
+    def encoded_part(self, name: str, box: Box, *, owner: str, rank: int, now: float) -> None:
+        """A rank that still has to has written these tiles. Raises KvTransferError where they can't be the next."""
         entry = self._entries.get(name)
-        if entry is not None:
+        if entry is not None and entry.owner == owner and rank in entry.writers:
             entry.progress.add(box)
             entry.expires_at = max(entry.expires_at, now + self._ttl_s)
             entry.tell()
@@ -265,11 +278,14 @@ class TicketTable:
         return len(late)
 
     def collect(self) -> list[Region]:
-        """Forget tickets that nobody can use any more; returns the regions to free."""
+        """Forget tickets that nobody can use any more, and the bytes of failed ones; returns the regions to free."""
         over = [entry for entry in self._entries.values() if entry.freeable]
+        regions = [entry.region for entry in over if entry.region is not None]
         for entry in over:
-            del self._entries[entry.ticket.ticket]
-        return [entry.region for entry in over]
+            entry.region = None
+            if entry.gone:
+                del self._entries[entry.ticket.ticket]
+        return regions
 
 
 def format_json(kv_format: KvFormat) -> dict[str, Any]:

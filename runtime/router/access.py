@@ -16,6 +16,7 @@ from runtime.router import web
 from runtime.router.access_log import AccessLog, log_entry
 from runtime.router.admission import Admission, Shed
 from runtime.router.apis import APIS
+from runtime.router.bodies import BodyRoom, await_body
 from runtime.router.errors import error_response, in_dialect
 from runtime.router.exchange import RECORD, REQUEST_ID, TRACE, request_id
 from runtime.router.keys import ApiKey, KeyRing
@@ -68,6 +69,7 @@ class Access:
         self._metrics = metrics
         self._usage = usage
         self._settings = settings
+        self._bodies = BodyRoom(settings.max_bodies_bytes)
         self._admin = f"Bearer {admin_token}" if admin_token else ""
         self._log = access_log
         self._telemetry = telemetry
@@ -171,7 +173,13 @@ class Access:
             record.queued_s = self._now() - record.arrived_at
             if self._telemetry is not None:
                 request[TRACE].queued(record.queued_s)
-            return await self._read(request, record) or await handler(request)
+            with self._bodies.held(request) as part:
+                refusal = await self._read(request, record)
+                part.check()
+                return refusal or await handler(request)
+        except Shed as shed:
+            record.outcome = "shed"
+            return no_room(shed)
         finally:
             self._admission.leave()
 
@@ -180,18 +188,9 @@ class Access:
         if request.headers.get("Content-Encoding", "identity") != "identity":
             record.outcome = "refused"
             return error_response(415, "The body is encoded; expected it as it is.")
-        try:
-            await request.read(self._settings.body_s)
-        except web.BodyTooLarge:
+        if refusal := await await_body(request, self._settings):
             record.outcome = "refused"
-            return error_response(413, f"The body is larger than {self._settings.max_body_bytes} bytes.")
-        except web.BodyUnreadable:
-            record.outcome = "refused"
-            return error_response(400, "The body can't be read: its chunks are malformed.")
-        except TimeoutError:
-            record.outcome = "refused"
-            return error_response(408, f"The body did not come within {self._settings.body_s:g} s.")
-        return None
+        return refusal
 
     def _limits_of(self, key: ApiKey) -> KeyLimits:
         if key.id not in self._limits:

@@ -70,7 +70,7 @@ class Prompt:
 
 
 class PrefixTable:
-    """Who was sent what, of the blocks that were met last."""
+    """Who has what, of the blocks that were met last."""
 
     def __init__(self, replicas: Sequence[str], kept: int = KEPT) -> None:
         self._replicas = replicas
@@ -92,7 +92,7 @@ class PrefixTable:
         return found
 
     def note(self, blocks: Blocks, replicas: Sequence[str]) -> None:
-        """These will have computed or been sent the KV of this prompt."""
+        """These have the KV of this prompt, or will."""
         holders, bits = self._holders, 0
         for replica in replicas:
             bits |= self._bits[replica]
@@ -101,6 +101,16 @@ class PrefixTable:
             holders.move_to_end(hashed)
         while len(holders) > self._kept:
             holders.popitem(last=False)
+
+    def inherit(self, before: "PrefixTable") -> None:
+        """Know what another table does of the replicas that are in both."""
+        places = [(old, self._bits[replica]) for replica, old in before._bits.items() if replica in self._bits]
+        moved: dict[int, int] = {}
+        for hashed, old in before._holders.items():
+            if old not in moved:
+                moved[old] = sum(new for place, new in places if old & place)
+            if bits := moved[old]:
+                self._holders[hashed] = bits
 
 
 def _bounds() -> Iterator[int]:

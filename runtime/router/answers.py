@@ -90,4 +90,4 @@ async def to_client(response: web.StreamResponse, data: bytes = b"", *, last: bo
 
 
 def _request_id(exchange: Exchange) -> dict[str, str]:
-    return {REQUEST_ID: exchange.headers[REQUEST_ID]}
+    return {REQUEST_ID: exchange.record.request_id}

@@ -127,7 +127,15 @@ def create_app(
     )
     proxy = Proxy(table, upstream, health, metrics=metrics, settings=settings, now=now)
     endpoints = Endpoints(
-        table, health, upstream, admission, observed=observed, metrics=metrics, usage=usage, admin_token=admin_token
+        table,
+        health,
+        upstream,
+        admission,
+        observed=observed,
+        metrics=metrics,
+        usage=usage,
+        settings=settings,
+        admin_token=admin_token,
     )
     prober = Prober(table, upstream, health, settings)
 

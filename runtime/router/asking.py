@@ -40,6 +40,7 @@ class Asking:
     ) -> AbstractAsyncContextManager[Leg]:
         """Ask a replica of the exchange's epoch."""
         replica, trace = exchange.epoch.replicas[replica_id], exchange.trace
+        exchange.asked_at[replica_id] = asyncio.get_running_loop().time()
         ask = partial(self.upstream.post, replica, exchange.path, body, answer_s=answer_s, on_interim=on_interim)
         if trace is None:
             return ask(exchange.headers)

@@ -40,6 +40,10 @@ class Budget:
         self._now = now
         self._free_at = 0.0
 
+    def inherit(self, before: "Budget") -> None:
+        """Go on with what was spent."""
+        self._free_at = before._free_at
+
     def take(self, tokens: float) -> bool:
         """Whether so many may be computed now; if so, they are spent."""
         now = self._now()

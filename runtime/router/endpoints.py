@@ -8,11 +8,13 @@ from planner.errors import Refused, SpecError
 from runtime.metrics import CONTENT_TYPE, RouterMetrics
 from runtime.router import openapi, web
 from runtime.router.admission import Admission
+from runtime.router.bodies import await_body
 from runtime.router.epochs import RouteTable
-from runtime.router.errors import error_response
+from runtime.router.errors import SERVER_ERROR, error_response
 from runtime.router.health import ReplicaHealth
 from runtime.router.observed import Observed
 from runtime.router.refusals import not_admin
+from runtime.router.settings import RouterSettings
 from runtime.router.upstream import Upstream
 from runtime.router.usage import UsageBook
 
@@ -30,6 +32,7 @@ class Endpoints:
         observed: Observed,
         metrics: RouterMetrics,
         usage: UsageBook,
+        settings: RouterSettings,
         admin_token: str | None,
     ) -> None:
         self._table = table
@@ -39,6 +42,7 @@ class Endpoints:
         self._observed = observed
         self._metrics = metrics
         self._usage = usage
+        self._settings = settings
         self._admin_token = admin_token
 
     async def models(self, request: web.Request) -> web.Response:
@@ -87,19 +91,22 @@ class Endpoints:
 
     async def put_routes(self, request: web.Request) -> web.Response:
         """Put another epoch in force. 409 for one that is over."""
-        if refusal := self._unauthorised(request):
+        if refusal := self._unauthorised(request) or await await_body(request, self._settings):
             return refusal
         try:
             document = json.loads(await request.read())
             if not isinstance(document, dict):
                 raise SpecError("Routes are not a JSON object.")
             self._table.replace(document)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return error_response(400, f"Routes are not JSON: {error}.")
         except SpecError as error:
             return error_response(400, error.message)
         except Refused as error:
             return error_response(409, error.message, code="epoch_is_over")
+        except OSError as error:
+            message = f"Routes can't be written: {error.strerror}. Those in force stay."
+            return error_response(507, message, kind=SERVER_ERROR, code="not_written")
         return web.json_response({"epoch": self._table.current.number})
 
     async def get_observed(self, request: web.Request) -> web.Response:
@@ -133,6 +140,6 @@ class Endpoints:
         if self._admin_token is None:
             return error_response(403, "This router was started without an admin token.", code="no_admin_token")
         said = request.headers.get("Authorization", "")
-        if hmac.compare_digest(said.encode(), f"Bearer {self._admin_token}".encode()):
+        if hmac.compare_digest(said.encode(errors="replace"), f"Bearer {self._admin_token}".encode()):
             return None
         return not_admin()

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Epoch:
     """One plan's routes in use. A request keeps the epoch it arrived in; `in_flight` counts those.
 
-    The `load`, and what was learned of tokens, outlive it.
+    The `load`, what was learned of tokens, and what is known of replicas that stay outlive it.
     """
 
     routes: Routes
@@ -94,8 +94,9 @@ class RouteTable:
         self._refuse_older(routes)
         if routes == self.current.routes:
             return
-        self._older.append(self.current)
-        self.current = self._epoch(routes)
+        before, self.current = self.current, self._epoch(routes)
+        self.current.policy.inherit(before.policy)
+        self._older = [epoch for epoch in (*self._older, before) if epoch.in_flight]
         log.info("epoch %d is in force: %d replicas, %d routes", routes.epoch, len(routes.replicas), len(routes.routes))
 
     def _refuse_older(self, routes: Routes) -> None:

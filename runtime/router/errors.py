@@ -1,6 +1,7 @@
 """Errors in the form that a path's clients read: OpenAI's, or for `/v1/messages` Anthropic's."""
 
 import json
+import re
 
 from runtime.router import web
 from runtime.router.apis import Dialect, dialect_of
@@ -10,6 +11,7 @@ SERVER_ERROR = "server_error"
 SERVICE_UNAVAILABLE = "service_unavailable"
 INTERRUPTED = "stream_interrupted"
 
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}", re.ASCII)
 ANTHROPIC_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -62,6 +64,18 @@ def in_dialect(response: web.StreamResponse, path: str) -> web.StreamResponse:
         kind = ANTHROPIC_TYPES.get(response.status, INVALID_REQUEST if response.status < 500 else "api_error")
         response.body = json.dumps(_anthropic(kind, message)).encode()
     return response
+
+
+def error_kind(body: bytes) -> str:
+    """An engine's error by its type and code, in brackets; never its message, which may have words of the prompt."""
+    try:
+        document = json.loads(body)
+        error = document.get("error", document)
+        said = [str(error[word]) for word in ("type", "code") if error.get(word)]
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return ""
+    names = [name for name in said if NAME.fullmatch(name)]
+    return f" ({', '.join(names)})" if names else ""
 
 
 def _openai_message(body: object) -> str | None:

@@ -2,14 +2,13 @@
 
 import re
 
-from runtime.router.legs import TRANSFER_WORD, Usage, read_usage, with_cached, without_transfer
+from runtime.router.legs import TRANSFER_WORD, USAGE_WORD, Usage, read_usage, with_cached, without_transfer
 from runtime.router.replay_transcript import Transcript
 
 DATA = b"data: "
 DONE = b"data: [DONE]"
 ERROR = b'data: {"error":'
 SERVER_ERROR = re.compile(rb'"code":\s*5\d\d\b')
-USAGE_WORD = b'"usage":'
 CACHED_WORD = b'"cached_tokens":'
 NO_DELTA = b'"delta":{}'
 IDS_ALONE = re.compile(rb'data: \{[^\n]*"delta":\{\},"logprobs":null,"finish_reason":null[^\n]*\n\n')
@@ -24,10 +23,12 @@ class EventStream:
     the stream ended as it should, `says_error` whether the engine itself reported an error in it, and `breaks_down`
     whether that is its own fault. `spent` are the tokens of the answer that came before this stream. A `transcript`
     takes the token ids out, and keeps them. `cached`, where it is not None, is said in place of the engine's own count.
+    `drops_usage` leaves out the event that states nothing but the usage: the client did not ask for it.
     """
 
-    def __init__(self, transcript: Transcript | None = None) -> None:
+    def __init__(self, transcript: Transcript | None = None, *, drops_usage: bool = False) -> None:
         self.transcript = transcript
+        self.drops_usage = drops_usage
         self.spent = 0
         self.cached: int | None = None
         self.content_events = 0
@@ -86,10 +87,14 @@ class EventStream:
             for event in BLANK_LINE.split(events):
                 if USAGE_WORD in event and (usage := read_usage(event)):
                     self.usage = usage
-                    count += b'"choices":[]' in event.replace(b" ", b"")
+                    count += _is_usage_alone(event)
         return count
 
     def _passed(self, events: bytes) -> bytes:
+        if self.drops_usage and USAGE_WORD in events:
+            pieces = BLANK_LINE.split(events)
+            pairs = zip(pieces[::2], pieces[1::2], strict=False)
+            events = b"".join(event + end for event, end in pairs if not _is_usage_alone(event))
         if TRANSFER_WORD not in events:
             return events
         return b"".join(_cleaned_event(event) for event in BLANK_LINE.split(events))
@@ -98,6 +103,10 @@ class EventStream:
 def _is_role(event: bytes) -> bool:
     dense = event.replace(b" ", b"")
     return b'"role":' in dense and (b'"content":""' in dense or b'"content":null' in dense)
+
+
+def _is_usage_alone(event: bytes) -> bool:
+    return USAGE_WORD in event and b'"choices":[]' in event.replace(b" ", b"")
 
 
 def _cleaned_event(event: bytes) -> bytes:

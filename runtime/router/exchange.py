@@ -16,6 +16,7 @@ from runtime.router.observed import RequestRecord
 from runtime.router.passed_events import PassedEvents
 from runtime.router.prefilling import Prefilling
 from runtime.router.replay import Continuation, Cut, continued
+from runtime.router.replay_rules import has_media
 from runtime.router.replay_transcript import Transcript
 from runtime.router.replayed import ContinuedStream
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 REQUEST_ID = "X-Request-Id"
 PRIORITY = "X-Vllm-Priority"
 HEADER_LIMIT = 256
+CLIENTS_PART = 128
+"""Characters of the client's request id in the one that the legs carry."""
+LEFT = frozenset({"", "cancelled", "late"})
+"""Outcomes, as far as they are known at its end, of a request that nobody waits for any more."""
 TRACE: "web.RequestKey[Trace]" = web.RequestKey("trace")
 """Where a request that is traced has its `Trace`."""
 RECORD = web.RequestKey("record", RequestRecord)
@@ -51,8 +56,9 @@ class ClientGone(Exception):
 class Exchange:
     """A request in the epoch it arrived in. `headers` go with both legs.
 
-    `failed` are replicas that broke off its stream, `suffered` all that failed while they had it, `moves` counts the
-    times that others were to take it up, and `continuation` is there once one has. `booking` is its part of the load,
+    `failed` are replicas that broke off its stream, `suffered` all that failed while they had it, `asked_at` is when it
+    went to each (s, the loop's clock), `moves` counts the times that others were to take it up, and `continuation` is
+    there once one has. `booking` is its part of the load,
     and `prefilling` its prefill leg, where that may go on beside its decode leg.
     """
 
@@ -67,6 +73,7 @@ class Exchange:
     events: EventStream = field(default_factory=EventStream)
     failed: frozenset[str] = frozenset()
     suffered: dict[str, ReplicaAddress] = field(default_factory=dict)
+    asked_at: dict[str, float] = field(default_factory=dict)
     moves: int = 0
     continuation: Continuation | None = None
     first_content_at: float | None = None
@@ -113,7 +120,9 @@ class Exchange:
         elif not APIS[self.path].splits:
             self.events = PassedEvents()
         else:
-            self.events = EventStream(None if self.client.obstacle else Transcript())
+            self.events = EventStream(
+                None if self.client.obstacle else Transcript(), drops_usage=self.client.adds_usage
+            )
         self.events.cached = self.cached
 
     def go_on(self, at: Cut) -> None:
@@ -134,29 +143,51 @@ class Exchange:
         """A whole answer as the client gets it."""
         return answer if self.cached is None else with_cached(answer, self.cached)
 
+    def computed(self) -> None:
+        """Its prompt is computed, and the KV of it where its answer comes from."""
+        self.booking.computed()
+        ends = (self.record.prefill, self.record.decode)
+        self.epoch.policy.computed(self.prompt, [one for one in ends if one and one in self.epoch.replicas])
+
     def saw_content(self, at: float) -> None:
         if self.first_content_at is None:
             self.first_content_at = at
             self.record.ttft_s = at - self.record.arrived_at
-            self.booking.computed()
+            self.computed()
         self.last_content_at = at
 
     def ended(self, at: float) -> None:
-        """Work out the times and, for a stream that stated no usage, count its events."""
+        """Work out the times and the tokens, where nobody stated them as well as can be known."""
         record = self.record
         self.booking.end()
         record.e2e_s = at - record.arrived_at
         if tokens := self.events.tokens:
             self.answered_with(tokens)
         elif self.events.content_events:
-            record.output_tokens = self.events.content_events
+            record.output_tokens = self._counted_output()
         if record.prompt_tokens and self.continuation is None:
             self.epoch.policy.learn(self.prompt, record.prompt_tokens)
+        elif record.prompt_tokens is None and self._left_early():
+            record.prompt_tokens = self.epoch.policy.expected_tokens(self.prompt)
         if self.first_content_at is None or self.last_content_at is None or not record.output_tokens:
             return
         later = record.output_tokens / self.client.choices - 1
         if later > 0:
             record.tpot_s = (self.last_content_at - self.first_content_at) / later
+
+    def _counted_output(self) -> int:
+        """By the events of a stream: after each choice's first, they have `stream_interval` tokens or more."""
+        events, interval = self.events.content_events, self.client.document.get("stream_interval")
+        later = max(events - self.client.choices, 0)
+        return events + later * (interval - 1) if type(interval) is int and interval > 1 else events
+
+    def _left_early(self) -> bool:
+        """Whether its client was gone, or its time up, before an engine that had its prompt stated any tokens.
+
+        Media are left out: their bytes say nothing of their tokens.
+        """
+        had = bool(self.record.prefill or self.record.decode) and APIS[self.path].generates
+        return had and self.record.outcome in LEFT and not has_media(self.client.document.get("messages"))
 
 
 def request_id(request: web.Request) -> str:
@@ -166,8 +197,12 @@ def request_id(request: web.Request) -> str:
 
 
 def leg_headers(request: web.Request, request_id: str) -> dict[str, str]:
-    """What both legs carry: the same request id, and no credentials."""
-    headers = {REQUEST_ID: request_id, "Content-Type": "application/json"}
+    """What both legs carry: the same request id, and no credentials.
+
+    The id is the client's and our own: agents tell requests apart by it, and clients may give one to several.
+    """
+    own = f"{request_id[:CLIENTS_PART]}-{secrets.token_hex(8)}"
+    headers = {REQUEST_ID: own, "Content-Type": "application/json"}
     if _passes(priority := request.headers.get(PRIORITY, "")):
         headers[PRIORITY] = priority
     return headers

@@ -7,7 +7,7 @@ first event and those that carry usage or transfer words.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from planner.deployment import Codec
@@ -24,11 +24,12 @@ TRANSFER_WORDS = frozenset({TRANSFER, "ec_transfer_params"})
 EXTRAS = "vllm_xargs"
 """Arguments that vLLM puts beside its own, where these words would stand for them."""
 ASK_FOR_IDS = b'"return_token_ids":true'
+ASK_FOR_USAGE = b'"stream_options":{"include_usage":true}'
 EMPTY_TRANSFER = re.compile(rb',\s*"kv_transfer_params":\s*null')
 PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
 OUTPUT_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
 CACHED_TOKENS = re.compile(rb'"cached_tokens":\s*(\d+)')
-USAGE_TAIL_BYTES = 4096
+USAGE_WORD = b'"usage":'
 MOST_CHOICES = 16_384
 """vLLM's own limit of `n`. What is beyond it is left to one engine to refuse."""
 MOST_NUMBER = 2**63 - 1
@@ -42,6 +43,7 @@ class ClientRequest:
     """A client's completion request. `needs_local` marks what external KV is no use to.
 
     `obstacle` says why its stream could not go on with another engine. `prompt_ids` stand for the messages of a chat.
+    `adds_usage`: its stream is asked for a usage that the client does not read, as nothing else states its tokens.
     """
 
     body: bytes
@@ -51,6 +53,7 @@ class ClientRequest:
     choices: int
     obstacle: str = "it is not a stream"
     prompt_ids: list[int] | None = None
+    adds_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +80,15 @@ def read_request(body: bytes, api: Api = CHAT) -> ClientRequest:
         _check_stateless(document, api)
         why = f"a stream of {api.path} can't be replayed" if streamed else "it is not a stream"
         return ClientRequest(body, document, streamed, needs_local=True, choices=1, obstacle=why)
+    why = obstacle(document) if streamed else "it is not a stream"
     return ClientRequest(
         body,
         document,
         streamed=streamed,
         needs_local=_needs_local(document),
         choices=choices if type(choices) is int and 0 < choices <= MOST_CHOICES else 1,
-        obstacle=obstacle(document) if streamed else "it is not a stream",
+        obstacle=why,
+        adds_usage=streamed and bool(why) and _lacks_usage(document),
     )
 
 
@@ -100,8 +105,14 @@ def prefill_body(request: ClientRequest, codec: Codec, *, stream_kv: bool = Fals
 
 
 def decode_body(request: ClientRequest, ticket: bytes | None) -> bytes:
-    """The decode leg: the client's own bytes, with the ticket and an order for token ids put in at the end."""
-    added = [] if request.obstacle else [ASK_FOR_IDS]
+    """The decode leg: the client's own bytes, with the ticket and an order for token ids put in at the end.
+
+    Where no ids can be asked for, the usage of a stream is.
+    """
+    if request.adds_usage and "stream_options" in request.document:
+        rest = {word: value for word, value in request.document.items() if word != "stream_options"}
+        request = replace(request, body=_dumped(rest), document=rest)
+    added = [ASK_FOR_USAGE] if request.adds_usage else [] if request.obstacle else [ASK_FOR_IDS]
     if request.prompt_ids:  # vLLM takes them instead of the messages, if they come with the transfer's words
         ticket = json.dumps(_prompt_ids(request) | json.loads(ticket or b"{}")).encode()
     if ticket is not None:
@@ -148,10 +159,12 @@ def without_transfer(answer: bytes) -> bytes:
 
 
 def read_usage(answer: bytes) -> Usage | None:
-    """The usage that an answer or an event ends with."""
-    tail = answer[-USAGE_TAIL_BYTES:]
-    prompt, output = PROMPT_TOKENS.findall(tail), OUTPUT_TOKENS.findall(tail)
-    return Usage(int(prompt[-1]), int(output[-1]), read_cached(tail)) if prompt and output else None
+    """The usage of an answer or an event, wherever it stands. In JSON strings quotes are escaped: no match there."""
+    start = answer.rfind(USAGE_WORD)
+    if start < 0:
+        return None
+    prompt, output = PROMPT_TOKENS.search(answer, start), OUTPUT_TOKENS.search(answer, start)
+    return Usage(int(prompt[1]), int(output[1]), read_cached(answer[start:])) if prompt and output else None
 
 
 def read_passed_usage(answer: bytes) -> Usage | None:
@@ -227,6 +240,12 @@ def _check_stateless(document: dict[str, Any], api: Api) -> None:
 
 def _prompt_ids(request: ClientRequest) -> dict[str, Any]:
     return {"prompt_token_ids": request.prompt_ids} if request.prompt_ids else {}
+
+
+def _lacks_usage(document: dict[str, Any]) -> bool:
+    """Whether a stream would not state its usage; what vLLM refuses is left as it is."""
+    options = document.get("stream_options")
+    return options is None or (isinstance(options, dict) and options.get("include_usage") in (None, False))
 
 
 def _needs_local(document: dict[str, Any]) -> bool:

@@ -21,6 +21,12 @@ def most_requests(max_queued: int) -> int:
     return max((files - KEPT - min(max_queued, files // 20)) // 2, 1)
 
 
+def most_clients(requests: int) -> int:
+    """How many clients may be connected while so many requests are carried, which hold another file to an engine."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(files - KEPT - requests, 1)
+
+
 def ran_out(error: OSError) -> bool:
     """Whether it was for want of files, which is no fault of whoever was asked."""
     return error.errno in (errno.EMFILE, errno.ENFILE)

@@ -88,7 +88,14 @@ def _responses_kept() -> Json:
 def _own() -> Json:
     """What the router answers itself."""
     routes: Json = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
-    refused = {400: "They can't be obeyed", 409: "Their epoch is over", 413: "They are too large", **ADMINISTRATION}
+    refused = {
+        400: "They can't be obeyed",
+        408: "They did not come in time",
+        409: "Their epoch is over",
+        413: "They are too large",
+        507: "They can't be written down",
+        **ADMINISTRATION,
+    }
     not_served = {501: "Embeddings are not implemented"}
     return {
         "/v1/models": {"get": _answered("The model that is served")},

@@ -5,9 +5,10 @@ Their last event has a name too, and no `[DONE]` follows it.
 
 import json
 import re
+from dataclasses import replace
 
 from runtime.router.events import EventStream
-from runtime.router.legs import TRANSFER, TRANSFER_WORD, passed_usage
+from runtime.router.legs import TRANSFER, TRANSFER_WORD, Usage, passed_usage
 
 CONTENT = re.compile(rb"^event: (?:content_block_delta|response\.\S+\.delta)$", re.MULTILINE)
 LAST = re.compile(rb"^event: (?:message_stop|response\.(?:completed|incomplete|failed))$", re.MULTILINE)
@@ -19,6 +20,11 @@ DATA = b"data: "
 
 class PassedEvents(EventStream):
     """Passes events on as they come, and keeps none: nothing of it can be taken up by another replica."""
+
+    @property
+    def tokens(self) -> Usage | None:
+        """As stated. A message's first event states its prompt, its last but one its output: counted before that."""
+        return self.usage and replace(self.usage, output=self.usage.output or self.content_events)
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now."""
@@ -48,11 +54,12 @@ class PassedEvents(EventStream):
             document = json.loads(data)
         except ValueError:
             return event
-        whole = document.get("response")
-        self.usage = passed_usage(whole if isinstance(whole, dict) else document) or self.usage
+        inner = (document.get(word) for word in ("response", "message"))
+        parts = [document, *(part for part in inner if isinstance(part, dict))]
+        for part in parts:
+            self.usage = passed_usage(part) or self.usage
         if TRANSFER_WORD not in data:
             return event
-        for part in (document, whole, document.get("message")):
-            if isinstance(part, dict):
-                part.pop(TRANSFER, None)
+        for part in parts:
+            part.pop(TRANSFER, None)
         return head + DATA + json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()

@@ -5,6 +5,7 @@ may be drawn at the moment. A pair may be taken a few requests ahead of its shar
 prompts wait, fewer requests are under way, or more of the prompt's KV is at hand.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from planner.deployment import Codec
 from planner.rotation import Rotation
 from runtime.messages import Routes, RouteShare
-from runtime.router.affinity import CHARACTERS_PER_TOKEN, PrefixTable, Prompt
+from runtime.router.affinity import CHARACTERS_PER_TOKEN, Blocks, PrefixTable, Prompt
 from runtime.router.bypass import Budget, TokensPerByte
 from runtime.router.load import Load
 
@@ -67,8 +68,10 @@ class RoutePolicy:
         self._load = load or Load()
         self._tokens = tokens or TokensPerByte()
         self._budgets = {replica.id: Budget(replica.local_tokens_per_s, now) for replica in routes.replicas}
-        self._prefixes = PrefixTable([replica.id for replica in routes.replicas])
-        self._remembers = len(self._routes) > 1 or any(route.local_below_tokens for route in self._routes)
+        replicas = [replica.id for replica in routes.replicas]
+        self._sent, self._computed = PrefixTable(replicas), PrefixTable(replicas)
+        self._may_bypass = any(route.local_below_tokens for route in self._routes)
+        self._remembers = len(self._routes) > 1 or self._may_bypass
 
     def choose(
         self,
@@ -85,19 +88,32 @@ class RoutePolicy:
         request; one of them decodes only where no other is up.
         """
         blocks = prompt.blocks() if self._remembers else ()
-        held = self._prefixes.held(blocks)
+        held = self._sent.held(blocks)
         decoding = self._decoding(is_up)
         decoding = [i for i in decoding if self._routes[i].decode not in without] or decoding
         if not local and (paired := [i for i in decoding if self._prefill_is_up(i, is_up, without)]):
             route = self._routes[self._cheapest(paired, self._paired, held)]
-            near = route.codec is Codec.LOCAL or self._bypasses(route, prompt, held.get(route.decode, 0))
+            near = route.codec is Codec.LOCAL or self._bypasses(route, prompt, blocks)
             choice = Choice(None if near else route.prefill, route.decode, Codec.LOCAL if near else route.codec)
         else:
             route = self._routes[self._cheapest(decoding or range(len(self._routes)), self._alone, held)]
             bereft = not local and route.codec is not Codec.LOCAL
             choice = Choice(None, route.decode, Codec.LOCAL, bereft)
-        self._prefixes.note(blocks, choice.replicas)
+        self._sent.note(blocks, choice.replicas)
         return choice
+
+    def computed(self, prompt: Prompt, replicas: Sequence[str]) -> None:
+        """These have the KV of a prompt: what it begins is a rest to them. Before, all of it would be computed."""
+        if self._may_bypass:
+            self._computed.note(prompt.blocks(), replicas)
+
+    def inherit(self, before: "RoutePolicy") -> None:
+        """Know what the epoch before knew of the replicas that stay, and what they have spent."""
+        self._sent.inherit(before._sent)
+        self._computed.inherit(before._computed)
+        for replica, budget in self._budgets.items():
+            if replica in before._budgets:
+                budget.inherit(before._budgets[replica])
 
     def other_decode(self, is_up: Callable[[str], bool], prefill: str | None, tried: frozenset[str]) -> str | None:
         """A decode replica for a request that failed on those `tried`, if one is up: paired with its prefill first."""
@@ -109,6 +125,10 @@ class RoutePolicy:
         """A prompt turned out to have so many tokens."""
         if prompt.ids is None:
             self._tokens.saw(prompt.size_bytes, prompt_tokens)
+
+    def expected_tokens(self, prompt: Prompt) -> int:
+        """How many tokens a prompt should have, by those before it."""
+        return math.ceil(self._tokens_left(prompt, 0))
 
     def _decoding(self, is_up: Callable[[str], bool]) -> list[int]:
         return [index for index, route in enumerate(self._routes) if is_up(route.decode)]
@@ -134,11 +154,11 @@ class RoutePolicy:
 
         return self._rotation.cheapest(allowed, cost)
 
-    def _bypasses(self, route: RouteShare, prompt: Prompt, held: int) -> bool:
+    def _bypasses(self, route: RouteShare, prompt: Prompt, blocks: Blocks) -> bool:
         """Whether so little of a prompt is left that its decode replica has it computed before KV could come."""
         if not route.local_below_tokens or not prompt.size_bytes:
             return False
-        left = self._tokens_left(prompt, held)
+        left = self._tokens_left(prompt, self._computed.held(blocks).get(route.decode, 0))
         return left < route.local_below_tokens and self._budgets[route.decode].take(left)
 
     def _tokens_left(self, prompt: Prompt, held: int) -> float:

@@ -54,14 +54,19 @@ class PrefillSide:
         exchange.ticket = exchange.prefilling = None
         exchange.record.prefill, exchange.record.codec = None, ""
 
+    async def end(self, exchange: Exchange) -> None:
+        """Break its prefill leg off, if one goes on: it says no ticket any more."""
+        if exchange.prefilling is not None:
+            await exchange.prefilling.end()
+            exchange.prefilling = None
+
     async def _ticket_of(self, exchange: Exchange, prefill: str, codec: Codec) -> None:
         """Run the prefill leg; where an agent can say the ticket earlier, until it is there."""
         if not (self._settings.stream_kv and exchange.epoch.replicas[prefill].server_name):
             await self._prefill_leg(exchange, prefill, prefill_body(exchange.client, codec))
             return
         body = prefill_body(exchange.client, codec, stream_kv=True)
-        if exchange.prefilling is not None:
-            await exchange.prefilling.end()
+        await self.end(exchange)
         exchange.prefilling = Prefilling(partial(self._early_leg, exchange, prefill, body))
         await exchange.prefilling.until_ticket()
 
@@ -77,6 +82,7 @@ class PrefillSide:
             if exchange.begun():  # Nobody else hears of it.
                 self._asking.note(failure, "prefill")
             raise
+        exchange.booking.computed()
 
     async def _prefill_leg(
         self, exchange: Exchange, prefill: str, body: bytes, on_interim: OnInterim | None = None

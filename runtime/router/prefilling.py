@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 
@@ -45,10 +45,11 @@ class Prefilling:
             raise
 
     async def end(self) -> None:
-        """Break it off, unless it has ended."""
+        """Break it off, unless it has ended. What it raises is nobody's any more."""
         self._leg.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await self._leg
+        await asyncio.wait({self._leg})
+        if not self._leg.cancelled():
+            self._leg.exception()
 
     def _told(self) -> None:
         if not self._news.done():

@@ -42,6 +42,8 @@ from runtime.router.settings import RouterSettings
 from runtime.router.upstream import Leg, ReplicaFailed, Upstream
 
 EVENT_STREAM = "text/event-stream"
+LAST_WORDS_S = 1.0
+"""How long a request that is ended has to say so to its client."""
 
 
 class Proxy:
@@ -68,7 +70,7 @@ class Proxy:
         note = partial(self._asking.note, leg="replay")
         self._replayer = Replayer(table, upstream, health, settings=settings, note=note)
         self._carrying: set[asyncio.Task[Any]] = set()
-        self._stopping = False
+        self._ended: set[asyncio.Task[Any]] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever happens to the legs."""
@@ -86,12 +88,13 @@ class Proxy:
 
     async def stop(self) -> None:
         """Let requests finish within the grace, end the others with an error, and see errands (dropped tickets) off."""
-        self._stopping = True
         if self._carrying:
             await asyncio.wait(self._carrying, timeout=self._settings.stop_grace_s)
-        for task in self._carrying:
+        self._ended = set(self._carrying)
+        for task in self._ended:
             task.cancel()
-        await asyncio.gather(*self._carrying, return_exceptions=True)
+        if self._carrying:  # those whose client reads nothing are left to their server
+            await asyncio.wait(self._carrying, timeout=LAST_WORDS_S)
         await self._asking.stop()
 
     async def _carried(self, exchange: Exchange) -> web.StreamResponse:
@@ -111,15 +114,16 @@ class Proxy:
             return gone.response
         except asyncio.CancelledError:
             self._asking.drop_ticket(exchange)
-            if not self._stopping:
+            if task not in self._ended:  # its client is gone, or its time is up
                 raise
             return await cut_off(exchange)
         finally:
             self._carrying.discard(task)
             exchange.epoch.in_flight -= 1
-            if exchange.prefilling is not None:
-                await exchange.prefilling.end()
-            exchange.ended(self._now())
+            try:
+                await self._prefill.end(exchange)
+            finally:
+                exchange.ended(self._now())
 
     async def _answered(self, exchange: Exchange) -> web.StreamResponse:
         """Run the legs of a request, and where a stream breaks off those of its rest."""
@@ -134,6 +138,7 @@ class Proxy:
                         await self._prefill.without(exchange, failure)
                         exchange.failed |= {failure.replica}
                         continue
+                    await self._prefill.end(exchange)
                     self._asking.drop_ticket(exchange)
                     exchange.ticket = None
                     self._metrics.moves.labels(failure.replica).inc()
@@ -175,6 +180,7 @@ class Proxy:
                 raise refusal(answer, content, exchange)
             if exchange.response is not None:
                 raise ReplicaFailed(decode, "answered without a stream", unreachable=False)
+            exchange.computed()
             exchange.answered_with(read_usage(content) if APIS[exchange.path].splits else read_passed_usage(content))
             exchange.record.outcome = "ok"
             return await sent(passed(answer, exchange.told(without_transfer(content)), exchange), exchange)

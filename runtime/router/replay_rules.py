@@ -47,7 +47,7 @@ def obstacle(document: dict[str, Any]) -> str:
     prompt = document.get("prompt")
     if isinstance(prompt, list) and len(prompt) != 1 and not (prompt and isinstance(prompt[0], int)):
         return "several prompts can't be replayed"
-    if _has_media(document.get("messages")):
+    if has_media(document.get("messages")):
         return "a prompt with media can't be replayed"
     return ""
 
@@ -62,7 +62,8 @@ def _is_greedy(document: dict[str, Any]) -> bool:
     return document.get("temperature") == 0
 
 
-def _has_media(messages: object) -> bool:
+def has_media(messages: object) -> bool:
+    """Whether a chat's messages are more than text."""
     for message in messages if isinstance(messages, list) else ():
         parts = message.get("content") if isinstance(message, dict) else None
         if isinstance(parts, list) and any(not isinstance(part, dict) or part.get("type") != "text" for part in parts):

@@ -6,6 +6,7 @@ from functools import partial
 
 from runtime.router.answers import to_client
 from runtime.router.epochs import RouteTable
+from runtime.router.errors import error_kind
 from runtime.router.exchange import Exchange
 from runtime.router.health import ReplicaHealth
 from runtime.router.legs import Usage
@@ -16,7 +17,6 @@ from runtime.router.upstream import ReplicaFailed, Upstream
 
 DETOKENIZE = "/detokenize"
 READ_S = 30.0
-SAID_BYTES = 100
 
 
 class Replayer:
@@ -94,8 +94,8 @@ class Replayer:
         try:
             return str(json.loads(content)["prompt"])
         except (ValueError, KeyError, TypeError) as error:
-            said = content[:SAID_BYTES].decode(errors="replace")
-            raise ReplicaFailed(reader, f"gave no text for tokens, but {said}", unreachable=False) from error
+            reason = f"gave no text for tokens{error_kind(content)}"
+            raise ReplicaFailed(reader, reason, unreachable=False) from error
 
 
 def _follow(exchange: Exchange, table: RouteTable) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from runtime.router import web
 from runtime.router.errors import INVALID_REQUEST, SERVER_ERROR, error_response
+from runtime.router.open_files import most_clients, most_requests
 from runtime.router.settings import RouterSettings
 
 LAST_BYTES_S = 1.0
@@ -35,7 +36,9 @@ async def serving(
     app: Application, bound: socket, tls: ssl.SSLContext | None = None, *, last_bytes_s: float = LAST_BYTES_S
 ) -> AsyncIterator[None]:
     """Serve on a bound socket. At the end it listens on while it drains: new requests are told when to come back."""
-    server = web.Server(app.handle, app.settings, refuse=_refused, on_head=app.on_head)
+    settings = app.settings
+    most = most_clients(min(settings.max_in_flight, most_requests(settings.max_queued)))
+    server = web.Server(app.handle, settings, most_connections=most, refuse=_refused, on_head=app.on_head)
     async with app.running():
         await server.listen(bound, tls)
         try:

@@ -13,22 +13,25 @@ class RouterSettings:
     `first_byte_s` bounds how long a decode engine may take to answer (an answer that is not streamed comes whole),
     `idle_s` the pause between two chunks of a stream, `stop_grace_s` how long running requests have when told to stop.
     `deadline_s` bounds a whole request (a client may shorten its own), `queue_s` what it waits to be let in, and
-    `body_s` how long its body may take to come. `client_idle_s` is how long a client's connection may be without a
-    request, half of one's head included. `max_in_flight` bounds requests where the routes don't say what their
+    `head_s` and `body_s` how long its head and its body may take to come. `client_idle_s` is how long a client's
+    connection may be without a request. `max_in_flight` bounds requests where the routes don't say what their
     replicas hold. `send_buffer_bytes` is what the kernel may hold for a client that is slow (Linux doubles it, and
-    takes 4 MB unasked). `moves` is how often a stream may be taken up by other replicas, and `deaths` how many may die
-    with a request on them before it is given to no other. With `stream_kv` KV crosses while it is computed: where
-    agents stand before the engines, the decode leg begins when prefill has begun. Idle connections to engines are
-    given up before vLLM's server does so itself, after 5 s; agents keep them longer.
+    takes 4 MB unasked). `max_bodies_bytes` bounds the bodies of all requests under way together (memory
+    takes some times as much). `moves` is how often a stream may be taken up by other replicas, and `deaths` how many
+    may die with a request on them before it is given to no other. With `stream_kv` KV crosses while it is computed:
+    where agents stand before the engines, the decode leg begins when prefill has begun. Idle connections to engines
+    are given up before vLLM's server does so itself, after 5 s; agents keep them longer.
     """
 
     max_body_bytes: int = 32 * MIB
+    max_bodies_bytes: int = 1024 * MIB
     max_header_bytes: int = 8190
     max_in_flight: int = 16_384
     max_queued: int = 1024
     send_buffer_bytes: int = 128 * KIB
     queue_s: float = 30.0
     deadline_s: float = 3600.0
+    head_s: float = 15.0
     body_s: float = 60.0
     client_idle_s: float = 75.0
     connect_s: float = 5.0

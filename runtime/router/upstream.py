@@ -12,6 +12,7 @@ import aiohttp
 
 from runtime.messages import ReplicaAddress
 from runtime.router.connection import Broken, Connection, ConnectionPool, OnInterim
+from runtime.router.errors import error_kind
 from runtime.router.open_files import ran_out
 from runtime.router.settings import RouterSettings
 
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 TURNED_AWAY = (401, 403)
 NOT_IMPLEMENTED = 501
 BAD_GATEWAY = 502
-SAID_BYTES = 300
 SAY_S = 5.0
 
 
@@ -65,9 +65,9 @@ class Leg:
         try:
             await self._ask()
             if self.status in TURNED_AWAY or (self.status >= 500 and self.status != NOT_IMPLEMENTED):
-                said = (await self._open.whole(SAY_S))[:SAID_BYTES].decode(errors="replace")
+                said = error_kind(await self._open.whole(SAY_S))
                 unreachable = self.status == BAD_GATEWAY
-                raise ReplicaFailed(self.replica, f"answered {self.status} {said}", unreachable=unreachable)
+                raise ReplicaFailed(self.replica, f"answered {self.status}{said}", unreachable=unreachable)
         except OSError as error:
             self._leave()
             raise self._failed(error) from error
@@ -121,6 +121,7 @@ class Leg:
             if not broken.unanswered or connection.uses == 1:
                 raise
             # What an idle connection looks like that the other side has given up: one fresh attempt.
+            self._connection = None  # that one never had it
             connection = self._connection = await self._pool.take(fresh=True)
             await connection.ask(self._request, self._answer_s, self._on_interim)
 

@@ -33,9 +33,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def said_early(engines: World) -> "Iterator[queue.Queue[dict[str, Any]]]":
     """The tickets that an agent would pass on while their prompts are computed."""
     said: queue.Queue[dict[str, Any]] = queue.Queue()
-    engines.prefill.relay.on_ticket = lambda _request, ticket: said.put(dict(ticket))
+    engines.prefill.relay.on_ticket = lambda _replica, _request, ticket: said.put(dict(ticket))
     yield said
-    engines.prefill.relay.on_ticket = lambda _request, _ticket: None
+    engines.prefill.relay.on_ticket = lambda _replica, _request, _ticket: None
 
 
 def streamed(engines: World, prompt: list[int], codec: str = "raw") -> tuple[dict[str, Any], bool]:

@@ -197,7 +197,7 @@ def test_a_full_pool_means_no_ticket_and_an_ordinary_answer(engines: World) -> N
     everything = relay.pool.reserve(relay.pool.size - relay.pool.used_bytes)
     (prompt,) = prompts([200], skip=170_000)
     assert engines.handed_on(prompt) is None
-    relay._free(everything)
+    relay._room.free(everything)
     assert compared(engines.decode.complete(prompt, 24), alone(engines, prompt)) in SAME
 
 

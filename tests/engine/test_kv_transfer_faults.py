@@ -152,7 +152,7 @@ def test_prompts_whose_kv_does_not_come_leave_the_decoding_its_time(engines: Wor
 def test_who_would_wait_too_long_is_refused_by_the_name_its_agent_knows(engines: World) -> None:
     clients = [f"client-{number}" for number in range(4)]
     refused: list[str] = []
-    engines.decode.relay.on_refusal = refused.append
+    engines.decode.relay.on_refusal = lambda _replica, request: refused.append(request)
     with ExitStack() as open_connections:
         for client, prompt in zip(clients, prompts([1000] * 4, skip=31_000), strict=True):
             body = completion(prompt, 1) | {"n": 2, "temperature": 1.0, "top_k": 1}

@@ -84,7 +84,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-        Path("run/asked").touch()
+        with Path("run/asked").open("a") as asked:
+            asked.write("x")
         self.connection.recv(1)
         Path("run/caller-gone").touch()
         self.close_connection = True

@@ -248,9 +248,9 @@ async def exists(path: Path) -> None:
             await asyncio.sleep(0.01)
 
 
-async def refuse(agent: Running, engine_request: str) -> None:
+async def refuse(agent: Running, engine_request: str, replica: str = "r0") -> None:
     """What an engine's connector says when it wants to be rid of a request."""
-    door = AgentDoor(str(agent.folder / CONNECTOR_SOCKET), owner="e", rank=None)
+    door = AgentDoor(str(agent.folder / CONNECTOR_SOCKET), owner="e", rank=None, replica=replica)
     await asyncio.to_thread(door.open)
     await asyncio.to_thread(door.call, "refuse", {"request": engine_request}, timeout_s=5)
     door.close()
@@ -268,12 +268,13 @@ async def test_what_an_engine_refuses_before_its_first_byte_is_for_another_repli
     await exists(agent.folder / "run" / "asked")
     for other in ("cmpl-ab-0-0123abcd", "cmpl-abc-0-short", "abc"):
         await refuse(agent, other)
+    await refuse(agent, name, replica="r1")
     assert not asking.done()
     await refuse(agent, name)
     await refuse(agent, name)
     assert await asking == 503
     await exists(agent.folder / "run" / "caller-gone")
-    assert (await agent.health()).kv["engine_recompute_refused"] == 5
+    assert (await agent.health()).kv["engine_recompute_refused"] == 6
 
 
 async def test_an_answer_that_has_begun_can_not_be_refused(agent: Running):

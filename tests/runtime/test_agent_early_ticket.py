@@ -27,7 +27,7 @@ class Engine:
 
     def __init__(self, folder):
         path = str(folder / CONNECTOR_SOCKET)
-        self._doors = [AgentDoor(path, owner="e", rank=rank) for rank in (None, 0)]
+        self._doors = [AgentDoor(path, owner="e", rank=rank, replica="r0") for rank in (None, 0)]
 
     async def open(self):
         for door in self._doors:
@@ -90,3 +90,21 @@ async def test_an_answer_that_has_begun_is_not_interrupted_by_a_ticket(agent: Ru
         await engine.reserve(request="cmpl-abc-0-0123abcd", cached=0)
         assert await response.content.readexactly(40) == (b"tick\n" * 9)[4:44]
         response.close()
+
+
+async def test_a_ticket_that_could_be_of_two_requests_is_said_to_neither(agent: Running, engine: Engine):  # noqa: F811
+    heard, asked_file = asyncio.Queue(), agent.folder / "run" / "asked"
+    legs = [asyncio.create_task(asked(agent, heard, "/mute")) for _ in range(2)]
+    await exists(asked_file)
+    async with asyncio.timeout(5):
+        while len(asked_file.read_text()) < 2:
+            await asyncio.sleep(0.01)
+    await engine.reserve(request="cmpl-abc-0-0123abcd", cached=0)
+    legs.pop().cancel()
+    await exists(agent.folder / "run" / "caller-gone")
+    told = await engine.reserve(request="cmpl-abc-0-0123abcd", cached=0)
+    async with asyncio.timeout(5):
+        said, _ = read_early_ticket(await heard.get())
+    assert json.loads(said)["ticket"] == told["ticket"]
+    legs[0].cancel()
+    await asyncio.gather(*legs, return_exceptions=True)

@@ -189,7 +189,47 @@ def test_missing_blocks_mean_no_ticket(handing):
     assert handing.abandoned() == [NAME]
 
 
-@pytest.mark.parametrize("fault", [AgentGone("gone"), AgentRefused("full", "PoolFull")])
+FULL = AgentRefused("full", "PoolFull")
+
+
+@pytest.mark.parametrize("fault", [FULL, AgentSlow("slow")])
+def test_a_stream_that_finds_no_room_at_first_is_ordered_whole_by_the_step_that_completes_it(
+    handing, agent, clock, fault
+):
+    agent.fault = fault
+    handing.arrived(request(STREAM))
+    assert computed(handing, 100) is None
+    agent.fault = None
+    clock.now += BACK_OFF_S
+    assert computed(handing, 200) is None
+    save = computed(handing, 300)
+    assert (save.groups, save.block_ids, save.by_layer) == ((0, 5), (5, 9, 2), False)
+    assert "request" not in agent.asked
+    assert handing.finished("r1", well=True)["ticket"] == NAME
+
+
+def test_a_stream_that_begins_while_the_agent_is_left_alone_is_ordered_whole_too(handing, agent, clock):
+    agent.fault = AgentSlow("slow")
+    handing.arrived(request(DECODE, request_id="r0"))
+    computed(handing, 300, request_id="r0")
+    agent.fault = None
+    handing.arrived(request(STREAM))
+    assert computed(handing, 100) is None
+    clock.now += BACK_OFF_S
+    assert computed(handing, 300).groups == (0, 5)
+
+
+def test_a_pool_that_is_still_full_when_the_prompt_is_complete_means_no_ticket(handing, agent):
+    agent.fault = FULL
+    handing.arrived(request(STREAM))
+    assert [computed(handing, tokens) for tokens in (100, 200, 300)] == [None] * 3
+    agent.fault = None
+    assert computed(handing, 300) is None
+    assert handing.finished("r1", well=True) is None
+    assert agent.calls == 2
+
+
+@pytest.mark.parametrize("fault", [AgentGone("gone"), AgentRefused("Not all ranks", "KvTransferError")])
 def test_an_agent_that_cannot_means_no_ticket(handing, agent, fault):
     agent.fault = fault
     handing.arrived(request(STREAM))

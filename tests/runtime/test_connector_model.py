@@ -6,13 +6,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from runtime.fingerprint import model_fingerprint
 from runtime.tiles.geometry import Geometry
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, while vLLM is imported
     from vllm.v1.kv_cache_interface import FullAttentionSpec, MLAAttentionSpec, SlidingWindowSpec
 
-    from runtime.connector.model import EngineRefused, caches_by_layer, check_engine, geometry_of, heads_of
+    from runtime.connector.model import (
+        EngineRefused,
+        caches_by_layer,
+        check_engine,
+        geometry_of,
+        heads_of,
+        weights_of,
+    )
 
 pytestmark = pytest.mark.engine_env
 
@@ -77,3 +85,48 @@ def test_layers_are_known_by_the_numbers_in_their_names():
 def test_a_rank_with_gaps_in_its_layers_is_refused():
     with pytest.raises(EngineRefused, match="consecutive"):
         caches_by_layer({f"model.layers.{layer}.self_attn.attn": torch.zeros(1) for layer in (1, 3)})
+
+
+COMMITS = {"main": "a" * 40, "v2": "b" * 40}
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A cache as the hub's client lays it out, with two revisions of a model that differ in their weights only."""
+    repository = tmp_path / "models--org--name"
+    (repository / "refs").mkdir(parents=True)
+    for name, commit in COMMITS.items():
+        (repository / "refs" / name).write_text(commit)
+        snapshot = repository / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+        (snapshot / "model.bin").write_bytes(name.encode() * 100)
+    return tmp_path
+
+
+def named(model, hub, revision=None):
+    return SimpleNamespace(
+        model_config=SimpleNamespace(model=str(model), revision=revision),
+        load_config=SimpleNamespace(download_dir=str(hub)),
+    )
+
+
+def test_a_model_given_by_name_is_bound_to_the_files_it_was_loaded_from(hub):
+    snapshots = hub / "models--org--name" / "snapshots"
+    assert weights_of(named("org/name", hub)) == str(snapshots / COMMITS["main"])
+    assert weights_of(named("org/name", hub, "v2")) == str(snapshots / COMMITS["v2"])
+    assert weights_of(named(snapshots / COMMITS["v2"], hub)) == str(snapshots / COMMITS["v2"])
+    prints = {model_fingerprint(weights_of(named("org/name", hub, revision))) for revision in (None, "v2")}
+    assert len(prints) == 2
+
+
+def test_a_model_that_the_cache_does_not_hold_is_its_name_and_revision(hub):
+    assert weights_of(named("org/another", hub)) == "org/another@main"
+    assert weights_of(named("org/another", hub, "v2")) == "org/another@v2"
+    assert weights_of(named("s3://no/name of the hub's", hub)) == "s3://no/name of the hub's@main"
+
+
+def test_a_snapshot_without_weights_is_its_name_and_commit(hub):
+    """They are read from elsewhere, or are of a kind of their own."""
+    (hub / "models--org--name" / "snapshots" / COMMITS["main"] / "model.bin").unlink()
+    assert weights_of(named("org/name", hub)) == f"org/name@{COMMITS['main']}"

@@ -105,11 +105,42 @@ def test_what_is_forgotten_does_not_wait_any_more(world):
     assert world.may_run("b")
 
 
-@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 1000)), min_size=1, max_size=40))
+def test_who_goes_away_before_its_turn_leaves_the_time_to_those_behind_it(world):
+    world.failed(*"abcd")
+    assert [world.may_run(name) for name in "abc"] == [True, False, False]
+    world.recompute.forget("b")
+    world.clock.now += 2.0
+    assert [world.may_run(name) for name in "cd"] == [True, False]
+    world.clock.now += 2.0
+    assert world.may_run("d")
+
+
+def test_prompts_that_the_router_takes_back_at_once_cost_no_patience(world):
+    world.failed("a")
+    assert world.may_run("a")
+    for number in range(20):
+        world.failed(str(number))
+        assert not world.may_run(str(number), tokens=int(PATIENCE_S * RATE))
+        world.recompute.forget(str(number))
+    assert world.refused == []
+
+
+def test_a_turn_that_had_come_is_paid_for_though_nobody_ran(world):
+    world.failed("a", "b")
+    assert world.may_run("a")
+    world.recompute.forget("a")
+    assert not world.may_run("b")
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 1000), st.booleans()), min_size=1, max_size=40))
 def test_what_starts_in_any_time_is_within_the_rate_and_one_prompt(arrivals):
-    """Everyone asks every tenth of a second until it has run or was refused."""
+    """Everyone asks every tenth of a second until it has run or was refused, or goes away before another comes."""
     world, waiting, started = World(), {}, []
-    for number, (after_s, tokens) in enumerate(arrivals):
+    for number, (after_s, tokens, leaves) in enumerate(arrivals):
+        if leaves and waiting:
+            gone = next(reversed(waiting))
+            world.recompute.forget(gone)
+            del waiting[gone]
         world.failed(str(number))
         waiting[str(number)] = tokens
         for _ in range(int(after_s * 10) + 1):

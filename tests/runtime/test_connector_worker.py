@@ -302,7 +302,7 @@ def test_steps_and_layers_make_the_same_bytes_as_all_at_once(start, agent, tp, p
     assert stored(agent, ticket) == at_once
 
 
-def test_a_layer_leaves_before_the_next_one_is_computed_and_the_rest_when_the_step_ends(start, agent):
+def test_a_layer_leaves_before_the_next_one_is_computed(start, agent):
     prefill = start("p")
     prefill.fill()
     ticket, order = prefill.reserve()
@@ -310,8 +310,78 @@ def test_a_layer_leaves_before_the_next_one_is_computed_and_the_rest_when_the_st
     step = Step(saves=[order(0, 2, by_layer=True)])
     prefill.workers[0].saver.computed(0, step)
     soon(lambda: [progress.ready(layer, (0, 2)) for layer in range(4)] == [2, 0, 0, 0])
-    prefill.workers[0].saver.finish(step)  # as where the model calls no hooks
+    for layer in range(1, 4):
+        prefill.workers[0].saver.computed(layer, step)
+    prefill.workers[0].saver.finish(step)
     soon(lambda: [progress.ready(layer, (0, 2)) for layer in range(4)] == [2, 2, 2, 2])
+
+
+def test_a_model_that_calls_no_hooks_has_its_layers_leave_when_the_step_ends(start, agent):
+    prefill = start("p")
+    prefill.fill()
+    ticket, order = prefill.reserve()
+    progress = agent._tickets.find(ticket["ticket"], ticket["capability"]).progress
+    prefill.workers[0].saver.finish(Step(saves=[order(0, 2, by_layer=True)]))
+    soon(lambda: [progress.ready(layer, (0, 2)) for layer in range(4)] == [2, 2, 2, 2])
+
+
+@pytest.mark.parametrize("hooks", [(), (0,), (0, 1, 2, 3)])
+@pytest.mark.parametrize("by_layer", [True, False])
+def test_a_step_whose_model_raises_hands_nothing_on(start, agent, hooks, by_layer):
+    """What lies in its blocks was never computed, or is of the request that had them before."""
+    prefill = start("p", tp=2)
+    prefill.fill()
+    ticket, order = prefill.reserve()
+    step = Step(saves=[order(0, 3, by_layer)])
+    for worker in prefill.workers:
+        for layer in hooks:
+            worker.saver.computed(layer, step)
+        worker.saver.finish(step, RuntimeError("out of memory"))
+    soon(lambda: agent.health.kv.get("tickets_failed"))
+    assert start("d").load(ticket) == [{"d"}]
+    assert "tickets_ready" not in agent.health.kv
+    assert hand_on_again(prefill, agent) == "ready"
+
+
+def test_a_step_that_left_layers_out_hands_nothing_on(start, agent):
+    prefill = start("p")
+    prefill.fill()
+    ticket, order = prefill.reserve()
+    step = Step(saves=[order(0, 3, by_layer=True)])
+    prefill.workers[0].saver.computed(0, step)
+    prefill.workers[0].saver.finish(step)
+    soon(lambda: agent.health.kv.get("tickets_failed"))
+    assert start("d").load(ticket) == [{"d"}]
+    assert hand_on_again(prefill, agent) == "ready"
+
+
+def hand_on_again(prefill, agent):
+    """The next prompt's ticket: its state when something has become of it."""
+    ticket = prefill.hand_on()
+    entry = agent._tickets.find(ticket["ticket"], ticket["capability"])
+    soon(lambda: entry.state != "pending")
+    return entry.state
+
+
+def test_a_rank_that_connected_anew_writes_no_more_of_what_it_began_before(start, agent):
+    """Its agent takes it for dead, and may have given the bytes to others."""
+    prefill = start("p")
+    prefill.fill()
+    ticket, order = prefill.reserve()
+    saver, door = prefill.workers[0].saver, prefill.workers[0]._door
+    saver.finish(Step(saves=[order(0, 1)]))
+    progress = agent._tickets.find(ticket["ticket"], ticket["capability"]).progress
+    soon(lambda: progress.begun)
+    first = door.session()
+    door.open()
+    place = order(0, 1).offset
+    written = bytes(agent.pool.view(Region(place, agent.pool.size - place)))
+    saver.finish(Step(saves=[order(1, 3)]))
+    soon(lambda: agent.health.kv.get("tickets_failed"))
+    soon(lambda: not saver._sessions)
+    assert bytes(agent.pool.view(Region(place, agent.pool.size - place))) == written
+    assert hand_on_again(prefill, agent) == "ready"
+    first.close()
 
 
 def test_what_was_not_ordered_by_layer_waits_for_the_end_of_the_step(start, agent):
@@ -319,7 +389,8 @@ def test_what_was_not_ordered_by_layer_waits_for_the_end_of_the_step(start, agen
     prefill.fill()
     ticket, order = prefill.reserve()
     step = Step(saves=[order(0, 3)])
-    prefill.workers[0].saver.computed(0, step)
+    for layer in range(4):
+        prefill.workers[0].saver.computed(layer, step)
     prefill.fill(KV * 2)
     prefill.workers[0].saver.finish(step)
     soon(lambda: agent.health.kv.get("tickets_ready"))
@@ -392,6 +463,19 @@ def test_a_load_that_waited_behind_others_for_all_its_time_fails_at_once(start, 
     monkeypatch.setattr(decode.workers[0]._door.session(), "call", lambda *_, **__: asked.append(1))
     assert decode.load(prefill.hand_on()) == [{"d"}]
     assert not asked
+
+
+def test_a_load_that_waited_behind_others_may_begin_as_long_as_these_come(start):
+    prefill, decode = start("p"), start("d")
+    prefill.fill()
+    ticket, worker = prefill.hand_on(), decode.workers[0]
+    kv_format = KvFormat(GEOMETRY, TOKENS, Codec.RAW, 1)
+    late = Load("d", ticket, kv_format, decode.blocks(), 0), time.monotonic() - 1, None
+    worker._load(*late)
+    assert _done(worker) == {"d"}
+    assert decode.load(ticket) == [set()]
+    worker._load(*late)
+    assert _done(worker) == set()
 
 
 def test_a_rank_that_fails_alone_says_so_and_the_others_are_done(start, monkeypatch):

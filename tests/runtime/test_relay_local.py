@@ -159,10 +159,10 @@ async def test_a_full_pool_gives_no_ticket_and_the_engine_hears_why(relay, engin
 async def test_a_ticket_waits_a_moment_for_room_and_others_are_answered_meanwhile(relay, engine):
     everything = relay.pool.reserve(POOL)
     asking = asyncio.create_task(engine.reserve(within_s=1.5))
-    await until(lambda: relay._freed._waiters)
+    await until(lambda: relay._room._freed._waiters)
     await asyncio.to_thread(engine.ranks[0].call, "note", {"what": "here"}, timeout_s=2)
     assert not asking.done()
-    relay._free(everything)
+    relay._room.free(everything)
     assert (await asking)["ok"]
 
 
@@ -179,7 +179,7 @@ async def test_a_fetch_waits_for_room_in_the_pool(relay, engine):
     rest = relay.pool.reserve(POOL - relay.pool.used_bytes)
     fetching = asyncio.create_task(engine.fetch(answer["ticket"]))
     await asyncio.sleep(0.1)
-    relay._free(rest)
+    relay._room.free(rest)
     assert (await fetching)["ok"]
 
 
@@ -190,6 +190,9 @@ async def test_a_failed_encoding_reaches_the_one_who_waits(relay, engine):
     with pytest.raises(AgentRefused, match="NaN in layer 3"):
         await fetching
     assert relay.health.kv["tickets_failed"] == 1
+    assert relay.pool.used_bytes == 0
+    with pytest.raises(AgentRefused, match="NaN in layer 3"):
+        await engine.fetch(answer["ticket"])
 
 
 async def test_a_rank_that_dies_fails_its_tickets_and_frees_what_it_fetched(relay, engine):
@@ -269,6 +272,43 @@ async def test_a_ticket_that_was_bound_to_another_prompt_on_its_way_opens_nothin
     answer = await engine.reserve()
     with pytest.raises(AgentRefused, match="other tokens"):
         await engine.fetch({**answer["ticket"], "binding": "another prompt"})
+
+
+async def test_a_rank_that_came_back_fails_what_it_began_and_its_old_connection_ends_no_more(relay, engine):
+    before = await engine.reserve()
+    again = AgentDoor(relay.socket_path, owner="engine", rank=0)
+    await asyncio.to_thread(again.open)
+    await until(lambda: relay.health.kv.get("tickets_failed") == 1)
+    after = await engine.reserve()
+    await asyncio.to_thread(engine.ranks[0].close)
+    await until(lambda: relay._door._ranks["engine", 0] == 1)
+    assert relay.health.kv["tickets_failed"] == 1
+    engine.ranks[0] = again
+    await engine.encode(after)
+    assert (await engine.fetch(after["ticket"]))["ok"]
+    with pytest.raises(AgentRefused, match="is gone"):
+        await engine.fetch(before["ticket"])
+
+
+async def test_tiles_that_another_engine_says_it_has_written_are_not_there(relay, engine):
+    answer, other = await engine.reserve(), AgentDoor(relay.socket_path, owner="another", rank=0)
+    await asyncio.to_thread(other.open)
+    part = {"ticket": answer["ticket"]["ticket"], "box": [0, 2, 0, 2, 0, 1], "seconds": 0.1}
+    progress = relay._tickets.find(answer["ticket"]["ticket"], answer["ticket"]["capability"]).progress
+    await asyncio.to_thread(other.call, "encoded_part", part, timeout_s=2)
+    assert not progress.begun
+    await asyncio.to_thread(engine.ranks[0].call, "encoded_part", part, timeout_s=2)
+    assert progress.begun
+    other.close()
+
+
+async def test_a_call_that_this_agent_does_not_know_is_answered_and_the_connection_goes_on(engine):
+    door = engine.scheduler
+    session = door.session()
+    with pytest.raises(AgentRefused, match="knows no call 'teleport'"):
+        await asyncio.to_thread(door.call, "teleport", {}, timeout_s=2)
+    assert (await engine.reserve())["ok"]
+    assert door.session() is session
 
 
 async def test_notes_of_engines_are_counted(relay, engine):

@@ -51,7 +51,7 @@ class Writer:
         for box in boxes:
             for at, length in WHOLE.runs(box):
                 pool[at : at + length] = self._made[at : at + length]
-            self.relay.encoded_part(self.ticket.ticket, box, 0.0)
+            self.relay.encoded_part(self.ticket.ticket, box, 0.0, owner="engine", rank=0)
 
     def finish(self):
         self.relay.encoded(self.ticket.ticket, 0, 0.0)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from planner.deployment import Codec
 from planner.errors import SpecError
 from runtime.relay.client import STRIPES
 from runtime.relay.exchange import PeerUnreachable
@@ -14,6 +15,8 @@ from runtime.relay.reverse import LEAST_PAUSE_S, LIMIT_PEERS, LONGEST_PAUSE_S, S
 from runtime.relay.stream import HELLO_REVERSED
 from runtime.relay.streams import LIMIT_STREAMS, dialled
 from runtime.relay.tickets import AgentAddress
+from runtime.tiles.format import KvFormat
+from runtime.tiles.geometry import Geometry
 from runtime.tls import client_context
 from tests.runtime.relaying import FORMAT, Site, credentials_in, encoded, expected, fetch, large_ticket
 from thunderctl.certificates import issue
@@ -82,12 +85,29 @@ async def test_tiles_cross_in_both_directions(hidden, decode):
 async def test_large_pulls_from_afar_go_over_several_of_its_streams(hidden, decode, monkeypatch):
     monkeypatch.setattr("runtime.relay.streams.NEAR_S", 0.0)
     hidden.reverse.keep([decode.address])
+    await until(lambda: decode.relay.streams._ways[P.name].count == STREAMS_EACH)
     ticket, layout = large_ticket(hidden)
     region = await decode.relay.fetch(ticket, layout.box, timeout_s=10)
     assert hidden.server.pulls == STRIPES
     source = hidden.relay.pool.view(Region(0, layout.size))
     assert decode.relay.pool.view(region) == source
     source.release()
+
+
+async def test_the_ranks_of_an_engine_share_its_streams_while_their_prompt_is_computed(hidden, decode, monkeypatch):
+    monkeypatch.setattr("runtime.relay.streams.NEAR_S", 0.0)
+    hidden.reverse.keep([decode.address])
+    streams = decode.relay.streams
+    await until(lambda: streams._ways[P.name].count == STREAMS_EACH)
+    kv_format = KvFormat(Geometry(32, 8, 128, "float16"), 384, Codec.RAW)
+    ticket, _ = hidden.relay.reserve(kv_format, "binding", owner="engine", ranks=1, readers=4)
+    shares = [replace(kv_format.whole, heads=(head, head + 2)) for head in range(0, 8, 2)]
+    ranks = [asyncio.create_task(decode.relay.fetch(ticket, share, timeout_s=5)) for share in shares]
+    await until(lambda: len(streams._ways[P.name].lent) > len(ranks))
+    assert streams._ways[P.name].waiting == 0
+    for rank in ranks:
+        rank.cancel()
+    await asyncio.gather(*ranks, return_exceptions=True)
 
 
 async def test_more_pulls_than_streams_take_turns(hidden, decode):

@@ -43,6 +43,23 @@ def test_one_failing_rank_fails_the_ticket(table):
     assert (entry.state, entry.reason) == (State.FAILED, "NaN")
 
 
+def test_a_failed_ticket_frees_its_bytes_when_nobody_writes_or_reads_them_and_still_says_why(table):
+    ticket = add(table, ranks=2)
+    entry = table.find(ticket.ticket, ticket.capability)
+    table.fail(ticket.ticket, 0, "NaN")
+    entry.pulls += 1
+    assert table.collect() == []
+    table.encoded(ticket.ticket, 1, now=1)
+    assert (table.collect(), table.bytes) == ([], REGION.length)
+    table.end_pull(entry, now=1)
+    assert (table.collect(), table.bytes) == ([REGION], 0)
+    assert table.find(ticket.ticket, ticket.capability).reason == "NaN"
+    table.expire(now=100)
+    assert table.collect() == []
+    with pytest.raises(UnknownTicket):
+        table.find(ticket.ticket, ticket.capability)
+
+
 def test_its_bytes_are_freed_after_the_last_reader(table):
     ticket = add(table, readers=2)
     table.encoded(ticket.ticket, 0, now=1)

@@ -175,6 +175,48 @@ async def test_who_finds_all_streams_lent_waits_for_one(prefill, decode):
         assert await waiting
 
 
+async def test_who_waits_for_a_stream_waits_as_long_as_the_others_get_on(prefill, decode, monkeypatch):
+    monkeypatch.setattr("runtime.relay.streams.LIMIT_STREAMS", 1)
+    agent, streams = prefill.address, decode.relay.streams
+    ticket = encoded(prefill)
+    async with asyncio.timeout(5), streams.lend(agent) as busy:
+        waiting = asyncio.create_task(fetch(decode, ticket, timeout_s=0.1))
+        for _ in range(20):
+            busy.received_bytes += 1
+            await asyncio.sleep(0.02)
+        assert not waiting.done()
+        with pytest.raises(PeerUnreachable, match="No stream"):
+            await waiting
+        waiting = asyncio.create_task(fetch(decode, ticket))
+        await asyncio.sleep(0.01)
+        telling = asyncio.create_task(decode.relay._client.acknowledge(ticket))
+        await asyncio.sleep(0.01)
+    assert await waiting == expected(ticket, FORMAT.whole)
+    await telling
+    assert prefill.relay.pool.used_bytes == 0
+
+
+async def test_it_is_remembered_that_an_agent_is_near(prefill, decode):
+    agent, streams = prefill.address, decode.relay.streams
+    assert not streams.is_near(agent)
+    await lent(decode, encoded(prefill))
+    async with streams.lend(agent):
+        assert streams.is_near(agent)
+
+
+async def test_the_time_of_a_pull_does_not_run_while_its_prompt_is_computed(prefill, decode, monkeypatch):
+    for module in ("client", "pulls"):
+        monkeypatch.setattr(f"runtime.relay.{module}.longest_s", lambda _size, _stall_s: 0.3)
+    ticket, region = reserved(prefill)
+    fill(prefill.relay.pool.view(region), ticket)
+    prefill.relay.encoded_part(ticket.ticket, Box((0, 4), (0, 2), (0, 1)), 0.0, owner="engine", rank=0)
+    fetching = asyncio.create_task(fetch(decode, ticket))
+    await asyncio.sleep(0.6)
+    prefill.relay.encoded(ticket.ticket, 0, 0.0)
+    assert await fetching == expected(ticket, FORMAT.whole)
+    assert decode.relay.health.kv["tiles_pulled_twice"] == 0
+
+
 async def test_agents_that_nothing_leads_to_are_forgotten(decode):
     nobody = AgentAddress("127.0.0.1", 1, "nobody.agent.thunder")
     with pytest.raises(PeerUnreachable):
@@ -288,7 +330,7 @@ async def test_a_question_that_must_be_refused_is_and_the_next_is_answered(prefi
     assert await fetch(decode, ticket) == expected(ticket, FORMAT.whole)
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1", b"THKV\x01", HELLO + b"no TLS at all" * 9])
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1", b"THKV\x01", b"THKV\x02", HELLO + b"no TLS at all" * 9])
 async def test_a_caller_that_speaks_neither_protocol_is_hung_up_on(prefill, decode, said):
     reader, writer = await asyncio.open_connection("127.0.0.1", prefill.port)
     writer.write(said)

@@ -52,8 +52,19 @@ async def test_the_clients_request_id_is_kept_and_its_credentials_are_not(pair, 
     ):
         assert response.headers["X-Request-Id"] == "mine"
     for engine in pair.values():
-        assert engine.seen[0].headers["X-Request-Id"] == "mine"
+        assert engine.seen[0].headers["X-Request-Id"].startswith("mine-")
         assert "Authorization" not in engine.seen[0].headers
+
+
+async def test_clients_that_share_a_request_id_do_not_share_that_of_their_legs(pair, tmp_path: Path):
+    headers = {"X-Request-Id": "shared"}
+    async with routing(tmp_path, routes_document(pair, PAIR)) as router:
+        for _ in range(2):
+            async with router.http.post(f"{router.url}/v1/completions", json={"prompt": "hi"}, headers=headers) as said:
+                assert said.headers["X-Request-Id"] == "shared"
+    prefills, decodes = ([seen.headers["X-Request-Id"] for seen in pair[name].seen] for name in ("p0", "d0"))
+    assert prefills == decodes
+    assert len(set(prefills)) == 2
 
 
 @pytest.mark.parametrize("extra", [{"echo": True}, {"prompt_logprobs": 1}])

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -340,6 +340,23 @@ async def test_a_client_that_does_not_read_stops_its_engine_and_is_cut_off_at_it
             while (await router.observed())["admitted"]:
                 await asyncio.sleep(0.05)
             assert (await router.observed())["requests"] == {"late": 1}
+
+
+async def test_nor_does_it_keep_a_router_from_stopping(tmp_path: Path):
+    engine = Endless("m")
+    document = routes_document({"m0": engine}, [("m0", "m0", 1, "local")])
+    settings = RouterSettings(stop_grace_s=0.01)
+    async with serving(engine), AsyncExitStack() as stack:
+        document["replicas"][0]["url"] = engine.url
+        router = await stack.enter_async_context(routing(tmp_path, document, settings=settings))
+        async with raw(router) as (_, write):
+            write.transport.pause_reading()
+            body = b'{"prompt": "hi", "stream": true}'
+            head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            write.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            await soon(engine.stalled)
+            async with asyncio.timeout(10):
+                await stack.aclose()
 
 
 async def test_the_access_log_says_all_about_a_request_but_its_words(pair, tmp_path: Path):

@@ -105,6 +105,16 @@ def test_of_a_prompt_each_replica_holds_what_it_was_sent():
     assert table.held(prompt(question + "a" * 2048 + "more").blocks()) == {"d0": 4096, "p0": 2048}
 
 
+def test_a_table_takes_over_what_is_known_of_replicas_that_stay():
+    before, after = PrefixTable(["p0", "d0", "d1"]), PrefixTable(["d1", "m0", "p0"])
+    one, other = prompt("q" * 2048), prompt("a" * 2048)
+    before.note(one.blocks(), ["p0", "d0", "d1"])
+    before.note(other.blocks(), ["d0"])
+    after.inherit(before)
+    assert after.held(one.blocks()) == {"p0": 2048, "d1": 2048}
+    assert after.held(other.blocks()) == {}
+
+
 def test_the_next_turn_goes_to_the_pair_that_has_its_kv():
     policy = RoutePolicy(routes_of(*SQUARE))
     first = policy.choose(up(EVERYONE), prompt(QUESTION))

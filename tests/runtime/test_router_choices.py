@@ -72,7 +72,8 @@ async def test_nobody_is_sent_to_wait_behind_others_while_a_replica_is_idle(squa
         assert (await first)[0] == 200
 
 
-async def test_short_prompts_and_rests_of_conversations_need_no_transfer(tmp_path: Path):
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_short_prompts_and_rests_of_conversations_need_no_transfer(tmp_path: Path, streamed: bool):
     """With as many tokens a byte as the fake's usage says in the end, still one every four bytes here."""
     engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d")}
     async with serving(*engines.values()):
@@ -80,11 +81,12 @@ async def test_short_prompts_and_rests_of_conversations_need_no_transfer(tmp_pat
         document["routes"][0]["local_below_tokens"] = 200
         document["replicas"][1]["local_tokens_per_s"] = 1e6
         async with routing(tmp_path, document) as router:
-            await router.post(prompt="short")
+            ask = router.events if streamed else router.post
+            await ask(prompt="short")
             assert asked(engines) == {"d0"}
-            await router.post(prompt=QUESTION)
+            await ask(prompt=QUESTION)
             assert asked(engines) == {"p0", "d0"}
-            await router.post(prompt=QUESTION + "and then?")
+            await ask(prompt=QUESTION + "and then?")
             assert asked(engines) == {"d0"}
             seen = await router.observed()
     assert seen["prompt_tokens_mean"] == PROMPT_TOKENS

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from runtime.router.connection import Broken, Connection, ConnectionPool
 from runtime.router.framing import Body, parse_head
+from runtime.router.upstream import Leg, ReplicaFailed
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ASK = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
@@ -124,6 +125,21 @@ async def test_a_connection_is_used_again():
             seen.append(connection)
             pool.give_back(connection)
         assert seen[0] is seen[1]
+
+
+async def test_a_replica_that_went_while_a_connection_to_it_was_idle_never_had_the_request():
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(b"one"))
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with talking(script) as pool:
+        async with Leg("d0", pool, ASK, set(), answer_s=5) as leg:
+            assert await leg.read(5) == b"one"
+        pool._port = 9  # nobody is there any more
+        with pytest.raises(ReplicaFailed) as caught:
+            await Leg("d0", pool, ASK, set(), answer_s=5).__aenter__()
+    assert (caught.value.reached, caught.value.unreachable) == (False, True)
 
 
 async def test_one_that_was_idle_for_long_is_not_trusted():

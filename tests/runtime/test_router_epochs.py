@@ -1,9 +1,11 @@
 """Epochs change while requests are under way, and while the router is killed: no request fails, no epoch is lost."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
+import weakref
 from itertools import cycle
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import aiohttp
 import pytest
 
 from runtime.messages import Routes
+from runtime.router.affinity import Prompt
 from runtime.router.app import open_routes
+from runtime.router.epochs import RouteTable
 from tests.fakes import OUTPUT_TOKENS, FakeEngine, serving
 from tests.runtime.routing import PAIR, routes_document, routing, soon
 from tests.runtime.supervising import wait_for
@@ -79,7 +83,8 @@ async def test_epochs_change_under_load_and_no_request_fails(tmp_path: Path):
     for name, requests in seen.items():
         for request in requests:
             prefills = bool(request.transfer.get("do_remote_decode"))
-            legs.setdefault(request.headers["X-Request-Id"], []).append((not prefills, name))
+            key = request.headers["X-Request-Id"].rpartition("-")[0]
+            legs.setdefault(key, []).append((not prefills, name))
     pairs = {">".join([name for _, name in sorted(found)]) for found in legs.values()}
     assert set(legs) == set(answered)
     assert len(answered) >= CHANGES * BETWEEN
@@ -166,3 +171,49 @@ def test_what_was_learned_of_tokens_and_load_outlives_an_epoch(tmp_path: Path):
     table.replace(bulky(2))
     assert table.current.number == 2
     assert (table.current.load.requests["m0"], table.tokens.of(1000)) == (1, learned)
+
+
+def pair(epoch: int, *, rate: float = 1000.0, decode: str = "d0") -> dict:
+    """A route that lets prompts of fewer than 200 tokens bypass, and rests of that many."""
+    engines = {name: FakeEngine(url=f"http://127.0.0.1/{name}") for name in ("p0", decode)}
+    document = routes_document(engines, [("p0", decode, 1.0, "int4")], epoch=epoch)
+    document["routes"][0]["local_below_tokens"] = 200
+    document["replicas"][1]["local_tokens_per_s"] = rate
+    return document
+
+
+def table_of(path: Path, document: dict) -> RouteTable:
+    path.write_text(json.dumps(document))
+    return open_routes(path, tls=None)
+
+
+def test_epochs_that_nobody_waits_for_any_more_are_forgotten(tmp_path: Path):
+    table = table_of(tmp_path / "routes.json", pair(1))
+    old = [weakref.ref(table.current.policy)]
+    kept = table.current
+    kept.in_flight = 1
+    for epoch in range(2, 6):
+        table.replace(pair(epoch))
+        old.append(weakref.ref(table.current.policy))
+    gc.collect()
+    assert [found() is not None for found in old] == [True, False, False, False, True]
+    assert table.in_flight() == {1: 1, 5: 0}
+
+
+def test_what_replicas_that_stay_have_of_prompts_outlives_an_epoch(tmp_path: Path):
+    table = table_of(tmp_path / "routes.json", pair(1))
+    question = "why " * 1000
+    first, then = (Prompt({"prompt": text}, len(text)) for text in (question, question + "and?"))
+    table.current.policy.computed(first, ["p0", "d0"])
+    table.replace(pair(2))
+    assert table.current.policy.choose(lambda _: True, then).prefill is None
+    table.replace(pair(3, decode="d1"))
+    assert table.current.policy.choose(lambda _: True, then).prefill == "p0"
+
+
+def test_a_new_epoch_gives_no_replica_its_budget_of_prompts_anew(tmp_path: Path):
+    table = table_of(tmp_path / "routes.json", pair(1, rate=1e-3))
+    prompt = Prompt({"prompt": "why " * 100}, 400)
+    assert table.current.policy.choose(lambda _: True, prompt).prefill is None
+    table.replace(pair(2, rate=1e-3))
+    assert table.current.policy.choose(lambda _: True, prompt).prefill == "p0"

@@ -258,6 +258,17 @@ async def test_a_router_that_stops_lets_requests_finish_within_the_grace(tmp_pat
         assert (await response.read()).endswith(b"data: [DONE]\n\n")
 
 
+async def test_a_deadline_that_passes_while_the_router_stops_is_a_deadline(tmp_path: Path):
+    engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d", hang=True)}
+    settings = RouterSettings(deadline_s=0.3)
+    async with serving(*engines.values()), aiohttp.ClientSession() as http:
+        async with routing(tmp_path, routes_document(engines, PAIR), settings=settings) as router:
+            asking = asyncio.create_task(http.post(f"{router.url}/v1/completions", json={"prompt": "hi"}))
+            await soon(engines["d0"].arrived)
+        answer = await asking
+        assert (answer.status, (await answer.json())["error"]["code"]) == (504, "deadline_exceeded")
+
+
 async def test_an_ejected_replica_comes_back_after_a_good_probe():
     clock = Clock()
     health = ReplicaHealth(clock)

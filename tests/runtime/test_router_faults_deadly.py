@@ -67,6 +67,25 @@ async def test_a_stream_that_kills_what_continues_it_kills_two(tmp_path: Path):
     assert dead(engines) == 2
 
 
+async def test_a_stream_that_outlives_its_replicas_is_not_what_they_died_of(tmp_path: Path, monkeypatch):
+    """Spot instances that go one after another, each long after the stream came to it."""
+    monkeypatch.setattr("runtime.router.deadly.SOON_S", 0.0)
+    engines = {f"d{i}": Mortal(f"d{i}", dies_after=3) for i in range(2)} | {"d2": TokenEngine("d2")}
+    routes = [("d0", "d0", 0.9, "local"), ("d1", "d1", 0.09, "local"), ("d2", "d2", 0.01, "local")]
+    async with serving(*engines.values()), routing(tmp_path, routes_document(engines, routes)) as router:
+        assert_one_answer(await stream(router, POISON))
+    assert dead(engines) == 2
+
+
+async def test_what_is_not_begun_kills_no_more_however_long_it_took(tmp_path: Path, monkeypatch):
+    """Nothing else bounds how many replicas it is tried on."""
+    monkeypatch.setattr("runtime.router.deadly.SOON_S", 0.0)
+    engines = {f"{kind}{i}": Mortal(f"{kind}{i}") for kind in "pd" for i in range(4)}
+    async with serving(*engines.values()), routing(tmp_path, routes_document(engines, pairs(4))) as router:
+        assert (await router.post(**POISON))[0] == 500
+    assert dead(engines) == 2
+
+
 async def test_another_request_goes_on_after_two_died(tmp_path: Path):
     engines = {"p0": FakeEngine("p0"), **{f"d{i}": Mortal(f"d{i}") for i in range(4)}}
     routes = [("p0", f"d{i}", 0.25, "int4") for i in range(4)]

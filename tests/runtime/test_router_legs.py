@@ -16,6 +16,7 @@ from runtime.router.legs import (
     read_passed_usage,
     read_prefill_answer,
     read_request,
+    read_usage,
     without_transfer,
 )
 
@@ -237,3 +238,47 @@ def test_an_engines_own_error_is_noticed():
     data = event(text="a") + b'data: {"error": {"message": "m"}}\n\n' + DONE
     assert stream.feed(data) == data
     assert (stream.content_events, stream.done, stream.says_error) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    "after", [{}, {"prompt_token_ids": list(range(10_000))}, {"text": '"usage":{"prompt_tokens":1}'}]
+)
+def test_usage_is_found_whatever_follows_it(after: dict[str, object]):
+    """With prompt_logprobs or return_token_ids, vLLM writes much after it."""
+    usage = {"prompt_tokens": 3000, "completion_tokens": 200, "prompt_tokens_details": {"cached_tokens": 16}}
+    assert read_usage(json.dumps({"id": "x", "usage": usage, **after}).encode()) == Usage(3000, 200, 16)
+
+
+def test_an_answer_without_usage_has_none():
+    assert read_usage(b'{"usage":null,"choices":[]}') is None
+    assert read_usage(b'{"prompt_tokens":1,"completion_tokens":2}') is None
+
+
+@pytest.mark.parametrize("said", [{}, {"stream_options": None}, {"stream_options": {"include_usage": False}}])
+def test_a_stream_that_can_not_be_replayed_is_asked_for_its_usage(said: dict[str, object]):
+    fields = {"prompt": "hi", "stream": True, "n": 2}
+    sent = decode_body(request_of(**fields, **said), b'{"ticket":"t"}')
+    assert sent.count(b'"stream_options"') == 1
+    assert json.loads(sent) == {
+        **fields,
+        "stream_options": {"include_usage": True},
+        "kv_transfer_params": {"ticket": "t"},
+    }
+
+
+@pytest.mark.parametrize(
+    "options", [{"include_usage": True, "continuous_usage_stats": True}, "all", {"include_usage": 1}]
+)
+def test_what_a_client_asks_of_usage_is_its_own_affair(options: object):
+    request = request_of(prompt="hi", stream=True, n=2, stream_options=options)
+    assert (request.adds_usage, decode_body(request, None)) == (False, request.body)
+
+
+def test_usage_that_nobody_asked_for_is_noted_and_not_passed_on():
+    stream = EventStream(drops_usage=True)
+    usage = {"prompt_tokens": 9, "total_tokens": 10, "completion_tokens": 1}
+    text, running = event(choices=[{"text": "a"}]), event(choices=[{"text": '"choices":[]'}], usage=usage)
+    data = text + running + event(choices=[], usage=usage) + DONE
+    assert b"".join(stream.feed(data[at : at + 7]) for at in range(0, len(data), 7)) == text + running + DONE
+    assert EventStream(drops_usage=True).feed(data) == text + running + DONE
+    assert (stream.usage, stream.content_events, stream.done) == (Usage(9, 1), 2, True)

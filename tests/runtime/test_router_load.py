@@ -98,8 +98,16 @@ def test_a_request_of_which_nothing_is_known_takes_its_route():
 
 def test_what_is_left_of_a_conversation_is_computed_where_the_rest_lies():
     policy = RoutePolicy(short(200, 1e6))
-    assert policy.choose(up(EVERYONE), text(1024)).prefill == "p0"
+    policy.computed(text(1024), policy.choose(up(EVERYONE), text(1024)).replicas)
     assert policy.choose(up(EVERYONE), text(1024 + 100)).prefill is None
+
+
+def test_a_prompt_that_many_send_at_once_is_computed_before_what_they_add_to_it_bypasses():
+    policy = RoutePolicy(short(200, 1e6))
+    burst = [text(1024 + more) for more in range(4)]
+    assert {policy.choose(up(EVERYONE), one).prefill for one in burst} == {"p0"}
+    policy.computed(burst[0], ["p0", "d0"])
+    assert {policy.choose(up(EVERYONE), one).prefill for one in burst} == {None}
 
 
 def test_of_token_ids_what_is_left_is_counted_as_it_is():
@@ -107,6 +115,7 @@ def test_of_token_ids_what_is_left_is_counted_as_it_is():
     for _ in range(2000):
         policy.learn(text(1000), 250)
     assert policy.choose(up(EVERYONE), Prompt({"prompt": ids}, 9000)).prefill == "p0"
+    policy.computed(Prompt({"prompt": ids}, 9000), ["p0", "d0"])
     assert policy.choose(up(EVERYONE), Prompt({"prompt": ids + [8] * 100}, 9000)).prefill is None
 
 

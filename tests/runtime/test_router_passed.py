@@ -62,7 +62,8 @@ async def test_they_go_to_a_replica_that_decodes_with_the_clients_own_body(pair,
         status, headers, _ = await ask(router, path, {"X-Request-Id": "mine", "Authorization": "Bearer secret"})
     (seen,) = pair["d0"].seen
     assert (status, headers["X-Request-Id"], pair["p0"].seen) == (200, "mine", [])
-    assert (seen.path, seen.body, seen.headers["X-Request-Id"]) == (path, BODIES[path], "mine")
+    assert (seen.path, seen.body) == (path, BODIES[path])
+    assert seen.headers["X-Request-Id"].startswith("mine-")
     assert "Authorization" not in seen.headers
 
 

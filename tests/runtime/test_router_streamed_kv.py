@@ -10,9 +10,12 @@ import pytest
 
 from runtime.agent.proxy import INTERIM, TICKET
 from runtime.router.legs import CACHED
+from runtime.router.prefilling import Prefilling
 from runtime.router.settings import RouterSettings
 from tests.fakes import FakeEngine
 from tests.runtime.routing import PAIR, behind_agents, soon
+from tests.runtime.test_router_replay import COMPLETION, assert_one_answer, stream
+from tests.runtime.token_engine import TokenEngine
 
 TWO = [*PAIR, ("p1", "d0", 0.001, "int4")]
 
@@ -113,6 +116,63 @@ async def test_a_decode_replica_that_fails_leaves_the_ticket_to_another_while_pr
         assert (await router.post(prompt="hi"))[0] == 200
     assert len(engines["p0"].seen) == 1
     assert engines["d0"].seen[0].transfer == engines["d1"].seen[0].transfer
+
+
+async def test_a_prefill_replica_is_free_once_its_leg_has_ended(tmp_path):
+    """However long an answer is that comes in one piece."""
+    engines = {"p0": EarlyEngine("p"), "d0": FakeEngine("d", hang=True)}
+    async with behind_agents(tmp_path, engines, PAIR) as router:
+        asking = asyncio.create_task(router.post(prompt="hi"))
+        await soon(engines["d0"].arrived)
+        assert (await router.observed())["in_flight_at"] == {"p0": 1, "d0": 1}
+        engines["p0"].released.set()
+        async with asyncio.timeout(10):
+            while (await router.observed())["in_flight_at"] != {"d0": 1}:
+                await asyncio.sleep(0.005)
+        engines["d0"].released.set()
+        assert (await asking)[0] == 200
+
+
+@dataclass
+class Reader(TokenEngine):
+    """It reads tokens back once `prefill` was left."""
+
+    prefill: FakeEngine | None = None
+
+    async def _detokenize(self, request):
+        assert self.prefill is not None
+        await soon(self.prefill.cancelled)
+        return await super()._detokenize(request)
+
+
+async def test_a_stream_that_goes_on_elsewhere_has_no_use_for_what_its_first_prefill_says_in_the_end(tmp_path):
+    prefill = EarlyEngine("p")
+    engines = {"p0": prefill, "d0": TokenEngine("d", break_after=3), "m0": Reader("m", prefill=prefill)}
+    async with behind_agents(tmp_path, engines, [("p0", "d0", 0.9, "int4"), ("m0", "m0", 0.1, "local")]) as router:
+        assert_one_answer(await stream(router, COMPLETION))
+        assert engines["m0"].seen[0].transfer == {}
+        await until(lambda: prefill.dropped == [engines["d0"].seen[0].transfer])
+
+
+async def test_who_ends_a_prefill_leg_is_not_kept_from_being_cancelled():
+    cancelled, tidied = asyncio.Event(), asyncio.Event()
+
+    async def leg(_):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+            await tidied.wait()
+
+    prefilling = Prefilling(leg)
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(prefilling.end())
+    await soon(cancelled)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    tidied.set()
+    await prefilling.end()
 
 
 @pytest.mark.parametrize("said", ["{", "[]", '{"ticket": "t"}'])

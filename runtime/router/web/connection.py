@@ -23,14 +23,16 @@ LINGER_S = 2.0
 class ClientConnection(asyncio.Protocol):
     """Requests wait while one is answered. A handler runs in a task, which is cancelled when the client goes.
 
-    `free_since` is since when all requests are answered, by the loop's clock; None while one is not. `is_full`: the
-    client is slow. `is_last`: the answer under way is the last on this connection.
+    `free_since` is since when all requests are answered, by the loop's clock; None while one is not. `head_since` is
+    since when a request's head comes. `is_full`: the client is slow. `is_last`: the answer under way is the last on
+    this connection.
     """
 
     transport: asyncio.Transport
 
     def __init__(self, server: "Server") -> None:
         self.free_since: float | None = None
+        self.head_since: float | None = None
         self.is_full = False
         self.is_last = False
         self._server = server
@@ -53,10 +55,16 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self.free_since = self._loop.time()
-        self._server.connections.add(self)
+        if self._server.has_room():
+            self._server.connections.add(self)
+            self._server.free[self] = None
+        else:
+            self._is_deaf = True
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._server.free.pop(self, None)
         self._is_deaf = True
         self._queue.clear()
         self._reader.break_off()
@@ -74,6 +82,10 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
         if self._task is None:
             self._next()
+        if not self._reader.is_within_head:
+            self.head_since = None
+        elif self.head_since is None:
+            self.head_since = self._loop.time()
         if self._reader.has_unread and not self._is_paused:
             self._is_paused = True
             self.transport.pause_reading()
@@ -104,12 +116,23 @@ class ClientConnection(asyncio.Protocol):
     def on_head(self, request: Request, response: StreamResponse) -> None:
         self._server.on_head(request, response)
 
+    def is_overdue(self, *, idle_s: float, head_s: float) -> bool:
+        """Whether it was free, or was read nothing on, for as long as any may be, or a head takes too long."""
+        if self.free_since is None:
+            return False
+        now = self._loop.time()
+        if now - self.free_since > idle_s:
+            return True
+        if self.head_since is None or self._task is not None:
+            return False
+        return now - max(self.head_since, self.free_since) > head_s
+
     def expire(self) -> None:
-        """It was free, or was read nothing on, for as long as any may be."""
+        """End it, which is overdue; one that was to end is cut off."""
         unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         if self._unsent and self._unsent != unsent:
             self.free_since = self._loop.time()  # slow, but it reads
-        elif self._task is None and not self._is_deaf:
+        elif self._task is None and not self._is_deaf and not self.is_last:
             self.close_when_free()
         else:
             self.transport.abort()
@@ -133,9 +156,9 @@ class ClientConnection(asyncio.Protocol):
         self.transport.abort()
 
     def _begun(self, request: Request) -> None:
+        if len(self._queue) == PIPELINED:
+            raise Unreadable(400, f"More than {PIPELINED} requests were sent before an answer.")
         self._queue.append(request)
-        if len(self._queue) > PIPELINED:
-            self._refuse(Unreadable(400, f"More than {PIPELINED} requests were sent before an answer."))
 
     def _refuse(self, error: Unreadable) -> None:
         self._refusal = self._refusal or error
@@ -145,6 +168,7 @@ class ClientConnection(asyncio.Protocol):
         """Answer what was asked first; where nothing more can be asked, close."""
         if self._queue and not self.is_last:
             self.free_since = None
+            self._server.free.pop(self, None)
             self._said = False
             self._task = self._loop.create_task(self._answer(self._queue.popleft()))
         elif self.is_last:
@@ -152,8 +176,9 @@ class ClientConnection(asyncio.Protocol):
         elif self._refusal is not None:
             self.transport.write(self._server.refused(self._refusal).last_words())
             self._part()
-        else:
+        elif self not in self._server.free:
             self.free_since = self._loop.time()
+            self._server.free[self] = None
 
     async def _answer(self, request: Request) -> None:
         try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runtime.router.web.connection import ClientConnection
 
 HEAD_LINES = 4
-"""A whole head may be as long as so many of its longest lines."""
+"""A whole head may be as long as so many of its longest lines, and so may what stands between a body's chunks."""
 FRAMING = 2
 """So many times its length a body in chunks may take."""
 
@@ -40,7 +40,9 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._fields: CIMultiDict[str] = CIMultiDict()
-        self._bytes = 0
+        self._body_bytes = 0
+        self._bytes_beside = 0
+        self._in_head = False
         self._in_body = False
         self._reading: Request | None = None
         self._error: Unreadable | None = None
@@ -59,6 +61,11 @@ class RequestReader:
         return self._in_body
 
     @property
+    def is_within_head(self) -> bool:
+        """Whether a request has begun, and its head is not whole yet."""
+        return self._in_head
+
+    @property
     def has_unread(self) -> bool:
         """Whether a body should not come any further: nobody reads it."""
         return self._reading is not None and self._reading.has_unread
@@ -70,7 +77,7 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """llhttp's calls from here on."""
-        self._url, self._fields = b"", CIMultiDict()
+        self._in_head, self._url, self._fields = True, b"", CIMultiDict()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -83,13 +90,14 @@ class RequestReader:
         self._fields.add(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
 
     def on_headers_complete(self) -> None:
-        self._in_body, self._bytes = True, 0
+        self._in_head, self._in_body = False, True
+        self._body_bytes = self._bytes_beside = 0
         if len(self._url) > self._line_limit:
             self._error = self._error or _too_long()
-        if self._error is not None:
-            return
         parser = self._parser
-        self._reading = Request(
+        if self._error is not None or parser.should_upgrade():
+            return
+        request = Request(
             self._connection,
             parser.get_method().decode("latin-1"),
             _path(self._url),
@@ -98,33 +106,59 @@ class RequestReader:
             takes_chunks=parser.get_http_version() == "1.1",
             limit=self._body_limit,
         )
-        self._begun(self._reading)
+        try:
+            self._begun(request)
+        except Unreadable as error:
+            self._error = error
+            raise  # which stops llhttp
+        self._reading = request
 
     def on_body(self, data: bytes) -> None:
+        self._bytes_beside = 0
         if self._reading is not None:
             self._reading.feed(data)
 
     def on_message_complete(self) -> None:
-        self._in_body, self._bytes = False, 0
+        self._in_body, self._bytes_beside = False, 0
         if self._reading is not None:
             self._reading.end()
             self._reading = None
 
     def _feed(self, data: bytes) -> None:
-        self._bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # whatever it would rather speak: the request itself was read
-            raise Unreadable(400, "This router speaks HTTP/1.1 and nothing else.") from None
-        except (httptools.HttpParserError, UnicodeError) as error:
-            raise self._error or _unreadable() from error
+        self._body_bytes += len(data)
+        self._bytes_beside += len(data)
+        while data:
+            data = self._unparsed(data)
         if self._error is not None:
             raise self._error
-        if self._in_body:
-            if self._bytes > FRAMING * self._body_limit + HEAD_LINES * self._line_limit:
-                raise Unreadable(413, f"The body is larger than {self._body_limit} bytes.")
-        elif self._bytes > HEAD_LINES * self._line_limit:
+        if self._bytes_beside > HEAD_LINES * self._line_limit:
             raise _too_long()
+        if self._in_body and self._body_bytes > FRAMING * self._body_limit + HEAD_LINES * self._line_limit:
+            raise Unreadable(413, f"The body is larger than {self._body_limit} bytes.")
+
+    def _unparsed(self, data: bytes) -> bytes:
+        """Let llhttp read it; what it has to read once more."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return b"" if self._error else self._head_without_upgrade() + data[upgrade.args[0] :]
+        except (httptools.HttpParserError, UnicodeError) as error:
+            raise self._error or _unreadable() from error
+        return b""
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head that was read, for another parser: llhttp takes no body after one that names another protocol.
+
+        A server may ignore what a client would rather speak (RFC 9110, 7.8); CONNECT is not to be ignored.
+        """
+        if self._fields.popall("Upgrade", None) is None:
+            raise Unreadable(400, "This router speaks HTTP/1.1 and nothing else.")
+        method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+        self._parser = httptools.HttpRequestParser(self)
+        lines = [b"%b %b HTTP/%b" % (method, self._url, version)]
+        for name, value in self._fields.items():
+            lines.append(b"%b: %b" % (name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))
+        return b"\r\n".join([*lines, b"", b""])
 
 
 def _path(url: bytes) -> str:

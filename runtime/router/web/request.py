@@ -4,6 +4,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multidict import CIMultiDict
 
     from runtime.router.web.connection import ClientConnection
@@ -37,7 +39,7 @@ class Request:
     """
 
     __slots__ = ("_body", "_is_broken", "_kept", "_limit", "_waiter", "connection", "headers", "is_too_large",
-                 "is_whole", "keeps", "method", "path", "takes_chunks")  # fmt: skip
+                 "is_whole", "keeps", "method", "on_bytes", "path", "takes_chunks")  # fmt: skip
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Request:
         length = headers.get("Content-Length", "")
         self.is_too_large = length.isdecimal() and int(length) > limit
         self._limit = limit
+        self.on_bytes: Callable[[int], object] | None = None
         self._is_broken = False
         self._body = bytearray()
         self._waiter: asyncio.Future[None] | None = None
@@ -89,13 +92,18 @@ class Request:
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     @property
+    def unread_bytes(self) -> int:
+        """How much of the body is here."""
+        return len(self._body)
+
+    @property
     def has_unread(self) -> bool:
         """Whether more of the body came than may wait for somebody to read it."""
         too_much = self.is_too_large or len(self._body) > UNREAD_LIMIT
         return too_much and self._waiter is None and not self.is_whole
 
-    async def read(self, within_s: float | None = None) -> bytes:
-        """The whole body. Raises BodyTooLarge, BodyUnreadable, and TimeoutError where it takes longer than that."""
+    async def wait(self, within_s: float | None = None) -> None:
+        """Wait until the whole body is there. Raises BodyTooLarge, BodyUnreadable, and TimeoutError."""
         if not self.is_whole:
             async with asyncio.timeout(within_s):
                 await self._come()
@@ -103,7 +111,12 @@ class Request:
             raise BodyTooLarge
         if self._is_broken:
             raise BodyUnreadable
-        return bytes(self._body)
+
+    async def read(self) -> bytes:
+        """The whole body, once: it is kept no longer. Raises BodyTooLarge and BodyUnreadable."""
+        await self.wait()
+        body, self._body = bytes(self._body), bytearray()
+        return body
 
     async def _come(self) -> None:
         """Wait until the body is whole, or will never be."""
@@ -123,6 +136,8 @@ class Request:
             self._wake()
         elif not self.is_too_large:
             self._body += data
+            if self.on_bytes is not None:
+                self.on_bytes(len(data))
 
     def end(self) -> None:
         """The body has come whole."""

@@ -17,24 +17,29 @@ Handler = Callable[[Request], Awaitable[StreamResponse]]
 BACKLOG = 2048
 HANDSHAKE_S = 10.0
 SWEEPS = 4
-"""So many times in the span that a connection may be idle, it is looked for those that are."""
+"""So many times in the span that a connection may be idle, or a head may take, it is looked for those that are late."""
 
 
 class Server:
     """Answers requests by `handle`. `refuse` makes an answer of a status and a reason; `on_head` sees every other one
-    before its head is sent."""
+    before its head is sent. Beyond `most_connections` a new one takes the place of the one longest free.
+    """
 
     def __init__(
         self,
         handle: Handler,
         settings: RouterSettings,
         *,
+        most_connections: int,
         refuse: Callable[[int, str], Response],
         on_head: Callable[[Request, StreamResponse], None],
     ) -> None:
         self.settings = settings
         self.on_head = on_head
         self.connections: set[ClientConnection] = set()
+        self.free: dict[ClientConnection, None] = {}
+        """Those that wait for a request, the one that waits longest first."""
+        self._most_connections = most_connections
         self._handle = handle
         self._refuse = refuse
         self._listener: asyncio.Server | None = None
@@ -53,6 +58,18 @@ class Server:
             backlog=BACKLOG,
         )
         self._sweeper = loop.create_task(self._sweep())
+
+    def has_room(self) -> bool:
+        """Whether one more connection may be held; one that is free makes room."""
+        if len(self.connections) < self._most_connections:
+            return True
+        longest = next(iter(self.free), None)
+        if longest is None:
+            return False
+        self.connections.discard(longest)
+        del self.free[longest]
+        longest.transport.abort()
+        return True
 
     async def answer(self, request: Request) -> StreamResponse:
         if request.headers.get("Expect", "100-continue").lower() != "100-continue":
@@ -79,10 +96,9 @@ class Server:
         await asyncio.sleep(0)  # lets what was cancelled and closed end before the loop does
 
     async def _sweep(self) -> None:
-        loop, idle_s = asyncio.get_running_loop(), self.settings.client_idle_s
+        idle_s, head_s = self.settings.client_idle_s, self.settings.head_s
         while True:
-            await asyncio.sleep(idle_s / SWEEPS)
-            before = loop.time() - idle_s
+            await asyncio.sleep(min(idle_s, head_s) / SWEEPS)
             for connection in list(self.connections):
-                if connection.free_since is not None and connection.free_since < before:
+                if connection.is_overdue(idle_s=idle_s, head_s=head_s):
                     connection.expire()
