@@ -5,7 +5,7 @@ import socket
 from collections.abc import Generator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import paramiko
 
@@ -29,6 +29,21 @@ SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-serve
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what matters is raised, in words of ours
 
 
+class _Tunnel:
+    """A channel as the socket of another connection. Closing one whose own connection was lost is nothing to report:
+    paramiko's thread would die of it, aloud."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        with suppress(*LOST):
+            self._channel.close()
+
+
 class SshClient:
     """A connection whose host showed the pinned key and let us in."""
 
@@ -39,7 +54,7 @@ class SshClient:
     @classmethod
     def connect(cls, login: SshLogin, via: "SshClient | None" = None) -> Self:
         """Connect, check the host key, log in. Raises HostError that names the host and what was tried."""
-        stream = _dialled(login.address) if via is None else via.tunnel(login.address)
+        stream = _dialled(login.address) if via is None else _Tunnel(via.tunnel(login.address))
         transport = paramiko.Transport(stream)
         try:
             _greet(transport, login)
