@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.batching import MAX_SEQUENCES, TOKENS_PER_PASS
 from planner.errors import SpecError
+from runtime.generation import check_generation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ CONNECTOR_MODULE = "runtime.connector.connector"
 CONNECTOR_SOCKET = "run/connector.sock"
 
 ENTRY_POINT = "runtime.engine_main"
+FORKS = "THUNDER_ENGINE_FORKS"
+"""Set in the environment of engines whose processes are to be forked: where vLLM would spawn them, on CPUs."""
 
 DRAIN_S = 30
 """How long an engine that is told to stop lets its requests finish."""
@@ -75,9 +78,13 @@ def socket_path(replica: str) -> str:
     return f"run/{replica}.sock"
 
 
-def engine_command(spec: "EngineSpec", *, python: str) -> EngineCommand:
-    """The command of one engine. Raises SpecError where the spec contradicts itself or `extra_args` the plan."""
-    _check(spec)
+def engine_command(spec: "EngineSpec", *, python: str, cards: "Sequence[str]" = ()) -> EngineCommand:
+    """The command of one engine. Raises SpecError where the spec contradicts itself or `extra_args` the plan.
+
+    `cards` are the UUIDs of the instance's GPUs, in the order of their numbers in a plan: CUDA's own may be another,
+    and has cards that are not the plan's. Without them its GPUs are called by number.
+    """
+    _check(spec, cards)
     on_cpu = spec.device == "cpu"
     argv = [python, "-P", "-m", ENTRY_POINT, *_model_flags(spec)]
     argv += ["--tensor-parallel-size", str(spec.tp), "--pipeline-parallel-size", str(spec.pp)]
@@ -87,7 +94,7 @@ def engine_command(spec: "EngineSpec", *, python: str) -> EngineCommand:
     argv += ["--uds", socket_path(spec.replica), "--shutdown-timeout", str(DRAIN_S)]
     argv += ["--disable-uvicorn-access-log", "--enable-prompt-tokens-details"]
     argv += _cpu_flags(spec) if on_cpu else []
-    env = _environment(spec) | (_cpu_environment(spec) if on_cpu else _gpu_environment(spec))
+    env = _environment(spec) | (_cpu_environment(spec) if on_cpu else _gpu_environment(spec, cards))
     return EngineCommand((*argv, *spec.extra_args), env)
 
 
@@ -135,21 +142,25 @@ def _environment(spec: "EngineSpec") -> dict[str, str]:
 
 
 def _cpu_environment(spec: "EngineSpec") -> dict[str, str]:
-    env = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    env = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1", FORKS: "1"}
+    # Else the first request with log-probabilities waits for a C++ compiler, in each engine anew.
+    env |= {"TORCHDYNAMO_DISABLE": "1"} if spec.pp == 1 else {}
     # vLLM on CPU turns the in-core executor down unless this says that threads are not its business.
     return env | ({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if spec.tp * spec.pp == 1 else {})
 
 
-def _gpu_environment(spec: "EngineSpec") -> dict[str, str]:
-    return {"CUDA_VISIBLE_DEVICES": ",".join(str(gpu) for gpu in spec.gpus)}
+def _gpu_environment(spec: "EngineSpec", cards: "Sequence[str]") -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": ",".join(cards[gpu] if cards else str(gpu) for gpu in spec.gpus)}
 
 
-def _check(spec: "EngineSpec") -> None:
+def _check(spec: "EngineSpec", cards: "Sequence[str]") -> None:
     where = f"Engine {spec.replica}"
     if spec.device not in ("cpu", "cuda"):
         raise SpecError(f"{where} has device {spec.device!r}; expected cpu or cuda.")
     if spec.device == "cuda" and len(spec.gpus) != spec.tp * spec.pp:
         raise SpecError(f"{where} has {len(spec.gpus)} GPUs; expected TP {spec.tp} × PP {spec.pp}.")
+    if spec.device == "cuda" and cards and max(spec.gpus) >= len(cards):
+        raise SpecError(f"{where} has GPU {max(spec.gpus)}; the instance has {len(cards)} of those that were offered.")
     if spec.layer_partition and len(spec.layer_partition) != spec.pp:
         raise SpecError(f"{where} splits its layers over {len(spec.layer_partition)} stages; expected PP {spec.pp}.")
     if not spec.replica or not spec.replica.replace("-", "").replace("_", "").isalnum():
@@ -161,6 +172,7 @@ def _check(spec: "EngineSpec") -> None:
                 f"engine.extra_args has {argument}, which the plan decides.",
                 hint="Remove it; model, parallelism, memory, transfer and addresses follow from the plan.",
             )
+    check_generation(spec.extra_args)
 
 
 def _is_owned(argument: str, owned: "Sequence[str]") -> bool:

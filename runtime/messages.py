@@ -65,6 +65,7 @@ class EngineHealth:
 
     `state`: starting, ready, draining, stopped, failed. `pid` and `started_at` (seconds since the epoch) name the
     process beyond doubt. `detail` says why it failed, with the end of its log. `spec` is what it was asked to run.
+    `default_max_tokens` as in `ReplicaAddress`.
     """
 
     replica: str
@@ -76,6 +77,7 @@ class EngineHealth:
     waiting: int = 0
     kv_usage: float = 0.0
     spec: EngineSpec | None = None
+    default_max_tokens: int | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -87,13 +89,16 @@ class EngineHealth:
 class LinkHealth:
     """The way from another agent (`peer`, its certificate's name) to this one, as measured; None: not yet.
 
-    `latency_ms` is one way, half a round trip. `age_s`: since anything last arrived on it.
+    `latency_ms` is one way, half a round trip. `age_s`: since anything last arrived on it. `bytes` arrived since the
+    counting began, at `counter` by a clock of the agent's own: another value is another count, from nothing.
     """
 
     peer: str
     bandwidth_gbit_per_s: float | None
     latency_ms: float | None
     age_s: float
+    bytes: int = 0
+    counter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,9 @@ class ReplicaAddress:
 
     `max_requests` is how many requests it holds at a time, by the plan; 0 where nobody said. `local_tokens_per_s`:
     prompt tokens that a decode replica may compute beside decoding, though its routes have a prefill replica.
+    `capacity_rps`: requests a second that it gets through, by the plan; 0 where nobody said. `default_max_tokens`: what
+    its engine gives a chat that states no limit; 0: as many as fit. None, where nobody said: a stream of such a chat
+    that breaks off is not taken up by another replica, as it might not end where it would have.
     """
 
     id: str
@@ -134,6 +142,8 @@ class ReplicaAddress:
     server_name: str = ""
     max_requests: int = 0
     local_tokens_per_s: float = 0.0
+    capacity_rps: float = 0.0
+    default_max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +162,19 @@ class RouteShare:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """What the router runs on: one epoch of a plan."""
+    """What the router runs on: one epoch of a plan. `plan_id` is empty where nobody said which."""
 
     epoch: int
     model: str
     replicas: tuple[ReplicaAddress, ...]
     routes: tuple[RouteShare, ...]
+    plan_id: str = ""
+
+    @property
+    def default_max_tokens(self) -> int | None:
+        """What all replicas that decode give a chat which states no limit, where they are known to be at one."""
+        said = {replica.default_max_tokens for replica in self.replicas if replica.phase.decodes}
+        return said.pop() if len(said) == 1 else None
 
     def __post_init__(self) -> None:
         ids = [replica.id for replica in self.replicas]
@@ -195,6 +212,8 @@ class Routes:
                     server_name=entry.get("server_name", ""),
                     max_requests=int(entry.get("max_requests", 0)),
                     local_tokens_per_s=float(entry.get("local_tokens_per_s", 0.0)),
+                    capacity_rps=float(entry.get("capacity_rps", 0.0)),
+                    default_max_tokens=_number(entry.get("default_max_tokens")),
                 )
                 for entry in document["replicas"]
             )
@@ -208,8 +227,13 @@ class Routes:
                 )
                 for entry in document["routes"]
             )
-            return cls(int(document["epoch"]), str(document["model"]), replicas, routes)
+            plan_id = str(document.get("plan_id", ""))
+            return cls(int(document["epoch"]), str(document["model"]), replicas, routes, plan_id)
         except KeyError as error:
             raise SpecError(f"Routes lack the key {error.args[0]!r}.") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise SpecError(f"Routes can't be read: {error}.") from error
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)

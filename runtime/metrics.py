@@ -69,10 +69,30 @@ class RouterMetrics:
         self.no_ticket = Counter(
             "thunder_no_ticket", "Prefill legs that gave no ticket.", ("replica",), registry=registry
         )
+        self.bypasses = Counter(
+            "thunder_bypasses",
+            "Prompts computed where they are decoded, being short: all of it (length), or what no cache had (prefix).",
+            ("replica", "reason"),
+            registry=registry,
+        )
+        self.recomputes = Counter(
+            "thunder_recomputes",
+            "Prompts given to a decode replica to compute, as no KV of them was to be had.",
+            ("replica",),
+            registry=registry,
+        )
         self.moves = Counter("thunder_moves", "Streams that others were to take up.", ("replica",), registry=registry)
         self.epoch = Gauge("thunder_epoch", "The epoch in force.", registry=registry)
         self.in_flight = Gauge("thunder_in_flight", "Legs under way.", ("replica",), registry=registry)
-        self.admitted = Gauge("thunder_admitted", "Requests let in and not yet over.", registry=registry)
+        self.beyond = Gauge(
+            "thunder_requests_beyond",
+            "Requests at its engine that this router did not send, as the engine says.",
+            ("replica",),
+            registry=registry,
+        )
+        self.admitted = Gauge(
+            "thunder_admitted", "Sequences (choices x prompts) of requests let in and not yet over.", registry=registry
+        )
         self.admission_limit = Gauge("thunder_admission_limit", "How many may be let in at a time.", registry=registry)
         self.queued = Gauge("thunder_queued", "Requests that wait to be let in.", registry=registry)
         self.up = Gauge("thunder_replica_up", "1 while it takes requests.", ("replica",), registry=registry)

@@ -2,22 +2,23 @@
 
 import asyncio
 import logging
-import resource
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from planner.errors import ThunderError
 from runtime.agent.config import AgentConfig
+from runtime.agent.own_log import OwnLog
 from runtime.agent.process import serve
+from runtime.open_files import raise_file_limit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an instance's agent; the exit code says how it ended. It keeps its state in the working directory."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    said = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=said, handlers=[OwnLog()])
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the session that started it may end
     raise_file_limit()
     path = Path(arguments[0] if arguments else "agent.json")
@@ -27,13 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error.message}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-def raise_file_limit() -> None:
-    """As many open files as the host allows: a connection takes one at each end, and engines inherit the limit."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems promise more than they give
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

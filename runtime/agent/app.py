@@ -9,6 +9,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from planner.errors import KvTransferError, Refused, SpecError
+from runtime.agent.contact import Contact
 from runtime.agent.metrics import agent_metrics
 from runtime.agent.proxy import EngineProxy
 from runtime.agent.supervisor import Supervisor
@@ -17,7 +18,7 @@ from runtime.metrics import CONTENT_TYPE
 from runtime.relay.relay import Relay
 from runtime.relay.reverse import ReverseDial
 from runtime.relay.server import add_relay_routes
-from runtime.relay.tickets import AgentAddress
+from runtime.relay.ticket import AgentAddress
 from runtime.tls import peer_names
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Agent:
         supervisor: Supervisor,
         relay: Relay,
         reverse: ReverseDial,
+        contact: Contact,
         *,
         shut_down: Callable[[], None],
     ) -> None:
@@ -68,11 +70,12 @@ class Agent:
         self._supervisor = supervisor
         self._relay = relay
         self._reverse = reverse
+        self._contact = contact
         self._shut_down = shut_down
 
     def app(self) -> web.Application:
         """The application. Run it with `handler_cancellation=True`: a caller that goes cancels what it asked for."""
-        app = web.Application(middlewares=[_authorise])
+        app = web.Application(middlewares=[self._authorise])
         app.router.add_get("/health", self.health)
         app.router.add_get("/metrics", self.metrics)
         app.router.add_post("/engines", self.start_engine)
@@ -133,6 +136,18 @@ class Agent:
         self._shut_down()
         return web.json_response({"instance": self._instance}, status=202)
 
+    @web.middleware
+    async def _authorise(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        call = resource.canonical if resource is not None else ""
+        who = callers(peer_names(request.transport))
+        if who & OPERATION:
+            self._contact.renew()
+        if who & ALLOWED.get(call, frozenset()):
+            return await handler(request)
+        log.warning("refused %s %s to %s", request.method, call or "an unknown call", ", ".join(who) or "a stranger")
+        return _error(403, f"{request.method} {request.path} is not open to this certificate.")
+
     async def _health(self) -> AgentHealth:
         kv = self._relay.health
         return AgentHealth(
@@ -152,17 +167,6 @@ def callers(names: frozenset[str]) -> frozenset[Caller]:
     known = {CONTROLLER_NAME: Caller.CONTROLLER, ROUTER_NAME: Caller.ROUTER}
     found = {known[name] for name in names if name in known}
     return frozenset(found | {Caller.AGENT for name in names if name.endswith(AGENT_SUFFIX)})
-
-
-@web.middleware
-async def _authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
-    resource = request.match_info.route.resource
-    call = resource.canonical if resource is not None else ""
-    who = callers(peer_names(request.transport))
-    if who & ALLOWED.get(call, frozenset()):
-        return await handler(request)
-    log.warning("refused %s %s to %s", request.method, call or "an unknown call", ", ".join(who) or "a stranger")
-    return _error(403, f"{request.method} {request.path} is not open to this certificate.")
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from planner.errors import KvTransferError, SpecError
-from runtime.relay.tickets import AgentAddress
+from runtime.relay.ticket import TICKET_TTL_S, AgentAddress
 
 MIB = 1024 * 1024
 
@@ -33,7 +33,7 @@ class AgentConfig:
     peers: tuple[AgentAddress, ...] = ()
     tls: str = "tls"
     pool_bytes: int = 256 * MIB
-    ticket_ttl_s: float = 60.0
+    ticket_ttl_s: float = TICKET_TTL_S
     stop_grace_s: float = 40.0
     version: str = ""
 

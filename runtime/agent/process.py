@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from aiohttp import web
 from planner.errors import Refused, SpecError
 from runtime.agent.app import Agent
 from runtime.agent.config import AgentConfig
+from runtime.agent.contact import Contact
 from runtime.agent.memory import host_memory_bytes, pool_bytes_within
 from runtime.agent.supervisor import Supervisor
 from runtime.engine import CONNECTOR_SOCKET, EngineCommand, engine_command
@@ -22,6 +24,7 @@ from runtime.files import write_json
 from runtime.listening import bound_socket
 from runtime.messages import EngineSpec, agent_name
 from runtime.processes import own_process_id
+from runtime.relay.local import LocalDoor
 from runtime.relay.port import SharedPort
 from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
@@ -33,11 +36,14 @@ log = logging.getLogger(__name__)
 ANYWHERE = ("", "0.0.0.0", "::")
 LAST_ANSWERS_S = 2.0
 KEEPALIVE_S = 120.0
+CARDS = "THUNDER_GPUS"
+"""The UUIDs of the instance's GPUs, set by who starts the agent; empty or absent where they are not known."""
 
 
 def default_command(spec: EngineSpec) -> EngineCommand:
     """vLLM in the environment that the agent itself runs in."""
-    return engine_command(spec, python=sys.executable)
+    cards = [card for card in os.environ.get(CARDS, "").split(",") if card]
+    return engine_command(spec, python=sys.executable, cards=cards)
 
 
 async def serve(
@@ -67,14 +73,14 @@ async def _serve(
             agent_name=agent_name(config.instance),
             advertise=_advertised(config, port),
             pool_bytes=pool_bytes_within(config.pool_bytes, host_memory_bytes()),
-            socket_path=str(folder / CONNECTOR_SOCKET),
             ssl_context=client_tls,
             ticket_ttl_s=config.ticket_ttl_s,
         )
         supervisor = Supervisor(folder, command=command, stop_grace_s=config.stop_grace_s)
-        pulls = PullServer(relay, server_tls)
+        door, pulls = LocalDoor(relay, str(folder / CONNECTOR_SOCKET)), PullServer(relay, server_tls)
         reverse = ReverseDial(client_tls, pulls.answer)
-        app = Agent(config.instance, config.version, supervisor, relay, reverse, shut_down=told.set).app()
+        contact = Contact(folder / "run" / "renewed")
+        app = Agent(config.instance, config.version, supervisor, relay, reverse, contact, shut_down=told.set).app()
         runner = web.AppRunner(
             app,
             handler_cancellation=True,
@@ -84,6 +90,7 @@ async def _serve(
         )
         shared = SharedPort(socket, runner, pulls, server_tls)
         await relay.start()
+        await door.start()
         try:
             supervisor.adopt()
             await runner.setup()
@@ -100,6 +107,7 @@ async def _serve(
             await shared.close()
             await runner.cleanup()
             await supervisor.let_go()
+            await door.close()
             await relay.close()
 
 

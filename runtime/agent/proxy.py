@@ -11,6 +11,7 @@ said as soon as it is reserved, in an interim answer (103): whoever takes it up 
 import asyncio
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,13 +43,16 @@ HOP_BY_HOP = frozenset(
     }
 )
 
+ENGINES_NAME = re.compile(r"(?:\d+_)?(?:cmpl-(.+)-\d+|chatcmpl-(.+))-[0-9a-f]{8}")
+"""What vLLM makes of a request's id as its own name of it (0.32: completions, chats, one of `n`)."""
+
 
 class EngineProxy:
-    """Passes requests to the engines of one supervisor. Those `_unanswered`, by their deadlines, can be refused."""
+    """Passes requests to the engines of one supervisor. Those `_unanswered`, by replica and id, can be refused."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._unanswered: dict[asyncio.Timeout, web.Request] = {}
+        self._unanswered: defaultdict[tuple[str, str], dict[asyncio.Timeout, web.Request]] = defaultdict(dict)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         replica = request.match_info["replica"]
@@ -57,12 +61,12 @@ class EngineProxy:
         except ReplicaUnhealthy as error:
             return _unavailable(502, error.message)
         response: web.StreamResponse | None = None
-        deadline = asyncio.timeout(None)
-        self._unanswered[deadline] = request
+        deadline, name = asyncio.timeout(None), (replica, request.headers.get(REQUEST_ID, ""))
+        self._unanswered[name][deadline] = request
         try:
             async with deadline, session.request(**_to_engine(request, replica)) as answer:
                 chunk = await answer.content.readany()
-                self._unanswered.pop(deadline, None)
+                self._answered(name, deadline)
                 response = web.StreamResponse(status=answer.status, headers=_end_to_end(answer.headers))
                 await response.prepare(request)
                 while chunk:
@@ -80,30 +84,37 @@ class EngineProxy:
                 request.transport.abort()
             return response
         finally:
-            self._unanswered.pop(deadline, None)
+            self._answered(name, deadline)
 
     def refuse(self, replica: str, engine_request: str) -> None:
         """End a request that an engine wants to be rid of, unless it is being answered already."""
-        if (deadline := self._named(replica, engine_request)) is not None:
-            del self._unanswered[deadline]
+        if (found := self._named(replica, engine_request)) is not None:
+            name, deadline, _ = found
+            self._answered(name, deadline)
             deadline.reschedule(0.0)
 
     def tell(self, replica: str, engine_request: str, ticket: Mapping[str, object]) -> None:
         """Say the ticket of a request that an engine has begun to compute, unless it is being answered already."""
-        if (deadline := self._named(replica, engine_request)) is not None:
-            transport = self._unanswered[deadline].transport
-            if transport is not None:
-                transport.write(INTERIM % (TICKET.encode(), json.dumps(ticket).encode()))
+        if (found := self._named(replica, engine_request)) is not None:
+            _, _, request = found
+            if request.transport is not None:
+                request.transport.write(INTERIM % (TICKET.encode(), json.dumps(ticket).encode()))
 
-    def _named(self, replica: str, engine_request: str) -> asyncio.Timeout | None:
+    def _named(self, replica: str, engine_request: str) -> tuple[tuple[str, str], asyncio.Timeout, web.Request] | None:
         """The one request of that replica that is meant. None where it could be several: a ticket opens a prompt."""
-        named = [
-            deadline
-            for deadline, request in self._unanswered.items()
-            if request.match_info["replica"] == replica
-            and is_named(engine_request, request.headers.get(REQUEST_ID, ""))
-        ]
-        return named[0] if len(named) == 1 else None
+        name = replica, request_id(engine_request)
+        named = self._unanswered.get(name, {})
+        if len(named) != 1:
+            return None
+        [(deadline, request)] = named.items()
+        return name, deadline, request
+
+    def _answered(self, name: tuple[str, str], deadline: asyncio.Timeout) -> None:
+        """It has an answer, or will have none. Safe to repeat."""
+        named = self._unanswered.get(name, {})
+        named.pop(deadline, None)
+        if not named:
+            self._unanswered.pop(name, None)
 
 
 def _to_engine(request: web.Request, replica: str) -> dict[str, Any]:
@@ -124,10 +135,10 @@ def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
 
 
-def is_named(engine_request: str, request_id: str) -> bool:
-    """Whether vLLM made this name of its own of a request with this id (0.32: completions, chats, one of `n`)."""
-    named = rf"(\d+_)?(cmpl-{re.escape(request_id)}-\d+|chatcmpl-{re.escape(request_id)})-[0-9a-f]{{8}}"
-    return re.fullmatch(named, engine_request) is not None
+def request_id(engine_request: str) -> str:
+    """The id that a request came with, by the name that vLLM made of it; empty where that is none of vLLM's."""
+    found = ENGINES_NAME.fullmatch(engine_request)
+    return (found[1] or found[2]) if found else ""
 
 
 def _unavailable(status: int, message: str) -> web.Response:

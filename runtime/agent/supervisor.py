@@ -15,6 +15,7 @@ from runtime.agent.engine_http import EngineHttp, Load
 from runtime.agent.engine_process import EngineProcess, log_path
 from runtime.agent.logs import tail, why_it_died
 from runtime.engine import EngineCommand, socket_path
+from runtime.generation import default_max_tokens
 from runtime.messages import EngineHealth, EngineSpec
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ LOG_LINES_READ = 400
 class _Engine:
     process: EngineProcess
     http: EngineHttp
+    default_max_tokens: int | None
     state: str = STARTING
     detail: str = ""
     watch: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -122,9 +124,10 @@ class Supervisor:
         return tuple(await asyncio.gather(*(_health(engine) for engine in list(self._engines.values()))))
 
     def _supervise(self, process: EngineProcess) -> _Engine:
-        replica = process.spec.replica
-        engine = _Engine(process, EngineHttp(str(self._folder / socket_path(replica))))
-        self._engines[replica] = engine
+        spec = process.spec
+        limit = default_max_tokens(self._folder / spec.model, spec.extra_args)
+        engine = _Engine(process, EngineHttp(str(self._folder / socket_path(spec.replica))), limit)
+        self._engines[spec.replica] = engine
         engine.watch = asyncio.create_task(self._watch(engine))
         return engine
 
@@ -165,4 +168,5 @@ async def _health(engine: _Engine) -> EngineHealth:
         waiting=load.waiting,
         kv_usage=load.kv_usage,
         spec=engine.process.spec,
+        default_max_tokens=engine.default_max_tokens,
     )

@@ -9,34 +9,19 @@ without a branch. All functions release the interpreter, and stand in one file: 
 `first` token and `tokens`, `groups` (0: a scale a channel), `levels`, and its place `at`.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from runtime.codec.kept import compiled, kept
 
 Bits = NDArray[np.uint16]
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.float32]
 Keys = NDArray[np.int16]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 SIGNATURE = "(uint16[:,:,::1], uint8[:,::1], int64, int64, int64, int64, int64, boolean)"
 DENORMAL = np.uint32(113 << 23)  # below this number's bits in float32 fp16 has denormals
 REFUSED = 0x7C00  # infinity in fp16, in place of a scale: the group holds what the codec has no number for
-
-
-def compiled(function: Function) -> Function:
-    return cast("Function", njit(nogil=True, error_model="numpy")(function))
-
-
-def kept(function: Function) -> Function:
-    """Compiled, and the machine code kept beside the source or where else numba may write, if anywhere."""
-    try:
-        return cast("Function", njit(nogil=True, error_model="numpy", cache=True)(function))
-    except RuntimeError:
-        return compiled(function)
 
 
 @kept

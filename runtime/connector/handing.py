@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from planner.deployment import Codec
 from planner.errors import KvTransferError
 from runtime.connector.jobs import Save
-from runtime.relay.door import AgentDoor, AgentGone, AgentRefused, AgentSlow
-from runtime.relay.tickets import LIMIT_READERS, format_json
+from runtime.relay.door import AgentDoor
+from runtime.relay.session import AgentGone, AgentRefused, AgentSlow
+from runtime.relay.ticket import format_json
+from runtime.relay.tickets import LIMIT_READERS
 from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import GROUP_TOKENS, Geometry
 
@@ -131,7 +133,8 @@ class HandingOn:
         return abandoned
 
     def _ordered(self, request: "Request", params: Mapping[str, Any]) -> _Prompt:
-        check_plain(request)
+        if why := why_not_plain(request):
+            raise KvTransferError(why)
         kv_format = KvFormat(
             self._geometry, request.num_prompt_tokens, _codec(params), self._boundary_layers_of(params)
         )
@@ -194,12 +197,13 @@ class HandingOn:
         return asked
 
 
-def check_plain(request: "Request") -> None:
-    """KV follows from the token ids alone only for text, without adapters. Raises KvTransferError."""
+def why_not_plain(request: "Request") -> str:
+    """KV follows from the token ids alone only for text, without adapters; empty for those."""
     if request.prompt_token_ids is None or request.prompt_embeds is not None or request.mm_features:
-        raise KvTransferError("The prompt is not token ids alone.")
+        return "The prompt is not token ids alone."
     if request.lora_request is not None or request.resumable:
-        raise KvTransferError("The request has an adapter or grows while it runs.")
+        return "The request has an adapter or grows while it runs."
+    return ""
 
 
 def _may_pass(error: KvTransferError) -> bool:

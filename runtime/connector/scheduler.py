@@ -8,14 +8,16 @@ Whatever is wrong with a ticket or the agent means no transfer: the request is t
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import KvTransferError
-from runtime.connector.handing import HandingOn, check_plain
+from runtime.connector.handing import HandingOn, why_not_plain
 from runtime.connector.jobs import Load, Step
 from runtime.connector.recompute import TOKENS_PER_S, Recompute
+from runtime.connector.renewing import Renewing
 from runtime.relay.door import AgentDoor
-from runtime.relay.tickets import Ticket
+from runtime.relay.ticket import Ticket
 from runtime.tiles.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class SchedulerSide:
         self._loading: dict[str, Ticket] = {}
         self._failed: dict[str, Ticket] = {}
         self._recompute = Recompute(recompute_tokens_per_s, door.tell, now)
+        self._renewing = Renewing(door.tell, now)
         self._step = Step()
 
     def arrived(self, request: "Request") -> None:
@@ -77,7 +80,8 @@ class SchedulerSide:
             return
         logger.warning("Request %s is computed here, not loaded: %s", request.request_id, reason)
         self._door.tell("note", {"what": reason.split(":", 1)[0]})
-        self._recompute.add(request.request_id)
+        if not why_not_plain(request):  # else no KV could ever come: it was bound to be computed here
+            self._recompute.add(request.request_id)
 
     def matched(self, request: "Request", computed: int) -> tuple[int | None, bool]:
         """Tokens to load beyond the `computed` ones; None: ask again later, others may go first.
@@ -106,6 +110,7 @@ class SchedulerSide:
 
     def step(self, computed: Iterable[Computed] = ()) -> Step:
         """What the workers shall do in this step, which computes these."""
+        self._renewing.renew(chain(self._wanted.values(), self._loading.values()))
         step, self._step = self._step, Step()
         step.waits = self._recompute.waiting
         orders = [self._handing.computed(*progress) for progress in computed]
@@ -154,10 +159,8 @@ class SchedulerSide:
 
     def _objection(self, request: "Request", ticket: Ticket) -> str:
         """Why a ticket can't be used for a request; empty when it can."""
-        try:
-            check_plain(request)
-        except KvTransferError as error:
-            return f"not_plain_tokens: {error.message}"
+        if why := why_not_plain(request):
+            return f"not_plain_tokens: {why}"
         if ticket.format.geometry != self._geometry:
             return f"geometry_mismatch: {ticket.format.geometry}; this engine has {self._geometry}"
         if ticket.format.tokens != request.num_prompt_tokens or ticket.binding != self._bind(

@@ -23,15 +23,15 @@ from runtime.connector.layouts import PageLayout, write
 from runtime.connector.saving import Saver
 from runtime.connector.side_stream import Mark, SideStream
 from runtime.relay.door import AgentDoor
-from runtime.relay.patience import longest_s
 from runtime.tiles.box import Box
 from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import GROUP_TOKENS
 from runtime.tiles.layout import Layout
 
-FETCH_THREADS = 16
+FETCH_THREADS = 64
 """Most of them wait: for a prompt that is being computed, and for the line."""
-ANSWER_S = 5.0
+FILLING = 8
+"""Of them may decode tiles at a time."""
 REST_S = 0.002
 
 logger = logging.getLogger("vllm.thunder")
@@ -70,6 +70,7 @@ class WorkerSide:
             door, share=share, layout=layout, caches=caches, cache_blocks=self._cache_blocks, codec=codec
         )
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "thunder-fetch")
+        self._filling = threading.Semaphore(FILLING)
         self._lock = threading.Lock()
         self._loaded = threading.Condition(self._lock)
         self._loading = 0
@@ -115,7 +116,7 @@ class WorkerSide:
         failed = True
         try:
             tiles = self._fetch(load, deadline)
-            with self._beside.after(computed):
+            with self._filling, self._beside.after(computed):
                 self._fill(load, tiles)
             failed = False
         except KvTransferError as error:
@@ -141,8 +142,7 @@ class WorkerSide:
             raise KvTransferError(f"No other load came in the {self._fetch_timeout_s:g} s that this one had to begin.")
         session, box = self._door.session(), self._box(load.format, load.first_token)
         fields = {"ticket": load.ticket, "box": box.row, "timeout_s": self._fetch_timeout_s}
-        longest = longest_s(Layout(load.format, box).size, self._fetch_timeout_s)
-        answer = session.call("fetch", fields, timeout_s=longest + ANSWER_S)
+        answer = session.call_patiently("fetch", fields, every_s=self._fetch_timeout_s)
         tiles = bytearray(session.memory.view(answer["offset"], answer["length"]))
         session.tell("release", {"offset": answer["offset"]})
         return tiles

@@ -7,7 +7,7 @@ whose header or checksum is wrong is asked for again, once. Large pulls from afa
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ from runtime.relay.links import LinkMeter
 from runtime.relay.patience import longest_s, standing_still
 from runtime.relay.receiver import Receiver
 from runtime.relay.streams import Streams
-from runtime.relay.tickets import AgentAddress, Ticket
+from runtime.relay.ticket import AgentAddress, Ticket
 from runtime.tiles.box import Box, Tile
 from runtime.tiles.layout import Layout
 
@@ -27,7 +27,7 @@ STRIPES = 4
 STRIPE_BYTES = 4 << 20
 """From here on a second stream is worth asking twice."""
 
-ACKNOWLEDGE_S = 5.0
+TELL_S = 5.0
 
 ANSWER_S = 1.0
 """For the way there and back, beyond the time that the other agent waits for a ticket to be encoded."""
@@ -63,12 +63,11 @@ class PeerClient:
 
     async def acknowledge(self, ticket: Ticket) -> None:
         """Tell the agent of a ticket that one reader is done. Raises KvTransferError; its expiry then frees it."""
-        question = {"acknowledge": ticket.ticket, "capability": ticket.capability}
-        try:
-            async with self.streams.lend(ticket.agent) as stream, asyncio.timeout(ACKNOWLEDGE_S):
-                await ask(stream, question, 0, ticket.agent.name)
-        except OSError as error:
-            raise PeerUnreachable(f"{ticket.agent.name} can't be told: {error!r}.") from error
+        await self._tell(ticket.agent, {"acknowledge": ticket.ticket, "capability": ticket.capability})
+
+    async def renew(self, agent: AgentAddress, tickets: Sequence[tuple[str, str]]) -> None:
+        """Tell an agent that tickets of its are waited for, given by name and capability. Raises KvTransferError."""
+        await self._tell(agent, {"renew": tickets})
 
     async def probe_idle(self) -> None:
         """Measure the ways that are due, one after the other; one that can't be measured now is left as it is."""
@@ -80,6 +79,13 @@ class PeerClient:
                     await ask(stream, {"probe_bytes": LIMIT_PROBE_BYTES}, LIMIT_PROBE_BYTES, agent.name)
                     with self.links.arriving(agent, LIMIT_PROBE_BYTES, probe=True):
                         await stream.receive(LIMIT_PROBE_BYTES)
+
+    async def _tell(self, agent: AgentAddress, question: Mapping[str, object]) -> None:
+        try:
+            async with self.streams.lend(agent, brief=True) as stream, asyncio.timeout(TELL_S):
+                await ask(stream, question, 0, agent.name)
+        except OSError as error:
+            raise PeerUnreachable(f"{agent.name} can't be told: {error!r}.") from error
 
     @contextlib.contextmanager
     def _waiting(self, agent: AgentAddress, deadline: asyncio.Timeout) -> Iterator[None]:

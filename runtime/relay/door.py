@@ -1,46 +1,16 @@
-"""The connectors' side of the agent's Unix socket: blocking calls with a deadline, for vLLM's processes.
+"""The connectors' side of the agent's Unix socket, for vLLM's processes.
 
 An engine must survive its agent: a call fails soon when the agent is slow or gone. An answer that comes after its
 caller gave up is undone, so that nothing stays reserved for nobody.
 """
 
-import json
-import os
-import socket
-import struct
-import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from itertools import count
+from collections.abc import Mapping
 from typing import Any
 
-from planner.errors import KvTransferError
-from runtime.relay.local import GREETING, LENGTH, LIMIT_MESSAGE_BYTES, MAGIC, VERSION
-from runtime.relay.pool import PoolMemory
+from runtime.relay.session import AgentGone, Answer, Session
 
-CONNECT_S = 5.0
-"""A busy machine may not run the agent for a while. Only a start, and a thread that connects anew, waits so long."""
 RETRY_S = 1.0
-_SEND_TIMEOUT = struct.pack("ll", 0, 500_000)
-
-Answer = dict[str, Any]
-
-
-class AgentGone(KvTransferError):
-    """The agent can't be reached, or its connection closed before it answered."""
-
-
-class AgentSlow(KvTransferError):
-    """The agent did not answer in time."""
-
-
-class AgentRefused(KvTransferError):
-    """The agent answered no; `reason` is the kind of its error."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class AgentDoor:
@@ -54,19 +24,19 @@ class AgentDoor:
     def __init__(self, path: str, *, owner: str, rank: int | None, replica: str = "") -> None:
         self._path = path
         self._hello = {"owner": owner, "rank": rank, "replica": replica}
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._closed = False
 
     def open(self) -> None:
         """Connect, and say who this is. Raises AgentGone within `CONNECT_S`."""
         try:
-            session = _Session(self._path, self._reconnect)
+            session = Session(self._path, self._reconnect)
         except OSError as error:
             raise AgentGone(f"The agent at {self._path} can't be reached: {error}.") from error
         session.start(self._hello)
         self._session = session
 
-    def session(self) -> "_Session":
+    def session(self) -> Session:
         """The connection as it is now. Raises AgentGone."""
         if self._session is None or not self._session.alive:
             raise AgentGone(f"There is no agent at {self._path} now.")
@@ -97,129 +67,3 @@ class AgentDoor:
             except AgentGone:
                 continue
             return
-
-
-class _Session:
-    """One connection and the pool that came with it; its offsets mean nothing in another session's pool."""
-
-    def __init__(self, path: str, ended: Callable[[], None]) -> None:
-        self._ended = ended
-        self._socket, self.boot, self.memory = _connect(path)
-        self.alive = True
-        self._numbers = count(1)
-        self._lock = threading.Lock()
-        self._waiting: dict[int, tuple[str, Future[Answer] | None]] = {}
-
-    def start(self, hello: Mapping[str, Any]) -> None:
-        """Say who this is, and listen from then on. Raises AgentGone; then it has not begun, and nobody is told."""
-        try:
-            self.tell("hello", hello)
-        except AgentGone:
-            self._socket.close()
-            raise
-        threading.Thread(target=self._read, name="thunder-door", daemon=True).start()
-
-    def call(self, name: str, fields: Mapping[str, Any], *, timeout_s: float) -> Answer:
-        """Raises AgentRefused, AgentSlow after `timeout_s`, AgentGone."""
-        future: Future[Answer] = Future()
-        number = self._send(name, fields, future)
-        try:
-            answer = future.result(timeout_s)
-        except TimeoutError as error:
-            with self._lock:
-                if not future.done():
-                    self._waiting[number] = (name, None)
-                    raise AgentSlow(f"The agent did not answer {name} within {timeout_s:g} s.") from error
-            answer = future.result()
-        if not answer["ok"]:
-            raise AgentRefused(str(answer["message"]), str(answer["error"]))
-        return answer
-
-    def tell(self, name: str, fields: Mapping[str, Any]) -> None:
-        self._send(name, fields, None)
-
-    def close(self) -> None:
-        self.alive = False
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # Not connected any more.
-
-    def _send(self, name: str, fields: Mapping[str, Any], future: "Future[Answer] | None") -> int:
-        with self._lock:
-            number = next(self._numbers)
-            data = json.dumps({"id": number, "call": name, **fields}).encode()
-            if future is not None:
-                self._waiting[number] = (name, future)
-            try:
-                self._socket.sendall(LENGTH.pack(len(data)) + data)
-            except OSError as error:
-                self._waiting.pop(number, None)
-                self.close()  # Half a message may be out: nothing can follow it.
-                raise AgentGone(f"The agent does not take {name}: {error}.") from error
-            return number
-
-    def _read(self) -> None:
-        try:
-            while True:
-                (length,) = LENGTH.unpack(_exactly(self._socket, LENGTH.size))
-                if length > LIMIT_MESSAGE_BYTES:
-                    raise ConnectionError(f"a message of {length} bytes")
-                self._settle(json.loads(_exactly(self._socket, length)))
-        except (OSError, ValueError, KeyError, KvTransferError) as error:
-            self.alive = False
-            self._socket.close()
-            with self._lock:
-                lost = [future for _, future in self._waiting.values() if future is not None]
-                self._waiting.clear()
-            for future in lost:
-                future.set_exception(AgentGone(f"The agent's connection closed: {error}."))
-            self._ended()
-
-    def _settle(self, answer: Answer) -> None:
-        with self._lock:
-            name, future = self._waiting.pop(int(answer["id"]), ("", None))
-            if future is not None:
-                future.set_result(answer)
-                return
-        if answer["ok"] and name == "fetch":
-            self.tell("release", {"offset": answer["offset"]})
-        elif answer["ok"] and name == "reserve":
-            self.tell("cancel", {"ticket": answer["ticket"]["ticket"]})
-
-
-def _connect(path: str) -> tuple[socket.socket, str, PoolMemory]:
-    """A connection, the agent's boot id and its pool. Raises OSError."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(CONNECT_S)
-        connection.connect(path)
-        data, fds, _flags, _address = socket.recv_fds(connection, GREETING.size, 1, socket.MSG_CMSG_CLOEXEC)
-        data += _exactly(connection, GREETING.size - len(data))
-        magic, version, size, boot = GREETING.unpack(data)
-        if magic != MAGIC or version != VERSION or len(fds) != 1:
-            raise ConnectionError(f"the greeting is not version {VERSION} of ours")
-        memory = _map(fds[0], size)
-        connection.settimeout(None)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
-    except OSError:
-        connection.close()
-        raise
-    return connection, boot.decode(), memory
-
-
-def _map(fd: int, size: int) -> PoolMemory:
-    try:
-        return PoolMemory(fd, size)
-    finally:
-        os.close(fd)
-
-
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < length:
-        part = connection.recv(length - len(parts))
-        if not part:
-            raise ConnectionError("closed by the agent")
-        parts += part
-    return bytes(parts)

@@ -11,7 +11,7 @@ from typing import Any
 from planner.errors import KvTransferError
 from runtime.relay.patience import STALL_S
 from runtime.relay.stream import Stream
-from runtime.relay.tickets import NotReady, TicketFailed, UnknownTicket, WrongBinding, WrongCapability
+from runtime.relay.ticket import NotReady, TicketFailed, UnknownTicket, WrongBinding, WrongCapability
 from runtime.tiles.frame import BadFrame
 
 LENGTH = struct.Struct(">I")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from runtime.messages import LinkHealth
-from runtime.relay.tickets import AgentAddress
+from runtime.relay.ticket import AgentAddress
 
 LIMIT_LINKS = 256
 """Agents remembered: those heard from last."""
@@ -35,11 +35,13 @@ GIGABIT = 1e9 / 8
 class _Link:
     """Seconds by the meter's clock. On `arriving` of the `streams` under way something comes, since `began_at`.
 
-    `bytes` have come on them, in `busy_s` before that.
+    `bytes` have come on them, in `busy_s` before that; `all_bytes` ever since `first_at`.
     """
 
     used_at: float
     heard_at: float
+    first_at: float
+    all_bytes: int = 0
     probed: bool = False
     streams: int = 0
     arriving: int = 0
@@ -78,6 +80,7 @@ class LinkMeter:
         try:
             yield
             link.bytes += size
+            link.all_bytes += size
         finally:
             link.streams -= 1
             link.heard_at = self._now()
@@ -116,13 +119,15 @@ class LinkMeter:
 
     @property
     def health(self) -> tuple[LinkHealth, ...]:
-        """By the agents' names: the median bandwidth, and the shortest round trip halved."""
+        """By the agents' names: the median bandwidth, the shortest round trip halved, and all that came."""
         return tuple(
             LinkHealth(
                 peer=agent.name,
                 bandwidth_gbit_per_s=statistics.median(link.gbit_per_s) if link.gbit_per_s else None,
                 latency_ms=min(link.latency_s) / 2 * 1e3 if link.latency_s else None,
                 age_s=self._now() - link.heard_at,
+                bytes=link.all_bytes,
+                counter=link.first_at,
             )
             for agent, link in sorted(self._links.items(), key=lambda item: item[0].name)
         )
@@ -133,5 +138,6 @@ class LinkMeter:
                 idle = [known for known, link in self._links.items() if not link.streams]
                 for known in sorted(idle, key=lambda known: self._links[known].heard_at)[:1]:
                     del self._links[known]
-            self._links[agent] = _Link(used_at=self._now(), heard_at=self._now())
+            now = self._now()
+            self._links[agent] = _Link(used_at=now, heard_at=now, first_at=now)
         return self._links[agent]

@@ -10,15 +10,15 @@ from functools import partial
 from aiohttp import web
 
 from runtime.relay.pulls import PullServer
+from runtime.relay.strangers import Strangers
 from runtime.relay.stream import HELLO, HELLO_REVERSED
 
 log = logging.getLogger(__name__)
 
-LIMIT_CONNECTIONS = 1024
-LIMIT_STRANGERS = 128
-"""Of those, whose certificate has not been seen. With more the one that has dallied longest goes: who is to be let in
-is through within milliseconds, so that a crowd of the mute can't shut others out."""
+LIMIT_CONNECTIONS = 2048
+"""Streams and strangers."""
 
+BACKLOG = 1024
 FIRST_WORD_S = 10.0
 CROWDED_S = 0.2
 
@@ -34,12 +34,12 @@ class SharedPort:
         self._pulls = pulls
         self._context = context
         self._tasks: set[asyncio.Task[None]] = set()
-        self._strangers: dict[asyncio.Task[None], None] = {}
+        self._strangers = Strangers()
         self._accepting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         self._listener.setblocking(False)
-        self._listener.listen(128)
+        self._listener.listen(BACKLOG)
         self._accepting = asyncio.create_task(self._accept())
 
     async def close(self) -> None:
@@ -56,27 +56,34 @@ class SharedPort:
         while True:
             await _readable(self._listener)
             try:
-                connection, _ = self._listener.accept()  # At once: a wait broken off here could lose a connection.
+                connection, caller = self._listener.accept()  # At once: a wait broken off here could lose a connection.
             except OSError as error:  # Out of file descriptors, or the caller has gone.
                 log.warning("can't accept a connection: %s", error)
                 await asyncio.sleep(CROWDED_S)
                 continue
             connection.setblocking(False)
-            if len(self._tasks) >= LIMIT_CONNECTIONS:
+            if self._has_room_for(caller[0]):
+                task = asyncio.create_task(self._welcome(connection))
+                self._tasks.add(task)
+                task.add_done_callback(partial(self._left, connection))
+                self._strangers.add(task, caller[0])
+            else:
                 connection.close()
-                continue
-            task = asyncio.create_task(self._welcome(connection))
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._left, connection))
-            self._strangers[task] = None
-            if len(self._strangers) > LIMIT_STRANGERS:
-                first = next(iter(self._strangers))
-                del self._strangers[first]
-                first.cancel()
+
+    def _has_room_for(self, address: str) -> bool:
+        """After hanging up on a stranger, where they are many."""
+        if len(self._tasks) >= LIMIT_CONNECTIONS:
+            return False
+        if not self._strangers.are_many:
+            return True
+        if (stranger := self._strangers.who_goes_for(address)) is not None:
+            self._strangers.discard(stranger)
+            stranger.cancel()
+        return stranger is not None
 
     def _left(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._strangers.pop(task, None)
+        self._strangers.discard(task)
         if task.cancelled():  # Perhaps before it had begun.
             connection.close()
 
@@ -104,7 +111,7 @@ class SharedPort:
         """In a connection's own task: its certificate is one of ours."""
         task = asyncio.current_task()
         assert task is not None, "connections are served in tasks"
-        self._strangers.pop(task, None)
+        self._strangers.discard(task)
 
     def _http(self) -> web.Server:
         assert self._runner.server is not None, "the runner is set up first"

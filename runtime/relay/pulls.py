@@ -20,7 +20,7 @@ from runtime.relay.patience import longest_s, standing_still
 from runtime.relay.progress import Piece
 from runtime.relay.reading import Reading
 from runtime.relay.stream import Stream
-from runtime.relay.tickets import Ticket, UnknownTicket
+from runtime.relay.ticket import Ticket, UnknownTicket
 from runtime.tiles.box import Box
 from runtime.tiles.layout import Layout
 
@@ -72,6 +72,8 @@ class PullServer:
                     await _probe(stream, question)
                 elif "acknowledge" in question:
                     await self._acknowledge(stream, question)
+                elif "renew" in question:
+                    await self._renew(stream, question)
                 else:
                     await self._pull(stream, question)
             except KvTransferError as error:
@@ -82,6 +84,14 @@ class PullServer:
         name, capability = _text(question, "acknowledge"), _text(question, "capability")
         with contextlib.suppress(UnknownTicket):
             self._relay.acknowledge(name, capability)
+        await announce(stream, 0)
+
+    async def _renew(self, stream: Stream, question: dict[str, Any]) -> None:
+        try:
+            tickets = [(str(name), str(capability)) for name, capability in question["renew"]]
+        except (TypeError, ValueError) as error:
+            raise KvTransferError(f"The question can't be read: {error!r}.") from error
+        self._relay.renew(tickets)
         await announce(stream, 0)
 
     async def _pull(self, stream: Stream, question: dict[str, Any]) -> None:

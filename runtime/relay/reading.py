@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from runtime.relay.progress import Piece, Pieces
-from runtime.relay.tickets import Entry, NotReady, State, Ticket, UnknownTicket
+from runtime.relay.ticket import NotReady, Ticket, UnknownTicket
+from runtime.relay.tickets import Entry, State
 from runtime.tiles.box import Box
 from runtime.tiles.layout import Layout
 
@@ -43,6 +44,14 @@ class Reading:
             if not pieces.done and self._goes_on():
                 with waiting():
                     await self._change(changed)
+
+    async def copy(self, layout: Layout, target: memoryview) -> None:
+        """The tiles of a layout over the same format, each to its place. Raises as `begin` does."""
+        whole = Layout(self.ticket.format, self.ticket.format.whole)
+        async for piece in self.pieces([layout.box]):
+            box = replace(layout.box, layers=piece.layers, groups=piece.groups)
+            for (_, _, at, length), (_, _, start, _) in zip(layout.rows(box), whole.rows(box), strict=True):
+                target[at : at + length] = self.data[start : start + length]
 
     def views(self, piece: Piece, box: Box) -> Iterator[memoryview]:
         """The bytes of a piece of that box, in order."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from runtime.relay.patience import STALL_S
 from runtime.relay.progress import PIECE_BYTES, Piece, Pieces
 from runtime.relay.stream import TURN_BYTES, Stream
-from runtime.relay.tickets import Ticket
+from runtime.relay.ticket import Ticket
 from runtime.tiles.box import Box, Tile
 from runtime.tiles.fold import damaged
 from runtime.tiles.layout import Layout

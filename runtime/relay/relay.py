@@ -1,42 +1,36 @@
 """`Relay`: an agent's part in KV transfers. It owns the pool and the tickets, and moves tiles between agents.
 
-Engines come through the Unix socket (`local.py`), other agents through streams (`pulls.py`). All of it runs in the
-agent's event loop; nothing here needs torch.
+Engines come through the Unix socket (`local.py`), other agents through streams (`pulls.py`), and it knows neither. All
+of it runs in the agent's event loop; nothing here needs torch.
 """
 
 import asyncio
 import contextlib
 import hmac
-import logging
 import secrets
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from planner.errors import KvTransferError
 from runtime.messages import LinkHealth
+from runtime.relay.chores import for_ever
 from runtime.relay.client import PeerClient
-from runtime.relay.local import LocalDoor
 from runtime.relay.pool import Pool, Region
 from runtime.relay.reading import Reading
 from runtime.relay.room import Room
 from runtime.relay.shared import SharedFetches
 from runtime.relay.streams import Streams
-from runtime.relay.tickets import AgentAddress, Ticket, TicketTable, WrongBinding
+from runtime.relay.ticket import TICKET_TTL_S, AgentAddress, PoolFull, Ticket, WrongBinding
+from runtime.relay.tickets import TicketTable
 from runtime.tiles.box import Box
 from runtime.tiles.format import KvFormat
 from runtime.tiles.layout import Layout
 
 SWEEP_S = 1.0
 PROBE_TICK_S = 5.0
-
-log = logging.getLogger(__name__)
-
-
-class PoolFull(KvTransferError):
-    """No free run of the pool is long enough: there is no transfer, and decode computes the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +60,11 @@ class Relay:
         agent_name: str,
         advertise: tuple[str, int],
         pool_bytes: int,
-        socket_path: str,
         ssl_context: ssl.SSLContext | None,
-        ticket_ttl_s: float = 60,
+        ticket_ttl_s: float = TICKET_TTL_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.agent_name = agent_name
-        self.socket_path = socket_path
         self.boot = secrets.token_hex(8)
         self.pool = Pool(pool_bytes)
         self.counts: dict[str, float] = defaultdict(float)
@@ -81,21 +73,18 @@ class Relay:
         self._now = now
         self._tickets = TicketTable(AgentAddress(advertise[0], advertise[1], agent_name), ticket_ttl_s)
         self._client = PeerClient(ssl_context)
-        self._door = LocalDoor(self, socket_path)
         self._room = Room(self.pool, lambda: self._tickets.bytes)
         self._fetches = SharedFetches(self._room.free)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        await self._door.start()
-        chores = (_for_ever(SWEEP_S, self._swept), _for_ever(PROBE_TICK_S, self._client.probe_idle))
+        chores = (for_ever(SWEEP_S, self._swept), for_ever(PROBE_TICK_S, self._client.probe_idle))
         self._tasks = [asyncio.create_task(chore) for chore in chores]
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._door.close()
         self._client.close()
         self.pool.close()
 
@@ -244,15 +233,28 @@ class Relay:
         except KvTransferError:
             self.counts["acks_failed"] += 1
 
+    def renew(self, tickets: Iterable[tuple[str, str]]) -> None:
+        """Readers still wait for tickets of ours, given by name and capability; those that are gone are gone."""
+        for name, capability in tickets:
+            with contextlib.suppress(KvTransferError):
+                self._tickets.renew(name, capability, now=self._now())
+                self.counts["tickets_renewed"] += 1
+
+    async def renew_at_source(self, agent: AgentAddress, tickets: Sequence[tuple[str, str]]) -> None:
+        """Say to the agent that holds these tickets that requests here wait for them."""
+        try:
+            if agent.name == self.agent_name:
+                self.renew(tickets)
+            else:
+                await self._client.renew(agent, tickets)
+        except KvTransferError:
+            self.counts["renewals_failed"] += 1
+
     async def _copy(self, ticket: Ticket, layout: Layout, region: Region, wait_s: float) -> None:
         async with self.reading(ticket.ticket, ticket.capability, ticket.binding, wait_s) as reading:
             if reading.ticket.format != ticket.format:
                 raise KvTransferError(f"Ticket {ticket.ticket} is over {reading.ticket.format}, not {ticket.format}.")
-            target, whole = self.pool.view(region), Layout(ticket.format, ticket.format.whole)
-            async for piece in reading.pieces([layout.box]):
-                box = replace(layout.box, layers=piece.layers, groups=piece.groups)
-                for (_, _, at, length), (_, _, start, _) in zip(layout.rows(box), whole.rows(box), strict=True):
-                    target[at : at + length] = reading.data[start : start + length]
+            await reading.copy(layout, self.pool.view(region))
         self.counts[f"copied_bytes_{ticket.format.codec}"] += layout.size
 
     def _collect(self) -> None:
@@ -261,13 +263,3 @@ class Relay:
 
     async def _swept(self) -> None:
         self.sweep()
-
-
-async def _for_ever(every_s: float, chore: Callable[[], Awaitable[None]]) -> None:
-    """Tickets that nobody sweeps would fill the pool: what goes wrong unforeseen is said, and done again."""
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            await chore()
-        except Exception:
-            log.exception("a chore of the relay failed")

@@ -15,12 +15,12 @@ from planner.errors import SpecError
 from runtime.relay.exchange import PeerUnreachable
 from runtime.relay.stream import HELLO_REVERSED, Stream
 from runtime.relay.streams import dialled
-from runtime.relay.tickets import AgentAddress
+from runtime.relay.ticket import AgentAddress
 
 log = logging.getLogger(__name__)
 
-STREAMS_EACH = 8
-"""Kept open to each peer: two large pulls of four stripes."""
+STREAMS_EACH = 9
+"""Kept open to each peer: two large pulls of four stripes, and what is said of tickets meanwhile."""
 
 LIMIT_PEERS = 256
 LEAST_PAUSE_S = 0.5

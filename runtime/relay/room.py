@@ -24,6 +24,7 @@ class Room:
         self._turn = asyncio.Lock()
         self._tickets_turn = asyncio.Lock()
         self._freed = asyncio.Event()
+        self._patient: dict[asyncio.Timeout, float] = {}
 
     def for_ticket(self, length: int) -> Region | None:
         """Bytes that are free now, or None."""
@@ -42,19 +43,30 @@ class Room:
         return None
 
     async def for_fetch(self, length: int, within_s: float) -> Region | None:
-        """Bytes for tiles that come, after waiting that long at most; from now on there are fetches here."""
+        """Bytes for tiles that come; from now on there are fetches here.
+
+        It is waited as long as others give bytes back, and `within_s` beyond the last of them.
+        """
         self._fetches = True
         if length > self._pool.size:
             return None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s), self._turn:
-                await self._until(lambda: self._pool.fits(length))
-                return self._pool.reserve(length)
+            async with asyncio.timeout(within_s) as deadline:
+                self._patient[deadline] = within_s
+                try:
+                    async with self._turn:
+                        await self._until(lambda: self._pool.fits(length))
+                        return self._pool.reserve(length)
+                finally:
+                    del self._patient[deadline]
         return None
 
     def free(self, region: Region) -> None:
         self._pool.free(region)
         self._freed.set()
+        for deadline, within_s in self._patient.items():
+            if not deadline.expired():
+                deadline.reschedule(asyncio.get_running_loop().time() + within_s)
 
     def _leaves_some(self, length: int) -> bool:
         held = self._ticket_bytes()

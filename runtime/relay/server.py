@@ -8,7 +8,7 @@ from aiohttp import web
 from planner.errors import KvTransferError
 from runtime.relay.exchange import STATUS_OF_ERROR
 from runtime.relay.relay import Relay
-from runtime.relay.tickets import UnknownTicket
+from runtime.relay.ticket import UnknownTicket
 
 
 def add_relay_routes(app: web.Application, relay: Relay) -> None:

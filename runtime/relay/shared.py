@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.relay.pool import Region
-from runtime.relay.tickets import Ticket
+from runtime.relay.ticket import Ticket
 from runtime.tiles.box import Box
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from runtime.relay.exchange import PeerUnreachable
 from runtime.relay.patience import STALL_S
 from runtime.relay.stream import HELLO, Stream
-from runtime.relay.tickets import AgentAddress
+from runtime.relay.ticket import AgentAddress
 
-LIMIT_STREAMS = 16
-"""To one agent."""
+LIMIT_STREAMS = 32
+"""To one agent. A pull holds one, or some, as long as its prompt is computed; all pulls together leave one, where there
+are two. What is said of tickets takes a round trip, and must not wait until others' tiles have come."""
 
 DIAL_S = 5.0
 
@@ -33,20 +34,26 @@ class Streams:
         self._ways: defaultdict[str, _Way] = defaultdict(_Way)
 
     @contextlib.asynccontextmanager
-    async def lend(self, agent: AgentAddress, within_s: float = STALL_S) -> AsyncIterator[Stream]:
+    async def lend(
+        self, agent: AgentAddress, within_s: float = STALL_S, *, brief: bool = False
+    ) -> AsyncIterator[Stream]:
         """A stream for one question and its whole answer; closed when that breaks off. Raises PeerUnreachable.
 
-        Who finds none free waits: for `within_s`, and for as long as those that are lent get on.
+        Who finds none free waits: for `within_s`, and for as long as those that are lent get on. For `brief` questions
+        there is one that pulls don't take.
         """
         way = self._ways[agent.name]
-        stream = await self._in_turn(way, agent, within_s)
+        stream = await self._in_turn(way, agent, within_s, brief)
         way.lent.add(stream)
         try:
             yield stream
         except BaseException:
             way.lose(stream)
             raise
-        way.keep(stream)
+        else:
+            way.keep(stream)
+        finally:
+            way.pulling -= not brief
 
     def take_in(self, name: str, stream: Stream) -> None:
         """A stream that the agent of that name dialled, and answers on. Raises ConnectionRefusedError: too many."""
@@ -65,10 +72,10 @@ class Streams:
     def share(self, agent: AgentAddress, most: int) -> Iterator[int]:
         """How many streams one pull may use at once: half of those that are left, since others come, and one at least.
 
-        A pull may hold them as long as its prompt is computed, and all ranks of an engine ask at the same time.
+        All ranks of an engine ask at the same time.
         """
         way = self._ways[agent.name]
-        left = (LIMIT_STREAMS if agent.dialled else way.count) - way.shared
+        left = way.most_pulling(agent) - way.shared
         share = max(1, min(most, left // 2))
         way.shared += share
         try:
@@ -88,12 +95,12 @@ class Streams:
             while way.idle:
                 way.lose(way.idle.pop())
 
-    async def _in_turn(self, way: "_Way", agent: AgentAddress, within_s: float) -> Stream:
+    async def _in_turn(self, way: "_Way", agent: AgentAddress, within_s: float, brief: bool) -> Stream:
         while True:
             before = way.progress
             try:
                 async with asyncio.timeout(within_s):
-                    return await self._free(way, agent)
+                    return await self._free(way, agent, brief)
             except TimeoutError as error:
                 if way.progress == before:
                     raise PeerUnreachable(
@@ -101,15 +108,22 @@ class Streams:
                         hint="" if agent.dialled else "Nobody can dial it: is this agent among the peers it dials?",
                     ) from error
 
-    async def _free(self, way: "_Way", agent: AgentAddress) -> Stream:
+    async def _free(self, way: "_Way", agent: AgentAddress, brief: bool) -> Stream:
         way.waiting += 1
         try:
-            while (stream := way.taken()) is None:
-                if agent.dialled and way.count < LIMIT_STREAMS:
-                    return await self._dialled(way, agent)
-                way.changed.clear()
-                await way.changed.wait()
-            return stream
+            while not brief and way.pulling >= way.most_pulling(agent):
+                await way.change()
+            way.pulling += not brief
+            try:
+                while (stream := way.taken()) is None:
+                    if agent.dialled and way.count < LIMIT_STREAMS:
+                        return await self._dialled(way, agent)
+                    await way.change()
+                return stream
+            except BaseException:
+                way.pulling -= not brief
+                way.changed.set()
+                raise
         finally:
             way.waiting -= 1
 
@@ -127,7 +141,7 @@ class Streams:
 
 @dataclass(slots=True)
 class _Way:
-    """What leads to one agent. `count` is of all its streams: idle, lent, or being dialled.
+    """What leads to one agent. `count` is of all its streams: idle, lent, or being dialled; `pulling` of those pulls.
 
     `shared` is the sum of the shares of pulls, `returned` counts streams that were lent.
     """
@@ -138,6 +152,7 @@ class _Way:
     returned: int = 0
     waiting: int = 0
     shared: int = 0
+    pulling: int = 0
     near: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -149,6 +164,14 @@ class _Way:
                 return stream
             self.lose(stream)
         return None
+
+    def most_pulling(self, agent: AgentAddress) -> int:
+        return max((LIMIT_STREAMS if agent.dialled else self.count) - 1, 1)
+
+    async def change(self) -> None:
+        """Wait until there may be a stream to be had."""
+        self.changed.clear()
+        await self.changed.wait()
 
     @property
     def progress(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Tickets: what prefill hands out so that decode can fetch the KV, and the table an agent keeps of its own.
+"""The tickets that an agent keeps: what prefill hands out so that decode can fetch the KV.
 
 A ticket starts pending. It is ready when every rank has encoded its share and failed when one could not. Its bytes are
 freed when as many readers as it was made for have acknowledged it, when it is dropped, when it expires, or when it has
@@ -8,122 +8,27 @@ failed; but never while a rank may still write them or a pull is reading them.
 import asyncio
 import hmac
 import secrets
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
 
-from planner.deployment import Codec
 from planner.errors import KvTransferError
-from runtime.messages import AGENT_SUFFIX
 from runtime.relay.pool import Region
 from runtime.relay.progress import Progress
+from runtime.relay.ticket import AgentAddress, Ticket, TicketFailed, UnknownTicket, WrongCapability
 from runtime.tiles.box import Box
 from runtime.tiles.format import KvFormat
 from runtime.tiles.frame import TAG_BYTES
-from runtime.tiles.geometry import Geometry
-from runtime.tiles.layout import Layout
 
-TICKET_VERSION = 1
 LIMIT_READERS = 1024
 LIMIT_RANKS = 4096
+LONGEST_LIFE_S = 1800.0
+"""So long readers may put off a ticket's end, from when it was made: what waits longer is computed anew."""
 
 
 class State(StrEnum):
     PENDING = "pending"
     READY = "ready"
     FAILED = "failed"
-
-
-class UnknownTicket(KvTransferError):
-    """It was never made here, or it is gone: acknowledged, dropped or expired."""
-
-
-class WrongCapability(KvTransferError):
-    """The caller does not hold the ticket it names."""
-
-
-class WrongBinding(KvTransferError):
-    """The ticket is over another model or other tokens than its reader takes it for."""
-
-
-class TicketFailed(KvTransferError):
-    """A rank of the prefill engine could not encode its share."""
-
-
-class NotReady(KvTransferError):
-    """The tiles were not encoded in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentAddress:
-    """Where an agent serves tiles, and the name in its certificate. Port 0: others can't dial it, it dials them."""
-
-    host: str
-    port: int
-    name: str
-
-    @property
-    def dialled(self) -> bool:
-        return self.port != 0
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Raises KvTransferError for what is no address of an agent."""
-        try:
-            address = cls(_text(document["host"]), _count(document["port"]), _text(document["name"]))
-        except (KeyError, TypeError) as error:
-            raise KvTransferError(f"An agent's address can't be read: {error!r}.") from error
-        if not 0 <= address.port < 1 << 16 or not address.name.endswith(AGENT_SUFFIX):
-            raise KvTransferError(f"An agent is said to be {address}; expected a port and a name {AGENT_SUFFIX}.")
-        return address
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """What travels as `kv_transfer_params` from prefill to decode. `binding` ties it to model and token ids."""
-
-    ticket: str
-    agent: AgentAddress
-    capability: str
-    binding: str
-    format: KvFormat
-
-    @property
-    def tag(self) -> bytes:
-        """What every frame of it carries."""
-        return bytes.fromhex(self.ticket)
-
-    @property
-    def bytes(self) -> int:
-        return Layout(self.format, self.format.whole).size
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "version": TICKET_VERSION,
-            "do_remote_prefill": True,
-            "ticket": self.ticket,
-            "agent": asdict(self.agent),
-            "capability": self.capability,
-            "binding": self.binding,
-            **format_json(self.format),
-            "bytes": self.bytes,
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read what a client of ours handed on, believing none of it. Raises KvTransferError."""
-        if document.get("version") != TICKET_VERSION:
-            raise KvTransferError(f"A ticket has version {document.get('version')!r}; expected {TICKET_VERSION}.")
-        try:
-            address = AgentAddress.from_json(document["agent"])
-            ticket, capability = _text(document["ticket"]), _text(document["capability"])
-            binding = _text(document["binding"])
-        except (KeyError, TypeError) as error:
-            raise KvTransferError(f"A ticket can't be read: {error!r}.") from error
-        if len(ticket) != 2 * TAG_BYTES or not all(letter in "0123456789abcdef" for letter in ticket):
-            raise KvTransferError(f"A ticket is named {ticket!r}; expected {2 * TAG_BYTES} hexadecimal digits.")
-        return cls(ticket, address, capability, binding, format_from_json(document))
 
 
 @dataclass(slots=True)
@@ -137,6 +42,7 @@ class Entry:
     region: Region | None
     owner: str
     readers: int
+    made_at: float
     expires_at: float
     writers: set[int]
     pulls: int = 0
@@ -192,7 +98,7 @@ class TicketTable:
             )
         name, capability = secrets.token_hex(TAG_BYTES), secrets.token_urlsafe(24)
         ticket = Ticket(name, self._address, capability, binding, kv_format)
-        self._entries[name] = Entry(ticket, region, owner, readers, now + self._ttl_s, set(range(ranks)))
+        self._entries[name] = Entry(ticket, region, owner, readers, now, now + self._ttl_s, set(range(ranks)))
         return ticket
 
     def encoded_part(self, name: str, box: Box, *, owner: str, rank: int, now: float) -> None:
@@ -257,6 +163,11 @@ class TicketTable:
         entry.pulls -= 1
         entry.expires_at = max(entry.expires_at, now + self._ttl_s)
 
+    def renew(self, name: str, capability: str, *, now: float) -> None:
+        """A reader waits for its turn: its time starts again, within its longest life. Raises as `find` does."""
+        entry = self.find(name, capability)
+        entry.expires_at = max(entry.expires_at, min(now + self._ttl_s, entry.made_at + LONGEST_LIFE_S))
+
     def acknowledge(self, name: str, capability: str) -> bool:
         """One reader is done. True when it was the last one, and the ticket is gone."""
         entry = self.find(name, capability)
@@ -286,35 +197,3 @@ class TicketTable:
             if entry.gone:
                 del self._entries[entry.ticket.ticket]
         return regions
-
-
-def format_json(kv_format: KvFormat) -> dict[str, Any]:
-    return {
-        "tokens": kv_format.tokens,
-        "codec": str(kv_format.codec),
-        "boundary_layers": kv_format.boundary_layers,
-        **asdict(kv_format.geometry),
-    }
-
-
-def format_from_json(document: Mapping[str, Any]) -> KvFormat:
-    """Raises KvTransferError for anything but a format within our limits."""
-    try:
-        layers, kv_heads, head_dim = (_count(document[key]) for key in ("layers", "kv_heads", "head_dim"))
-        geometry = Geometry(layers, kv_heads, head_dim, _text(document["dtype"]))
-        tokens, boundary = _count(document["tokens"]), _count(document["boundary_layers"])
-        return KvFormat(geometry, tokens, Codec(document["codec"]), boundary)
-    except (KeyError, TypeError, ValueError) as error:
-        raise KvTransferError(f"A ticket's format can't be read: {error!r}.") from error
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a whole number")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value or len(value) > 256:
-        raise TypeError(f"{value!r:.80} is not a short text")
-    return value

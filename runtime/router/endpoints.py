@@ -1,22 +1,30 @@
 """The router's endpoints beside completions: models, health, metrics, administration, and what it doesn't serve."""
 
+import asyncio
+import contextlib
 import hmac
 import json
+from dataclasses import asdict
 from typing import Any
 
 from planner.errors import Refused, SpecError
 from runtime.metrics import CONTENT_TYPE, RouterMetrics
-from runtime.router import openapi, web
-from runtime.router.admission import Admission
-from runtime.router.bodies import await_body
-from runtime.router.epochs import RouteTable
-from runtime.router.errors import SERVER_ERROR, error_response
-from runtime.router.health import ReplicaHealth
-from runtime.router.observed import Observed
-from runtime.router.refusals import not_admin
+from runtime.router import web
+from runtime.router.access.admission import Admission
+from runtime.router.access.bodies import await_body
+from runtime.router.access.refusals import not_admin
+from runtime.router.choosing.epochs import RouteTable
+from runtime.router.choosing.health import ReplicaHealth
+from runtime.router.choosing.queues import Queues
+from runtime.router.engines.upstream import Upstream
 from runtime.router.settings import RouterSettings
-from runtime.router.upstream import Upstream
-from runtime.router.usage import UsageBook
+from runtime.router.surface import openapi
+from runtime.router.surface.errors import SERVER_ERROR, error_response
+from runtime.router.watching.observed import Observed
+from runtime.router.watching.usage import UsageBook
+
+LONGEST_WAIT_S = 30.0
+LOOK_EVERY_S = 0.05
 
 
 class Endpoints:
@@ -28,6 +36,7 @@ class Endpoints:
         health: ReplicaHealth,
         upstream: Upstream,
         admission: Admission,
+        queues: Queues,
         *,
         observed: Observed,
         metrics: RouterMetrics,
@@ -39,6 +48,7 @@ class Endpoints:
         self._health = health
         self._upstream = upstream
         self._admission = admission
+        self._queues = queues
         self._observed = observed
         self._metrics = metrics
         self._usage = usage
@@ -67,6 +77,7 @@ class Endpoints:
         for replica in self._table.current.replicas:
             self._metrics.up.labels(replica).set(self._health.is_up(replica))
             self._metrics.in_flight.labels(replica).set(in_flight[replica])
+            self._metrics.beyond.labels(replica).set(self._table.load.beyond.get(replica, 0))
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def embeddings(self, request: web.Request) -> web.Response:
@@ -107,13 +118,37 @@ class Endpoints:
         except OSError as error:
             message = f"Routes can't be written: {error.strerror}. Those in force stay."
             return error_response(507, message, kind=SERVER_ERROR, code="not_written")
+        self._admission.open()
         return web.json_response({"epoch": self._table.current.number})
+
+    async def put_closed(self, request: web.Request) -> web.Response:
+        """Let no new request in until other routes are put in force; those under way go on."""
+        if refusal := self._unauthorised(request):
+            return refusal
+        self._admission.close()
+        return web.json_response({"closed": True})
 
     async def get_observed(self, request: web.Request) -> web.Response:
         """The window of traffic, and every replica as the router sees it."""
         if refusal := self._unauthorised(request):
             return refusal
         return web.json_response(self._observation())
+
+    async def get_drained(self, request: web.Request) -> web.Response:
+        """How many requests `replica` still has: as soon as it has none, else after `wait_s` (30 at most)."""
+        if refusal := self._unauthorised(request):
+            return refusal
+        try:
+            replica, wait_s = request.query["replica"], float(request.query.get("wait_s", LONGEST_WAIT_S))
+        except (KeyError, ValueError):
+            replica, wait_s = "", -1.0
+        if not wait_s >= 0:
+            return error_response(400, "Expected ?replica=ID, and wait_s as a number of seconds from 0 on.")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(wait_s, LONGEST_WAIT_S)):
+                while self._in_flight_at().get(replica):
+                    await asyncio.sleep(LOOK_EVERY_S)
+        return web.json_response({"replica": replica, "in_flight": self._in_flight_at().get(replica, 0)})
 
     async def get_usage(self, request: web.Request) -> web.Response:
         """What each client key has used, by its id."""
@@ -128,13 +163,23 @@ class Endpoints:
                 "healthy": self._health.is_up(replica.id),
                 "reason": self._health.reason(replica.id),
                 "in_flight": in_flight[replica.id],
+                "queue": self._queue(replica.id),
             }
             for replica in current.replicas.values()
         ]
-        counts = {"in_flight": self._table.in_flight(), "in_flight_at": dict(in_flight | self._table.load.requests)}
+        counts = {"in_flight": self._table.in_flight(), "in_flight_at": self._in_flight_at()}
         admission = {"admitted": self._admission.in_flight, "queued": self._admission.queued}
-        admission["admission_limit"] = self._admission.limit
+        admission |= {"admission_limit": self._admission.limit, "closed": self._admission.is_closed}
         return {"epoch": current.number, **counts, **admission, "replicas": replicas, **self._observed.summary()}
+
+    def _queue(self, replica: str) -> dict[str, int] | None:
+        """As its engine says, if it said so of late: who runs and waits, and how many of them others sent."""
+        queue = self._queues.of(replica)
+        return asdict(queue) | {"beyond": self._table.load.beyond.get(replica, 0)} if queue else None
+
+    def _in_flight_at(self) -> dict[str, int]:
+        """Requests that replicas have or are to get, under whichever epoch they began."""
+        return dict(self._upstream.in_flight() | self._table.load.requests)
 
     def _unauthorised(self, request: web.Request) -> web.Response | None:
         if self._admin_token is None:

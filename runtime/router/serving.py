@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from socket import socket
 from typing import Any
 
+from runtime.open_files import most_clients, most_requests
 from runtime.router import web
-from runtime.router.errors import INVALID_REQUEST, SERVER_ERROR, error_response
-from runtime.router.open_files import most_clients, most_requests
 from runtime.router.settings import RouterSettings
+from runtime.router.surface.errors import INVALID_REQUEST, SERVER_ERROR, error_response
 
 LAST_BYTES_S = 1.0
 
@@ -21,13 +21,14 @@ LAST_BYTES_S = 1.0
 class Application:
     """Who answers (`handle`; `on_head` sees an answer before its head goes), what runs meanwhile, and how it ends.
 
-    A client that goes cancels the task that its request is handled in.
+    A client that goes cancels the task that its request is handled in. `drain` lets requests finish until `hurry`.
     """
 
     handle: web.Handler
     on_head: Callable[[web.Request, web.StreamResponse], None]
     running: Callable[[], AbstractAsyncContextManager[None]]
     drain: Callable[[], Awaitable[None]]
+    hurry: Callable[[], None]
     settings: RouterSettings
 
 

@@ -10,17 +10,20 @@ MIB = 1024 * KIB
 class RouterSettings:
     """Times in seconds.
 
-    `first_byte_s` bounds how long a decode engine may take to answer (an answer that is not streamed comes whole),
-    `idle_s` the pause between two chunks of a stream, `stop_grace_s` how long running requests have when told to stop.
+    `first_byte_s` bounds how long a decode engine may take to begin a stream (an answer that is not streamed comes
+    whole, and only `deadline_s` bounds it), `idle_s` the pause between two chunks of a stream, `stop_grace_s` how long
+    running requests have when told to stop (told twice, they end at once).
     `deadline_s` bounds a whole request (a client may shorten its own), `queue_s` what it waits to be let in, and
     `head_s` and `body_s` how long its head and its body may take to come. `client_idle_s` is how long a client's
-    connection may be without a request. `max_in_flight` bounds requests where the routes don't say what their
-    replicas hold. `send_buffer_bytes` is what the kernel may hold for a client that is slow (Linux doubles it, and
-    takes 4 MB unasked). `max_bodies_bytes` bounds the bodies of all requests under way together (memory
-    takes some times as much). `moves` is how often a stream may be taken up by other replicas, and `deaths` how many
-    may die with a request on them before it is given to no other. With `stream_kv` KV crosses while it is computed:
-    where agents stand before the engines, the decode leg begins when prefill has begun. Idle connections to engines
-    are given up before vLLM's server does so itself, after 5 s; agents keep them longer.
+    connection may be without a request, and how long it may take nothing of a stream that waits for it.
+    `max_in_flight` bounds sequences where the routes don't say what their replicas hold.
+    `send_buffer_bytes` is what the kernel may hold for a client that is slow (Linux doubles it, and
+    takes 4 MB unasked). `max_bodies_bytes` bounds the memory that the bodies of all requests under way take together,
+    as they came and parsed. `moves` is how often a stream may be taken up by other replicas, and `deaths` how many may
+    die with a request on them before it is given to no other. With `stream_kv` KV crosses while it is computed: where
+    agents stand before the engines, the decode leg begins when prefill has begun. `queues_every_s` is how often each
+    engine is asked for its queue (it works for some milliseconds on the answer). Idle connections to engines are
+    given up before vLLM's server does so itself, after 5 s; agents keep them longer.
     """
 
     max_body_bytes: int = 32 * MIB
@@ -43,6 +46,7 @@ class RouterSettings:
     stream_kv: bool = True
     probe_every_s: float = 1.0
     probe_timeout_s: float = 5.0
+    queues_every_s: float = 2.0
     engine_keepalive_s: float = 3.0
     agent_keepalive_s: float = 60.0
-    stop_grace_s: float = 5.0
+    stop_grace_s: float = 60.0

@@ -21,6 +21,7 @@ from aiohttp import web
 from runtime.connector.handing import BACK_OFF_S
 from runtime.engine import engine_command
 from runtime.messages import EngineSpec
+from runtime.relay.local import LocalDoor
 from runtime.relay.port import SharedPort
 from runtime.relay.pulls import PullServer
 from runtime.relay.reading import Reading
@@ -76,6 +77,7 @@ class Side:
     name: str
     folder: Path
     relay: Relay
+    door: LocalDoor
     runner: web.AppRunner
     shared: SharedPort
     port: int
@@ -152,7 +154,6 @@ class World:
             agent_name=f"{name}.agent.thunder",
             advertise=("127.0.0.1", port),
             pool_bytes=96 << 20,
-            socket_path=str(folder / "run" / "connector.sock"),
             ssl_context=client_context(folder / "tls"),
         )
         app = web.Application()
@@ -162,14 +163,17 @@ class World:
         context = server_context(folder / "tls")
         shared = SharedPort(listener, runner, PullServer(relay, context), context)
         await shared.start()
+        door = LocalDoor(relay, str(folder / "run" / "connector.sock"))
         await relay.start()
-        return Side(name, folder, relay, runner, shared, port)
+        await door.start()
+        return Side(name, folder, relay, door, runner, shared, port)
 
     def restart_agent(self, side: Side) -> None:
         """The agent dies and another one takes its place; the engine stays."""
         self.run(_close(side))
         fresh = self.run(self._open(side.name, socket.create_server(("127.0.0.1", 0))))
-        side.relay, side.runner, side.shared, side.port = fresh.relay, fresh.runner, fresh.shared, fresh.port
+        side.relay, side.door, side.runner = fresh.relay, fresh.door, fresh.runner
+        side.shared, side.port = fresh.shared, fresh.port
 
     def ticket(self, prompt: list[int], *, at: Side | None = None, **order: Any) -> dict[str, Any]:
         """The prefill leg, again where the agent was too slow: a busy machine may not run it in time."""
@@ -263,6 +267,7 @@ def _wait_ready(side: Side) -> None:
 
 async def _close(side: Side) -> None:
     await side.shared.close()
+    await side.door.close()
     await side.relay.close()
     await side.runner.cleanup()
 

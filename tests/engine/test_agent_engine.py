@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from planner.deployment import Codec, Phase
+from planner.memory import gpu_kv_bytes_per_token
+from planner.models import llm_from_config
 from runtime.agent.config import AgentConfig
 from runtime.files import write_json
 from runtime.messages import (
@@ -29,6 +31,7 @@ from runtime.messages import (
     agent_name,
 )
 from runtime.tls import client_context
+from tests.engine.cache_size import BLOCK_TOKENS, kv_tokens
 from tests.engine.processes import ended
 from thunderctl.certificates import ensure_authority, issue
 
@@ -37,19 +40,21 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 ENGINE_PYTHON = Path(os.environ.get("THUNDER_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))
 MODEL = ROOT / "examples" / "tiny-llama"
+KV_TOKENS = 16_384
+LLM = llm_from_config(json.loads((MODEL / "config.json").read_text()), "tiny")
 SPEC = EngineSpec(
     replica="m0",
     model=str(MODEL),
     served_name="tiny-llama",
     dtype="float16",
     max_model_len=1024,
-    kv_cache_bytes=128 << 20,
+    kv_cache_bytes=int(KV_TOKENS * gpu_kv_bytes_per_token(LLM, 1, LLM.layers)),
     device="cpu",
 )
 ROUTER = """
 import sys
 from pathlib import Path
-from runtime.router.app import run_router
+from runtime.router.process import run_router
 run_router(Path("routes.json"), "127.0.0.1:0", tls_folder=Path("router"), state_path=Path("router.json"))
 """
 
@@ -85,12 +90,12 @@ class Controller:
 
     def __init__(self, http: aiohttp.ClientSession, url: str, credentials: Path) -> None:
         self._http = http
-        self._url = url
+        self.url = url
         self._tls = client_context(credentials)
 
     async def call(self, method: str, path: str, **options: object) -> str:
         async with self._http.request(
-            method, self._url + path, ssl=self._tls, server_hostname=agent_name("lease-1"), **options
+            method, self.url + path, ssl=self._tls, server_hostname=agent_name("lease-1"), **options
         ) as response:
             assert response.status < 300, await response.text()
             return await response.text()
@@ -123,28 +128,41 @@ def routes_to(url: str) -> Routes:
     return Routes(1, "tiny-llama", (address,), (RouteShare("m0", "m0", 1.0, Codec.LOCAL),))
 
 
+@asynccontextmanager
+async def controlled(folder: Path):
+    """An agent's process, by its controller; it ends with the block, and takes its record with it."""
+    instance = deployment(folder)
+    record = instance / "run" / "agent.pid.json"
+    argv = [str(ENGINE_PYTHON), "-P", "-m", "runtime.agent", "agent.json"]
+    async with aiohttp.ClientSession() as http:
+        with running(argv, instance, "agent.log") as agent:
+            said = await state_of(record, agent, instance / "agent.log")
+            yield Controller(http, f"https://127.0.0.1:{said['port']}", folder / "operator")
+    assert not record.exists()
+
+
 @pytest.mark.skipif(not ENGINE_PYTHON.exists(), reason="no engine environment: make setup")
 async def test_an_engine_behind_its_agent_and_the_router(tmp_path: Path):
-    instance = deployment(tmp_path)
-    record = instance / "run" / "agent.pid.json"
-    agent_argv = [str(ENGINE_PYTHON), "-P", "-m", "runtime.agent", "agent.json"]
-    async with aiohttp.ClientSession() as http:
-        with running(agent_argv, instance, "agent.log") as agent:
-            said = await state_of(record, agent, instance / "agent.log")
-            url = f"https://127.0.0.1:{said['port']}"
-            controller = Controller(http, url, tmp_path / "operator")
-            await controller.call("POST", "/engines", json=SPEC.to_json())
-            engine = await controller.until("ready")
-            write_json(tmp_path / "routes.json", routes_to(url).to_json())
-            with running([sys.executable, "-P", "-c", ROUTER], tmp_path, "router.log") as router:
-                state = await state_of(tmp_path / "router.json", router, tmp_path / "router.log")
-                await completions(f"http://127.0.0.1:{state['port']}/v1")
-            await controller.call("DELETE", "/engines/m0")
-            assert await controller.engine() is None
-            assert not psutil.pid_exists(engine.pid or 0)
-            await controller.call("POST", "/engines", json=replace(SPEC, max_model_len=1 << 20).to_json())
-            assert "max_model_len" in (await controller.until("failed")).detail.splitlines()[1]
-    assert not record.exists()
+    async with controlled(tmp_path) as controller:
+        await controller.call("POST", "/engines", json=SPEC.to_json())
+        engine = await controller.until("ready")
+        assert KV_TOKENS - BLOCK_TOKENS < kv_tokens(await controller.call("GET", "/r/m0/metrics")) <= KV_TOKENS
+        write_json(tmp_path / "routes.json", routes_to(controller.url).to_json())
+        with running([sys.executable, "-P", "-c", ROUTER], tmp_path, "router.log") as router:
+            state = await state_of(tmp_path / "router.json", router, tmp_path / "router.log")
+            await completions(f"http://127.0.0.1:{state['port']}/v1")
+        await controller.call("DELETE", "/engines/m0")
+        assert await controller.engine() is None
+        assert not psutil.pid_exists(engine.pid or 0)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not ENGINE_PYTHON.exists(), reason="no engine environment: make setup")
+async def test_an_engine_that_cannot_start_says_why(tmp_path: Path):
+    """tests/test_failures.py shows as much to who brings it up."""
+    async with controlled(tmp_path) as controller:
+        await controller.call("POST", "/engines", json=replace(SPEC, max_model_len=1 << 20).to_json())
+        assert "max_model_len" in (await controller.until("failed")).detail.splitlines()[1]
 
 
 async def completions(base_url: str) -> None:

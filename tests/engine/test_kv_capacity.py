@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from planner.memory import gpu_kv_bytes_per_token
 from planner.models import llm_from_config
 from runtime.engine import engine_command, socket_path
 from runtime.messages import EngineSpec
+from tests.engine.cache_size import BLOCK_TOKENS, kv_tokens
 from tests.engine.processes import ended
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
@@ -26,8 +26,6 @@ ROOT = Path(__file__).parents[2]
 ENGINE_PYTHON = Path(os.environ.get("THUNDER_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))
 MODEL = ROOT / "examples" / "tiny-llama"
 TOKENS = 32_768
-BLOCK_TOKENS = 128
-"""The largest block that vLLM makes on CPU: capacity is whole blocks."""
 
 
 class _Unix(http.client.HTTPConnection):
@@ -67,18 +65,13 @@ def _metrics(process: subprocess.Popen[bytes], folder: Path, spec: EngineSpec) -
             connection.close()
 
 
-def kv_tokens(metrics: str) -> int:
-    """Blocks times their size, from vLLM's own description of its cache."""
-    info = re.search(r"^vllm:cache_config_info\{(.*)\}", metrics, re.MULTILINE)
-    assert info, metrics
-    known = dict(re.findall(r'(\w+)="([^"]*)"', info[1]))
-    return int(known["num_gpu_blocks"]) * int(known["block_size"])
-
-
 @pytest.mark.skipif(not ENGINE_PYTHON.exists(), reason="no engine environment: make setup")
-@pytest.mark.parametrize("window", [0, 256])
+@pytest.mark.parametrize("window", [pytest.param(0, marks=pytest.mark.soak), 256])
 def test_an_engine_has_room_for_the_planned_tokens(tmp_path, window):
-    """With windows the engine starts too, without the connector that would refuse it."""
+    """With windows the engine starts too, without the connector that would refuse it.
+
+    Without them, test_agent_engine.py sees the same of an engine that it has.
+    """
     config = json.loads((MODEL / "config.json").read_text())
     if window:
         config |= {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": window}

@@ -13,12 +13,12 @@ from torch import Tensor
 from runtime.codec.rows import decode, rows_of
 from runtime.connector.handing import BACK_OFF_S
 from runtime.relay.relay import Relay
-from runtime.relay.tickets import Ticket
+from runtime.relay.ticket import Ticket
 from runtime.tiles.box import Box
 from runtime.tiles.geometry import GROUP_TOKENS
 from runtime.tiles.layout import Layout
 from tests.engine.held_out import prompts
-from tests.engine.kv_world import ATTEMPTS, TINY, Side, World, compared, whole, world
+from tests.engine.kv_world import ATTEMPTS, TINY, Side, World, compared, soon, whole, world
 
 pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
 
@@ -101,14 +101,29 @@ async def encoded(relay: Relay, ticket: Ticket) -> bytearray:
         return bytearray(await whole(reading))
 
 
-def test_when_one_rank_fails_all_recompute_and_the_client_gets_the_answer(engines: World) -> None:
+def test_when_one_rank_fails_all_recompute_and_the_client_gets_the_answer(
+    engines: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P's first rank encodes its share, and its second one reports that it could not."""
     (prompt,) = prompts([400], skip=150_000)
-    ticket, before = engines.ticket(prompt), engines.decode.counted("fetches_done")
-    engines.prefill.relay.encode_failed(ticket["ticket"], 1, "made up")
-    engines.prefill.relay.drop(ticket["ticket"], ticket["capability"])
+    relay, done = engines.prefill.relay, engines.decode.counted("fetches_done")
+    failed = engines.decode.counted("fetches_failed_TicketFailed")
+    well, encode = [], relay.encoded
+
+    def encoded_by_one(name: str, rank: int, seconds: float) -> None:
+        if rank == 1:
+            relay.encode_failed(name, rank, "made up")
+        else:
+            well.append(name)
+            encode(name, rank, seconds)
+
+    monkeypatch.setattr(relay, "encoded", encoded_by_one)
+    ticket = engines.ticket(prompt)
     answer = engines.decode.complete(prompt, 12, kv_transfer_params=ticket)
     assert compared(answer, engines.prefill.complete(prompt, 12, logprobs=2)) in ("equal", "near tie")
-    assert engines.decode.counted("fetches_done") == before
+    assert soon(lambda: ticket["ticket"] in well)
+    assert engines.decode.counted("fetches_done") == done
+    assert engines.decode.counted("fetches_failed_TicketFailed") == failed + RANKS["d"]
     assert all("Traceback" not in side.log for side in engines.sides.values())
 
 

@@ -1,17 +1,20 @@
 """Agents' relays on loopback over real mutual TLS, for the tests of the relay: their tickets, and what is in them."""
 
 import asyncio
+import contextlib
 import socket
+import time
 
 from aiohttp import web
 
 from planner.deployment import Codec
+from runtime.relay.local import LocalDoor
 from runtime.relay.port import SharedPort
 from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
 from runtime.relay.reverse import ReverseDial
 from runtime.relay.server import add_relay_routes
-from runtime.relay.tickets import AgentAddress
+from runtime.relay.ticket import AgentAddress
 from runtime.tiles.format import KvFormat
 from runtime.tiles.frame import HEADER, seal
 from runtime.tiles.geometry import Geometry
@@ -53,7 +56,16 @@ class Site:
     """An agent's relay, its port, and the peers it dials. Where `dialled` is false, others can't dial it."""
 
     def __init__(
-        self, credentials, tmp_path, name, certificate=None, pool=POOL, port=0, dialled=True, pause=asyncio.sleep
+        self,
+        credentials,
+        tmp_path,
+        name,
+        certificate=None,
+        pool=POOL,
+        port=0,
+        dialled=True,
+        pause=asyncio.sleep,
+        now=time.monotonic,
     ):
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
@@ -62,9 +74,10 @@ class Site:
             agent_name=f"{name}.agent.thunder",
             advertise=("127.0.0.1", self.port if dialled else 0),
             pool_bytes=pool,
-            socket_path=str(tmp_path / f"{name}.sock"),
             ssl_context=client_context(credentials / name),
+            now=now,
         )
+        self.door = LocalDoor(self.relay, str(tmp_path / f"{name}.sock"))
         self.address = AgentAddress("127.0.0.1", self.port, f"{name}.agent.thunder")
         self.server = DamagingServer(self.relay, self._context)
         self.reverse = ReverseDial(client_context(credentials / (certificate or name)), self.server.answer, pause)
@@ -77,11 +90,13 @@ class Site:
         self._shared = SharedPort(self._listener, self._runner, self.server, self._context)
         await self._shared.start()
         await self.relay.start()
+        await self.door.start()
         return self
 
     async def stop(self):
         await self.reverse.close()
         await self._shared.close()
+        await self.door.close()
         await self.relay.close()
         await self._runner.cleanup()
 
@@ -116,6 +131,25 @@ async def fetch(site, ticket, box=None, timeout_s=5.0):
     data = bytes(site.relay.pool.view(region))
     site.relay.release(region)
     return data
+
+
+@contextlib.asynccontextmanager
+async def pulling(site, agent, count):
+    """So many pulls that want a stream to an agent each, and as many of them as get one keep it."""
+    released, streams = asyncio.Event(), site.relay.streams
+
+    async def pull():
+        async with streams.lend(agent):
+            await released.wait()
+
+    tasks = [asyncio.create_task(pull()) for _ in range(count)]
+    async with asyncio.timeout(10):
+        while len(streams._ways[agent.name].lent) < count - 1:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+    yield
+    released.set()
+    await asyncio.gather(*tasks)
 
 
 def large_ticket(site):

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from thunderctl.certificates import ensure_authority, issue
 
 TOKEN = "let-me-in"
 MESSAGES = [{"role": "user", "content": "hello"}]
+GRACE_S = 2.0
+"""What a test leaves under way at its end is not waited for as long as clients are."""
 PAIR = [("p0", "d0", 1.0, "int4")]
 """The routes of one prefill and one decode engine."""
 
@@ -37,7 +39,11 @@ class Clock:
 
 
 def routes_document(
-    replicas: dict[str, FakeEngine], routes: Sequence[tuple[str, str, float, str]], *, epoch: int = 1
+    replicas: dict[str, FakeEngine],
+    routes: Sequence[tuple[str, str, float, str]],
+    *,
+    epoch: int = 1,
+    default_max_tokens: int | None = 0,
 ) -> dict[str, Any]:
     """Replicas are named by phase: p… prefill, d… decode, m… mixed."""
     phases = {"p": "prefill", "d": "decode", "m": "mixed"}
@@ -45,7 +51,10 @@ def routes_document(
         "schema": "thunder.routes/v1",
         "epoch": epoch,
         "model": "tiny",
-        "replicas": [{"id": name, "phase": phases[name[0]], "url": fake.url} for name, fake in replicas.items()],
+        "replicas": [
+            {"id": name, "phase": phases[name[0]], "url": fake.url, "default_max_tokens": default_max_tokens}
+            for name, fake in replicas.items()
+        ],
         "routes": [dict(zip(("prefill", "decode", "share", "codec"), route, strict=True)) for route in routes],
     }
 
@@ -94,6 +103,8 @@ async def routing(
     path = folder / "routes.json"
     path.write_text(json.dumps(document))
     settings = options.pop("settings", RouterSettings())
+    if settings.stop_grace_s == RouterSettings().stop_grace_s:
+        settings = replace(settings, stop_grace_s=GRACE_S)
     table = open_routes(path, tls=tls)
     app = create_app(table, tls=tls, admin_token=TOKEN, probing=probing, settings=settings, **options)
     bound = bound_socket("127.0.0.1", 0)

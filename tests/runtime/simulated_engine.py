@@ -16,7 +16,7 @@ from runtime.connector.jobs import Load, Save, Share, Step
 from runtime.connector.layouts import page_layout, read, write
 from runtime.connector.worker import WorkerSide
 from runtime.relay.door import AgentDoor
-from runtime.relay.tickets import format_json
+from runtime.relay.ticket import format_json
 from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import Geometry, Parts
 

@@ -24,7 +24,7 @@ from runtime.messages import CONTROLLER_NAME, ROUTER_NAME, AgentHealth, EngineSp
 from runtime.processes import ProcessId, is_alive
 from runtime.relay.door import AgentDoor
 from runtime.relay.stream import HELLO_REVERSED
-from runtime.relay.tickets import AgentAddress
+from runtime.relay.ticket import AgentAddress
 from runtime.tls import client_context
 from tests.runtime.supervising import session_of, spec_of, stub_command, wait_for
 from thunderctl.certificates import ensure_authority, issue
@@ -373,7 +373,7 @@ print(*sorted(name for name in sys.modules if name.startswith("runtime.router"))
 def test_it_may_open_as_many_files_as_its_host_allows():
     code = """
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
-from runtime.agent.__main__ import raise_file_limit
+from runtime.open_files import raise_file_limit
 setrlimit(RLIMIT_NOFILE, (256, getrlimit(RLIMIT_NOFILE)[1]))
 raise_file_limit()
 soft, hard = getrlimit(RLIMIT_NOFILE)

@@ -9,10 +9,10 @@ from planner.deployment import Codec, Phase
 from runtime.engine import CONNECTOR_SOCKET
 from runtime.messages import ReplicaAddress, agent_name
 from runtime.relay.door import AgentDoor
-from runtime.relay.tickets import Ticket, format_json
-from runtime.router.legs import CACHED, read_early_ticket
+from runtime.relay.ticket import Ticket, format_json
+from runtime.router.engines.upstream import Upstream
+from runtime.router.legs.transfer import CACHED, read_early_ticket
 from runtime.router.settings import RouterSettings
-from runtime.router.upstream import Upstream
 from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import Geometry
 from runtime.tls import client_context

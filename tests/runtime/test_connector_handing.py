@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runtime.connector.handing import BACK_OFF_S, ROOM_S, HandingOn
 from runtime.fingerprint import binding
-from runtime.relay.door import AgentGone, AgentRefused, AgentSlow
+from runtime.relay.session import AgentGone, AgentRefused, AgentSlow
 from runtime.tiles.geometry import Geometry
 
 GEOMETRY = Geometry(8, 2, 64, "float16")

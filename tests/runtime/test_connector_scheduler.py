@@ -9,7 +9,7 @@ from planner.deployment import Codec
 from runtime.connector.recompute import TOKENS_PER_S
 from runtime.connector.scheduler import SchedulerSide
 from runtime.fingerprint import binding
-from runtime.relay.tickets import AgentAddress, Ticket
+from runtime.relay.ticket import AgentAddress, Ticket
 from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import Geometry
 
@@ -115,8 +115,6 @@ def test_a_request_that_is_aborted_leaves_the_ticket_to_others(side, agent):
         (request({**ticket(), "version": 9}), "unreadable_ticket"),
         (request({"kv_lost": True}), "no_ticket"),
         (request({**ticket(), "tokens": "many"}), "unreadable_ticket"),
-        (request(ticket(), lora_request="adapter"), "not_plain_tokens"),
-        (request(ticket(), prompt=None), "not_plain_tokens"),
     ],
 )
 def test_a_ticket_that_does_not_fit_is_never_loaded(side, agent, case, reason):
@@ -125,6 +123,19 @@ def test_a_ticket_that_does_not_fit_is_never_loaded(side, agent, case, reason):
     side.allocated(case, [1], 0)
     assert agent.told == [("note", reason), ("note", "recomputed_tokens")]
     assert side.step().loads == []
+
+
+@pytest.mark.parametrize("params", [ticket(), {"kv_lost": True}])
+@pytest.mark.parametrize("change", [{"lora_request": "adapter"}, {"mm_features": ["picture"]}])
+def test_a_prompt_whose_kv_could_never_come_waits_for_no_turn(side, agent, params, change):
+    side.arrived(request({"kv_lost": True}, request_id="r0"))
+    side.matched(request(request_id="r0"), 0)  # the turn before it is a long one
+    asked = request(params, **change)
+    side.arrived(asked)
+    assert side.matched(asked, 0) == (0, False)
+    side.allocated(asked, [1], 0)
+    assert side.step().loads == []
+    assert [name for name, what in agent.told if what == "recomputed_tokens"] == ["note"]
 
 
 def failing(side, name):

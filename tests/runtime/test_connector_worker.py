@@ -17,9 +17,10 @@ from runtime.connector.layouts import page_layout, read, write
 from runtime.connector.side_stream import SideStream
 from runtime.connector.worker import WorkerSide
 from runtime.relay.door import AgentDoor
+from runtime.relay.local import LocalDoor
 from runtime.relay.pool import Region
 from runtime.relay.relay import Relay
-from runtime.relay.tickets import format_json
+from runtime.relay.ticket import format_json
 from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import Geometry
 from runtime.tiles.layout import Layout
@@ -34,8 +35,8 @@ KV = torch.randn(4, 2, 2, TOKENS, 32, generator=torch.Generator().manual_seed(1)
 
 
 @pytest.fixture
-def agent(tmp_path):
-    """A relay in its own thread and event loop, as it is to an engine."""
+def place(tmp_path):
+    """A relay and its door, in a thread and event loop of their own as they are to an engine."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -45,27 +46,34 @@ def agent(tmp_path):
             agent_name="a.agent.thunder",
             advertise=("127.0.0.1", 1),
             pool_bytes=1 << 20,
-            socket_path=str(tmp_path / "s"),
             ssl_context=None,
         )
+        door = LocalDoor(relay, str(tmp_path / "s"))
         await relay.start()
-        return relay
+        await door.start()
+        return relay, door
 
-    relay = asyncio.run_coroutine_threadsafe(start(), loop).result(5)
-    yield relay
-    asyncio.run_coroutine_threadsafe(relay.close(), loop).result(5)
+    relay, door = asyncio.run_coroutine_threadsafe(start(), loop).result(5)
+    yield relay, door
+    for part in (door, relay):
+        asyncio.run_coroutine_threadsafe(part.close(), loop).result(5)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
 
 
+@pytest.fixture
+def agent(place):
+    return place[0]
+
+
 class Engine:
     """The workers of a TP x PP engine with small caches, and its scheduler's door."""
 
-    def __init__(self, agent, name, tp=1, pp=1, block_size=32, slots=None, codec=reference):
+    def __init__(self, path, name, tp=1, pp=1, block_size=32, slots=None, codec=reference):
         self.block_size = block_size
         self.workers = []
-        self.door = AgentDoor(agent.socket_path, owner=name, rank=None)
+        self.door = AgentDoor(path, owner=name, rank=None)
         self.door.open()
         self.ranks = [(stage, slot) for stage, slot in product(range(pp), range(tp))]
         slots = slots or block_size
@@ -74,7 +82,7 @@ class Engine:
             heads = (slot * 2 // tp, (slot + 1) * 2 // tp) if tp <= 2 else (slot * 2 // tp, slot * 2 // tp + 1)
             writes = tp <= 2 or slot % (tp // 2) == 0
             pages = (40 * block_size // slots, heads[1] - heads[0], slots, 64)
-            door = AgentDoor(agent.socket_path, owner=name, rank=rank)
+            door = AgentDoor(path, owner=name, rank=rank)
             door.open()
             door.call("note", {"what": "here"}, timeout_s=5)
             self.workers.append(
@@ -188,11 +196,11 @@ def assert_has(engine, kv=KV, tolerance=0.0):
 
 
 @pytest.fixture
-def start(agent):
-    engines = []
+def start(place):
+    engines, (_, door) = [], place
 
     def start(name, **shape):
-        engines.append(Engine(agent, name, **shape))
+        engines.append(Engine(door.path, name, **shape))
         return engines[-1]
 
     yield start
@@ -476,6 +484,16 @@ def test_a_load_that_waited_behind_others_may_begin_as_long_as_these_come(start)
     assert decode.load(ticket) == [set()]
     worker._load(*late)
     assert _done(worker) == set()
+
+
+def test_a_load_whose_kv_is_there_does_not_wait_behind_many_whose_prompts_are_computed(start):
+    prefill, decode = start("p"), start("d")
+    pending, _ = prefill.reserve()
+    prefill.fill()
+    ready, kv_format = prefill.hand_on(), KvFormat(GEOMETRY, TOKENS, Codec.RAW, 1)
+    waiting = [Load(f"waits {number}", pending, kv_format, decode.blocks(), 0) for number in range(20)]
+    decode.workers[0].start(Step(loads=waiting))
+    assert decode.load(ready) == [set()]
 
 
 def test_a_rank_that_fails_alone_says_so_and_the_others_are_done(start, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from planner.batching import MAX_SEQUENCES, TOKENS_PER_PASS
 from planner.errors import SpecError
+from runtime.agent.process import default_command
 from runtime.engine import EngineCommand, engine_command
 from runtime.messages import EngineSpec
 
@@ -68,11 +69,35 @@ def test_a_gpu_engine_with_uneven_stages():
     assert "--distributed-executor-backend" not in made.argv
 
 
+def test_gpus_are_called_by_uuid_where_those_are_known():
+    cards = tuple(f"GPU-{number}" for number in "abcdefgh")
+    made = engine_command(GPUS, python="/venv/bin/python", cards=cards)
+    assert made.env["CUDA_VISIBLE_DEVICES"] == "GPU-c,GPU-d,GPU-f,GPU-h"
+    with pytest.raises(SpecError, match="Engine r0 has GPU 7; the instance has 7"):
+        engine_command(GPUS, python="/venv/bin/python", cards=cards[:7])
+
+
+@pytest.mark.parametrize(("told", "visible"), [("GPU-a,GPU-b", "GPU-b"), ("", "1"), (None, "1")])
+def test_an_agent_hears_of_its_cards_from_who_started_it(monkeypatch, told, visible):
+    monkeypatch.delenv("THUNDER_GPUS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("THUNDER_GPUS", told)
+    one = replace(CPU, device="cuda", gpus=(1,))
+    assert default_command(one).env["CUDA_VISIBLE_DEVICES"] == visible
+
+
 def test_stages_on_cpu_keep_the_warm_up_pass():
     made = command(replace(CPU, pp=2, layer_partition=(1, 3)))
     assert "--enforce-eager" not in made.argv
     assert json.loads(value(made, "--compilation-config")) == {"mode": 1, "backend": "eager"}
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in made.env
+
+
+def test_without_stages_on_cpu_nothing_is_compiled():
+    """A request with log-probabilities would wait for a C++ compiler, on each engine's first."""
+    assert command(CPU).env["TORCHDYNAMO_DISABLE"] == "1"
+    for other in (GPUS, replace(CPU, pp=2, layer_partition=(1, 3))):
+        assert "TORCHDYNAMO_DISABLE" not in command(other).env
 
 
 def test_engines_tell_nobody_and_ask_no_hub():
@@ -117,6 +142,11 @@ def test_extra_arguments_come_last():
 def test_extra_arguments_that_would_break_the_plan_are_refused(argument: str):
     with pytest.raises(SpecError, match="which the plan decides"):
         command(replace(CPU, extra_args=("--max-num-seqs", "8", argument)))
+
+
+def test_a_limit_for_every_answer_is_refused():
+    with pytest.raises(SpecError, match="max_new_tokens for every request"):
+        command(replace(CPU, extra_args=("--override-generation-config", '{"max_new_tokens": 6}')))
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def cross(agents: World, there: Shape, here: Shape, kv_format: KvFormat) -> None
     """Ask here, then encode there: each rank then has its share, and each tile was encoded and sent once."""
     geometry, tokens, name = kv_format.geometry, kv_format.tokens, f"received_bytes_{kv_format.codec}"
     kv, before = random_kv(geometry, tokens), agents.decode.counted(name)
-    prefill = SimulatedEngine(agents.prefill.relay.socket_path, there, geometry, tokens)
-    decode = SimulatedEngine(agents.decode.relay.socket_path, here, geometry, tokens)
+    prefill = SimulatedEngine(agents.prefill.door.path, there, geometry, tokens)
+    decode = SimulatedEngine(agents.decode.door.path, here, geometry, tokens)
     with closing(prefill), closing(decode):
         prefill.compute(kv)
         ticket, save = prefill.reserve(kv_format)

@@ -63,12 +63,14 @@ class Piece:
     finish: str | None
 
 
-def generate(script: Sequence[bytes], body: dict[str, Any], *, batch: int = 1) -> Iterator[Piece]:
+def generate(
+    script: Sequence[bytes], body: dict[str, Any], *, batch: int = 1, chat_tokens: int = 10**6
+) -> Iterator[Piece]:
     """The pieces of an answer, `batch` tokens each: a server that lags joins them."""
     context = prompt_ids(body)
     said = sum(i >= FIRST_ID for i in context)
     assert context[len(context) - said :] == [FIRST_ID + k for k in range(said)], "these ids were not emitted"
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or (10**6 if "messages" in body else 16)
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or (chat_tokens if "messages" in body else 16)
     tokens = [*range(FIRST_ID + said, FIRST_ID + len(script)), END_ID]
     stops = [stop] if isinstance(stop := body.get("stop") or [], str) else stop
     lag = max((len(stop) - 1 for stop in stops), default=0)
@@ -102,6 +104,8 @@ class TokenEngine(FakeEngine):
     """It reports an error in its stream, as vLLM does when its engine core dies, instead of breaking off."""
     dead_tokenizer: bool = False
     cached: int | None = None
+    default_max_tokens: int = 10**6
+    """Of a chat that states no limit, as the model's generation config has it."""
     read: list[list[int]] = field(default_factory=list)
 
     def app(self, prefix: str = "") -> web.Application:
@@ -115,6 +119,9 @@ class TokenEngine(FakeEngine):
         if self.dead_tokenizer:
             return web.json_response({}, status=500)
         return web.json_response({"prompt": DecodeStream(self.script, []).decode(tokens)})
+
+    def _pieces(self, body: dict[str, Any]) -> Iterator[Piece]:
+        return generate(self.script, body, batch=self.batch, chat_tokens=self.default_max_tokens)
 
     def _usage(self, tokens: int) -> dict[str, Any]:
         return super()._usage(tokens) | self._details
@@ -172,7 +179,7 @@ class TokenEngine(FakeEngine):
         if chat:
             first = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
             yield {**head, "choices": [first], "prompt_token_ids": ids if shown else None}
-        for number, piece in enumerate(generate(self.script, body, batch=self.batch)):
+        for number, piece in enumerate(self._pieces(body)):
             count += len(piece.ids)
             said = {"delta": {"content": piece.text}} if chat else {"text": piece.text}
             choice = {"index": 0, **said, "logprobs": None, "finish_reason": piece.finish, "stop_reason": None}

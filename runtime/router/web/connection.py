@@ -7,8 +7,9 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from runtime.router.web.reading import RequestReader, Unreadable
-from runtime.router.web.request import Request
+from runtime.router.web.request import UNREAD_LIMIT, Request
 from runtime.router.web.response import StreamResponse
+from runtime.router.web.sending import untaken_bytes
 
 if TYPE_CHECKING:
     from runtime.router.web.server import Server
@@ -25,17 +26,18 @@ class ClientConnection(asyncio.Protocol):
 
     `free_since` is since when all requests are answered, by the loop's clock; None while one is not. `head_since` is
     since when a request's head comes. `is_full`: the client is slow. `is_last`: the answer under way is the last on
-    this connection.
+    this connection. It `has_place` where room for it was made before.
     """
 
     transport: asyncio.Transport
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, server: "Server", *, has_place: bool = False) -> None:
         self.free_since: float | None = None
         self.head_since: float | None = None
         self.is_full = False
         self.is_last = False
         self._server = server
+        self._has_place = has_place
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(
             self,
@@ -55,7 +57,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self.free_since = self._loop.time()
-        if self._server.has_room():
+        if self._has_place or self._server.has_room():
             self._server.connections.add(self)
             self._server.free[self] = None
         else:
@@ -86,7 +88,7 @@ class ClientConnection(asyncio.Protocol):
             self.head_since = None
         elif self.head_since is None:
             self.head_since = self._loop.time()
-        if self._reader.has_unread and not self._is_paused:
+        if self._has_too_much and not self._is_paused:
             self._is_paused = True
             self.transport.pause_reading()
 
@@ -98,13 +100,21 @@ class ClientConnection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    async def drain(self) -> None:
-        """Wait until the client has taken most of what it was sent. Raises ConnectionError."""
+    async def drain(self, idle_s: float | None = None) -> None:
+        """Wait until the client has taken most of what it was sent.
+
+        Raises ConnectionError, and TimeoutError where it takes nothing for `idle_s`.
+        """
         while self.is_full:
             if self.transport.is_closing():
                 raise ConnectionResetError("the client closed its connection")
-            self._drained = self._loop.create_future()
-            await self._drained
+            self._drained, untaken = self._loop.create_future(), untaken_bytes(self.transport)
+            try:
+                async with asyncio.timeout(idle_s):
+                    await self._drained
+            except TimeoutError:
+                if untaken_bytes(self.transport) >= untaken:
+                    raise
 
     def send(self, data: bytes) -> None:
         """Send bytes of an answer. Raises ConnectionError."""
@@ -155,6 +165,11 @@ class ClientConnection(asyncio.Protocol):
             self._task.cancel()
         self.transport.abort()
 
+    @property
+    def _has_too_much(self) -> bool:
+        """Whether more has come, of one body or of several in the queue, than may wait for somebody to read it."""
+        return self._reader.has_unread or sum(len(request.unread) for request in self._queue) > UNREAD_LIMIT
+
     def _begun(self, request: Request) -> None:
         if len(self._queue) == PIPELINED:
             raise Unreadable(400, f"More than {PIPELINED} requests were sent before an answer.")
@@ -171,6 +186,8 @@ class ClientConnection(asyncio.Protocol):
             self._server.free.pop(self, None)
             self._said = False
             self._task = self._loop.create_task(self._answer(self._queue.popleft()))
+            if not self._has_too_much:
+                self._resume()
         elif self.is_last:
             self._part()
         elif self._refusal is not None:
@@ -183,7 +200,7 @@ class ClientConnection(asyncio.Protocol):
     async def _answer(self, request: Request) -> None:
         try:
             response = await self._server.answer(request)
-            await response.finish(request)
+            response.finish(request)
             if self.is_full:
                 self.free_since = self._loop.time()
                 await self.drain()

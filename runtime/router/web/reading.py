@@ -102,6 +102,7 @@ class RequestReader:
             parser.get_method().decode("latin-1"),
             _path(self._url),
             self._fields,
+            target=self._url,
             keeps=parser.should_keep_alive(),
             takes_chunks=parser.get_http_version() == "1.1",
             limit=self._body_limit,

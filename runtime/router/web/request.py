@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 Kept = TypeVar("Kept")
 UNREAD_LIMIT = 64 * 1024
-"""What may come of a body that nobody asked for yet, in bytes."""
+"""What may come of bodies that nobody asked for yet, in bytes of a connection."""
 
 
 class BodyTooLarge(Exception):
@@ -32,14 +33,14 @@ class RequestKey(Generic[Kept]):
 
 
 class Request:
-    """What was asked, on which `connection`. `path` is decoded and without its query.
+    """What was asked, on which `connection`. `path` is decoded and without its query, `target` is all that was said.
 
     `keeps`: the client would ask again on this connection. `takes_chunks`: it speaks HTTP/1.1. Values are kept with it
     under keys, for those that see it later.
     """
 
     __slots__ = ("_body", "_is_broken", "_kept", "_limit", "_waiter", "connection", "headers", "is_too_large",
-                 "is_whole", "keeps", "method", "on_bytes", "path", "takes_chunks")  # fmt: skip
+                 "is_whole", "keeps", "method", "on_data", "path", "takes_chunks", "target")  # fmt: skip
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Request:
         path: str,
         headers: "CIMultiDict[str]",
         *,
+        target: bytes = b"",
         keeps: bool,
         takes_chunks: bool,
         limit: int,
@@ -55,6 +57,7 @@ class Request:
         self.connection = connection
         self.method = method
         self.path = path
+        self.target = target
         self.headers = headers
         self.keeps = keeps
         self.takes_chunks = takes_chunks
@@ -62,7 +65,7 @@ class Request:
         length = headers.get("Content-Length", "")
         self.is_too_large = length.isdecimal() and int(length) > limit
         self._limit = limit
-        self.on_bytes: Callable[[int], object] | None = None
+        self.on_data: Callable[[bytes], object] | None = None
         self._is_broken = False
         self._body = bytearray()
         self._waiter: asyncio.Future[None] | None = None
@@ -92,9 +95,14 @@ class Request:
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     @property
-    def unread_bytes(self) -> int:
-        """How much of the body is here."""
-        return len(self._body)
+    def query(self) -> dict[str, str]:
+        """What follows the path, by name; of several of a name the last."""
+        return dict(parse_qsl(self.target.partition(b"?")[2].decode("latin-1"), keep_blank_values=True))
+
+    @property
+    def unread(self) -> bytearray:
+        """What of the body is here."""
+        return self._body
 
     @property
     def has_unread(self) -> bool:
@@ -136,8 +144,8 @@ class Request:
             self._wake()
         elif not self.is_too_large:
             self._body += data
-            if self.on_bytes is not None:
-                self.on_bytes(len(data))
+            if self.on_data is not None:
+                self.on_data(data)
 
     def end(self) -> None:
         """The body has come whole."""

@@ -16,7 +16,8 @@ from runtime.router.web.request import Request
 class StreamResponse:
     """An answer that comes piece by piece. Its head goes with the first piece, which spares a packet.
 
-    Writing raises ConnectionError once the client has gone; who writes much should `drain`.
+    Writing never waits, unlike aiohttp's, and raises ConnectionError once the client has gone; who writes much should
+    `drain`.
     """
 
     def __init__(self, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
@@ -40,23 +41,23 @@ class StreamResponse:
         """End the connection with it."""
         self._closes = True
 
-    async def prepare(self, request: Request) -> None:
+    def prepare(self, request: Request) -> None:
         """Settle the head. Without a length a client of HTTP/1.0 knows the end by that of the connection."""
         self._is_chunked = request.takes_chunks
         self._closes |= not request.takes_chunks
         self._settle(request, "Transfer-Encoding: chunked\r\n" if request.takes_chunks else "")
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         if data and self._request is not None and self._request.method != "HEAD":
             self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
-    async def drain(self) -> None:
-        """Wait until the client has taken most of what it was sent."""
+    async def drain(self, idle_s: float | None = None) -> None:
+        """Wait until the client has taken most of what it was sent. Raises as the connection's does."""
         assert self._request is not None, "it is prepared"
         if self._request.connection.is_full:
-            await self._request.connection.drain()
+            await self._request.connection.drain(idle_s)
 
-    async def write_eof(self) -> None:
+    def write_eof(self) -> None:
         """Say that this was all, once."""
         if self._has_ended or self._request is None:
             return
@@ -65,11 +66,11 @@ class StreamResponse:
         if self._closes:
             self._request.connection.is_last = True
 
-    async def finish(self, request: Request) -> None:
+    def finish(self, request: Request) -> None:
         """Answer with it, as far as that is not done."""
         if self._request is None:
-            await self.prepare(request)
-        await self.write_eof()
+            self.prepare(request)
+        self.write_eof()
 
     def _settle(self, request: Request, framing: str) -> None:
         self._request = request
@@ -103,20 +104,20 @@ class Response(StreamResponse):
         super().__init__(status=status, headers=headers)
         self.body = body
 
-    async def prepare(self, request: Request) -> None:
+    def prepare(self, request: Request) -> None:
         self._settle(request, f"Content-Length: {len(self.body)}\r\n")
 
     def last_words(self) -> bytes:
         """It as the end of a connection on which nothing was asked that could be read."""
         return self._rendered(f"Content-Length: {len(self.body)}\r\nConnection: close\r\n") + self.body
 
-    async def finish(self, request: Request) -> None:
+    def finish(self, request: Request) -> None:
         if self._has_ended:
             return
-        await self.prepare(request)
+        self.prepare(request)
         if request.method != "HEAD":
             self._head += self.body
-        await self.write_eof()
+        self.write_eof()
 
 
 def json_response(data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -5,9 +5,11 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from runtime.router.settings import RouterSettings
 from runtime.router.web.connection import ClientConnection
+from runtime.router.web.handshakes import TlsListener
 from runtime.router.web.reading import Unreadable
 from runtime.router.web.request import Request
 from runtime.router.web.response import Response, StreamResponse
@@ -15,7 +17,6 @@ from runtime.router.web.response import Response, StreamResponse
 Handler = Callable[[Request], Awaitable[StreamResponse]]
 
 BACKLOG = 2048
-HANDSHAKE_S = 10.0
 SWEEPS = 4
 """So many times in the span that a connection may be idle, or a head may take, it is looked for those that are late."""
 
@@ -42,7 +43,7 @@ class Server:
         self._most_connections = most_connections
         self._handle = handle
         self._refuse = refuse
-        self._listener: asyncio.Server | None = None
+        self._listener: asyncio.Server | TlsListener | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     async def listen(self, bound: socket.socket, tls: ssl.SSLContext | None = None) -> None:
@@ -50,18 +51,17 @@ class Server:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.settings.send_buffer_bytes)
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: ClientConnection(self),
-            sock=bound,
-            ssl=tls,
-            ssl_handshake_timeout=HANDSHAKE_S if tls else None,
-            backlog=BACKLOG,
-        )
+        if tls is None:
+            self._listener = await loop.create_server(partial(ClientConnection, self), sock=bound, backlog=BACKLOG)
+        else:
+            connected = partial(ClientConnection, self, has_place=True)
+            self._listener = TlsListener(bound, tls, backlog=BACKLOG, has_room=self.has_room, connected=connected)
         self._sweeper = loop.create_task(self._sweep())
 
     def has_room(self) -> bool:
         """Whether one more connection may be held; one that is free makes room."""
-        if len(self.connections) < self._most_connections:
+        shaking = self._listener.under_way if isinstance(self._listener, TlsListener) else 0
+        if len(self.connections) + shaking < self._most_connections:
             return True
         longest = next(iter(self.free), None)
         if longest is None:

@@ -1,0 +1,33 @@
+"""The agent's own log: where it goes to a file, that is moved aside when it has grown, while the agent runs on."""
+
+import logging
+import os
+import shutil
+import stat
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+MOST_BYTES = 32 << 20
+
+
+class OwnLog(logging.StreamHandler[TextIO]):
+    """Writes to standard error. Whoever started the agent opened that to append, so what is cut off leaves no gap."""
+
+    def __init__(self, *, most_bytes: int = MOST_BYTES) -> None:
+        super().__init__(sys.stderr)
+        self._most_bytes = most_bytes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        with suppress(OSError, ValueError):
+            self._shorten(self.stream.fileno())
+
+    def _shorten(self, descriptor: int) -> None:
+        """Keep what is there beside it, under the name with .1, in place of what was kept before."""
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_size > self._most_bytes:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+            os.ftruncate(descriptor, 0)

@@ -1,0 +1,76 @@
+"""Which replicas are up, as the router sees it: out at the first failure, back when a probe succeeds."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+FIRST_EJECTION_S = 5.0
+LONGEST_EJECTION_S = 60.0
+PROBATION_S = 60.0
+"""A replica that fails again so soon after it came back has not mended: an engine that hangs may answer probes."""
+
+
+@dataclass(slots=True)
+class _Ejection:
+    """`over_at`: when a probe ended it."""
+
+    seconds: float
+    until: float
+    reason: str
+    over_at: float = 0.0
+
+
+class ReplicaHealth:
+    """The ejected replicas. An ejection lasts 5 s, doubled each time the probe after it fails, or it does soon after.
+
+    When its time is over the replica is half open: the next probe, not a client's request, decides.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._ejected: dict[str, _Ejection] = {}
+        self._ended: dict[str, _Ejection] = {}
+
+    def is_up(self, replica: str) -> bool:
+        return replica not in self._ejected
+
+    def reason(self, replica: str) -> str:
+        """Why it is out; empty when it is up."""
+        ejection = self._ejected.get(replica)
+        return ejection.reason if ejection else ""
+
+    def failed(self, replica: str, reason: str) -> None:
+        """It could not be reached, or its engine is dead."""
+        before = self._ejected.get(replica)
+        if before and self._now() < before.until:
+            return
+        before = before or self._on_probation(replica)
+        seconds = min(before.seconds * 2, LONGEST_EJECTION_S) if before else FIRST_EJECTION_S
+        self._ejected[replica] = _Ejection(seconds, self._now() + seconds, reason)
+
+    def answered(self, replica: str) -> None:
+        """A probe succeeded. Before its time is over an ejected replica stays out."""
+        ejection = self._ejected.get(replica)
+        if ejection and self._now() >= ejection.until:
+            ejection.over_at = self._now()
+            self._ended[replica] = self._ejected.pop(replica)
+
+    def came_back(self, replica: str, since: float) -> bool:
+        """Whether a probe has ended an ejection of it since then (s, by this clock)."""
+        ended = self._ended.get(replica)
+        return ended is not None and ended.over_at > since
+
+    def keep(self, replicas: Iterable[str]) -> None:
+        """Forget all but these, which are still served from where they were."""
+        kept = set(replicas)
+        self._ejected = {replica: ejection for replica, ejection in self._ejected.items() if replica in kept}
+        self._ended = {replica: ejection for replica, ejection in self._ended.items() if replica in kept}
+
+    def due(self, replica: str) -> bool:
+        """Whether a probe may decide now."""
+        ejection = self._ejected.get(replica)
+        return ejection is None or self._now() >= ejection.until
+
+    def _on_probation(self, replica: str) -> _Ejection | None:
+        ended = self._ended.pop(replica, None)
+        return ended if ended and self._now() < ended.over_at + PROBATION_S else None

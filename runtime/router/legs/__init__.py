@@ -1,0 +1,1 @@
+"""What engines are sent and what they answer, as bytes. Pure."""

@@ -1,0 +1,114 @@
+"""The router as a process: from the reading of its files to SIGTERM."""
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from planner.errors import ThunderError
+from runtime.files import write_json
+from runtime.listening import bound_socket, parse_listen
+from runtime.open_files import raise_file_limit
+from runtime.processes import own_process_id
+from runtime.router.access.exposure import ClientTls, check_exposure
+from runtime.router.access.keys import KeyRing
+from runtime.router.app import DEFAULTS, create_app, open_routes
+from runtime.router.choosing.epochs import RouteTable
+from runtime.router.serving import Application, run, serving
+from runtime.router.settings import RouterSettings
+from runtime.router.watching.access_log import AccessLog
+from runtime.router.watching.telemetry import open_telemetry
+from runtime.router.watching.usage import USAGE_FILE, UsageBook
+from runtime.tls import client_context
+
+log = logging.getLogger(__name__)
+
+
+def run_router(
+    routes_path: Path,
+    listen: str,
+    *,
+    tls_folder: Path | None = None,
+    admin_token: str | None = None,
+    state_path: Path | None = None,
+    settings: RouterSettings = DEFAULTS,
+    keys_path: Path | None = None,
+    access_log: AccessLog | None = None,
+    client_tls: ClientTls | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the routes file and the clients' certificate again.
+
+    Requests under way then have their grace, which a second signal ends. Once it listens it writes `state_path` (pid,
+    started_at, host, port, tls_cert, stop_grace_s), and removes it when told to stop. Raises SpecError before it has
+    begun where routes, credentials, keys or address won't do.
+    """
+    tls = client_context(tls_folder) if tls_folder else None
+    table = open_routes(routes_path, tls=tls)
+    raise_file_limit()
+    keys = KeyRing(keys_path)
+    check_exposure(parse_listen(listen)[0], has_keys=keys.required, client_tls=client_tls)
+    usage = UsageBook(keys_path.with_name(USAGE_FILE) if keys_path else None)
+    app = create_app(
+        table,
+        tls=tls,
+        admin_token=admin_token,
+        settings=settings,
+        keys=keys,
+        usage=usage,
+        access_log=access_log,
+        telemetry=open_telemetry(os.environ),
+    )
+    run(_serve(app, table, listen, state_path=state_path, client_tls=client_tls))
+
+
+async def _serve(
+    app: Application,
+    table: RouteTable,
+    listen: str,
+    *,
+    state_path: Path | None,
+    client_tls: ClientTls | None,
+) -> None:
+    context = client_tls.context() if client_tls else None
+    with bound_socket(*parse_listen(listen)) as socket:
+        async with serving(app, socket, context):
+            host, port = socket.getsockname()[:2]
+            scheme = "https" if client_tls else "http"
+            log.info("router listens on %s://%s:%d with epoch %d", scheme, host, port, table.current.number)
+            if state_path is not None:
+                certificate = str(client_tls.certificate) if client_tls else ""
+                where = {"host": host, "port": port, "tls_cert": certificate, "stop_grace_s": app.settings.stop_grace_s}
+                write_json(state_path, {**asdict(own_process_id()), **where})
+            try:
+                await _until_told_to_stop(app.hurry, on_hangup=lambda: _reload(table, client_tls, context))
+            finally:
+                if state_path is not None:
+                    state_path.unlink(missing_ok=True)
+
+
+async def _until_told_to_stop(on_second: Callable[[], None], *, on_hangup: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def tell() -> None:
+        if told.is_set():
+            on_second()
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    await told.wait()
+
+
+def _reload(table: RouteTable, client_tls: ClientTls | None, context: ssl.SSLContext | None) -> None:
+    try:
+        if client_tls is not None and context is not None:
+            client_tls.load_into(context)
+        table.reload()
+    except ThunderError as error:
+        log.error("what is in force stays: %s", error.message)

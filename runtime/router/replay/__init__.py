@@ -1,0 +1,1 @@
+"""A stream that broke off, as another engine takes it up. Pure."""

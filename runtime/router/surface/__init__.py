@@ -1,0 +1,1 @@
+"""What clients may ask, and the form in which they are answered."""

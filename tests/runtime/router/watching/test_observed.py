@@ -1,0 +1,110 @@
+"""What the window of observed requests says of answers that never came, or had no first token to time."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from runtime.router.watching.observed import LISTED_REQUESTS, WINDOW_S, Observed, RequestRecord
+from tests.runtime.routing import PAIR, Clock, routes_document, routing, soon
+
+
+def judged(seen: dict) -> tuple[int, int, int]:
+    return len(seen["latencies"]), seen["untimed"], seen["failed"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ttft_s", "where"),
+    [
+        ("ok", 0.1, (1, 0, 0)),
+        ("ok", None, (0, 1, 0)),
+        ("unavailable", None, (0, 0, 1)),
+        ("failed", None, (0, 0, 1)),
+        ("interrupted", None, (0, 0, 1)),
+        ("interrupted", 0.1, (0, 0, 1)),  # once, and not by its first token
+        ("cancelled", 0.1, (1, 0, 0)),
+        ("cancelled", None, (0, 0, 0)),
+        ("refused", None, (0, 0, 0)),
+    ],
+)
+def test_each_request_is_judged_in_one_place(outcome: str, ttft_s: float | None, where: tuple[int, int, int]):
+    clock = Clock()
+    observed = Observed(now=clock)
+    observed.finished(RequestRecord(clock(), outcome, ttft_s=ttft_s, e2e_s=1.0))
+    assert judged(observed.summary()) == where
+
+
+def test_failures_are_those_among_the_requests_that_are_listed():
+    """Else attainment would set all failures of the window against a part of its answers."""
+    clock = Clock()
+    observed = Observed(now=clock)
+    for _ in range(LISTED_REQUESTS):
+        observed.finished(RequestRecord(clock(), "failed", e2e_s=1.0))
+        observed.finished(RequestRecord(clock(), "ok", ttft_s=0.1, e2e_s=1.0))
+    assert judged(observed.summary()) == (LISTED_REQUESTS // 2, 0, LISTED_REQUESTS // 2)
+
+
+def test_a_request_that_took_longer_than_the_window_is_seen_at_its_end():
+    clock = Clock()
+    observed = Observed(now=clock)
+    record = RequestRecord(clock(), "unavailable", e2e_s=2 * WINDOW_S)
+    clock.seconds += 2 * WINDOW_S
+    observed.finished(record)
+    assert judged(observed.summary()) == (0, 0, 1)
+    clock.seconds += WINDOW_S + 1
+    assert judged(observed.summary()) == (0, 0, 0)
+
+
+async def test_failures_are_counted_beside_what_was_timed(pair, tmp_path: Path):
+    async with routing(tmp_path, routes_document(pair, PAIR)) as router:
+        await router.events(prompt="hi", max_tokens=3)
+        await router.post(prompt="hi", max_tokens=3)
+        for status, said in ((400, 400), (500, 503)):
+            pair["d0"].status = status
+            assert (await router.post(prompt="hi"))[0] == said
+        pair["d0"].status, pair["d0"].break_after = 200, 1
+        await router.events(prompt="hi", max_tokens=3)
+        seen = await router.observed()
+    assert seen["requests"] == {"ok": 2, "interrupted": 1, "unavailable": 1, "refused": 1}
+    assert judged(seen) == (1, 1, 2)
+
+
+async def test_a_client_that_goes_away_is_no_failure(pair, tmp_path: Path):
+    pair["d0"].hang = True
+    async with routing(tmp_path, routes_document(pair, PAIR)) as router:
+        asking = asyncio.create_task(router.post(prompt="hi"))
+        await soon(pair["d0"].arrived)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        seen = await first_outcome(router)
+    assert (seen["requests"], judged(seen)) == ({"cancelled": 1}, (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("framing", "rest"),
+    [
+        (b"Content-Length: 100\r\n\r\n{", b""),
+        (b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b""),
+        (b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"nonsense\r\n"),
+    ],
+)
+async def test_a_body_that_never_came_whole_is_no_failure(pair, tmp_path: Path, framing: bytes, rest: bytes):
+    async with routing(tmp_path, routes_document(pair, PAIR)) as router:
+        host, port = router.url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + framing)
+        while not (await router.observed())["rate_rps"]:
+            await asyncio.sleep(0.01)
+        writer.write(rest)
+        await writer.drain()
+        writer.close()
+        seen = await first_outcome(router)
+    assert seen["requests"] in ({"cancelled": 1}, {"refused": 1})  # it was told, or had gone already
+    assert judged(seen) == (0, 0, 0)
+
+
+async def first_outcome(router) -> dict:
+    async with asyncio.timeout(10):
+        while not (seen := await router.observed())["requests"]:
+            await asyncio.sleep(0.01)
+    return seen
