@@ -8,21 +8,27 @@ Any process may die between any two lines, so every call is safe to repeat, and 
   promises that nothing was created. Everything else is OutcomeUnknown, and is resolved by listing.
 * `observe` never guesses. `complete` means that every page was read and every row's id and label understood; a
   listing that failed or can't be trusted is returned as incomplete, with the reason, and proves nothing about what it
-  lacks. Machines that the provider calls terminated are left out: they no longer bill. Stopped ones are listed.
+  lacks. Machines that the provider calls terminated no longer bill: they are `ended`, by id, and not among the
+  machines. Stopped ones are listed.
 * `release` of a machine that is gone succeeds. It returns once the provider has taken the request; only `observe`
   proves that the machine is gone.
 * A provider is asked for one machine a call, by a label that no other attempt has ever borne.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, Self
+from hashlib import sha256
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from planner.catalog import Offer
+    from provisioners.ssh.shell import SshShell
+    from provisioners.ssh.transport import SshTransport
     from provisioners.transport import Transport
 
 LABEL_PREFIX = "thunder"
+AGENT_PORT = 8443
+"""Where an agent listens on a machine that only certain ports lead into: `Machine.ports` says from where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,19 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
-    """One ask for one machine, at no more than `usd_per_hour`. The label is the attempt's own: it is the token too."""
+    """One ask for one machine, at no more than `usd_per_hour`. The label is the attempt's own: it is the token too.
+
+    `lifetime_s` is how long the machine may live at most, for its own switch to hold it to; 0: as its provider's terms.
+    `group` names the machines that are to stand close to each other, as those of one replica must; empty: none.
+    """
 
     label: Label
     offer_id: str
     usd_per_hour: float
     interruptible: bool = False
     disk_gb: float = 0.0
+    lifetime_s: float = 0.0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,9 @@ class Machine:
     `state` is the provider's own word, an open set. `address` is the host under which agents reach it, empty until it
     is known; `dialled` is false where they can't (NAT, a firewall): its agent then dials theirs. `created_at` is in
     seconds since the epoch. `problem` says why it will never be of use: it bills all the same, and is released at once.
+    `trouble` says what is wrong that may pass (its host is offline, the agent's port is not mapped): until it has, one
+    that is new is not booted.
+    `ends_at` is when its host ends it whatever is paid (seconds since the epoch), where its provider says.
     `ports` maps ports on the machine to those of its address where they differ, `ssh` is host and port for SSH where
     that is not port 22 of the address; both are known once it has booted. `engine_python` is the interpreter there that
     has vLLM, where its provider knows.
@@ -84,15 +99,121 @@ class Machine:
     ports: Mapping[int, int] = field(default_factory=dict)
     ssh: tuple[str, int] | None = None
     engine_python: str = ""
+    trouble: str = ""
+    ends_at: float | None = None
+
+
+def not_mapped(ports: Mapping[int, object]) -> str:
+    """The trouble of a machine that only mapped ports lead into, and that runs without the agent's among them."""
+    return "" if AGENT_PORT in ports else f"its port {AGENT_PORT} is not mapped"
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Every machine the account has, whoever's it is; `reason` says why it is not complete."""
+    """Every machine the account has, whoever's it is; `reason` says why it is not complete.
+
+    `ended` are the ids of those that the provider still names, as terminated: that is proof by itself.
+    """
 
     complete: bool
     machines: tuple[Machine, ...] = ()
     reason: str = ""
+    ended: frozenset[str] = frozenset()
+
+    @property
+    def shows_something(self) -> bool:
+        """Whether it is not empty: an endpoint that was withdrawn answers with nothing at all."""
+        return bool(self.machines or self.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRise:
+    """What a machine's GPUs are going to cost, $/h, from `at` (seconds since the epoch; 0 where nobody says)."""
+
+    provider_id: str
+    before_usd_per_hour: float
+    after_usd_per_hour: float
+    at: float = 0.0
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """A provider whose machines may get dearer while they run, and that says so ahead."""
+
+    async def price_rises(self) -> tuple[PriceRise, ...]:
+        """Those of every machine of the account. Raises ProvisioningError. Cheap to ask often: it may be remembered."""
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A provider whose machines are reached by nobody who is not let in."""
+
+    async def let_in(self, owner_id: str, deployment: str, fleet: Collection[str]) -> None:
+        """Let exactly these addresses of the fleet reach the deployment's agents, beside the operator's.
+
+        Safe to repeat. Raises ProvisioningError.
+        """
+
+
+@runtime_checkable
+class Accounted(Protocol):
+    """A provider that bills an account, which the key at hand may be of or not: another's list proves nothing."""
+
+    async def account(self) -> str:
+        """Which account the key is of. Raises ProvisioningError. Cheap to ask often: it is remembered.
+
+        Where the provider does not say, a mark of the key itself (`key_mark`).
+        """
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A provider that keeps on this machine where each lease was asked for, and looks there until it is forgotten."""
+
+    def forget(self, lease_id: str) -> None:
+        """Look for it no more: the lease has ended. Safe to repeat."""
+
+
+@runtime_checkable
+class LogsIn(Protocol):
+    """A provider whose machines people log in to by SSH."""
+
+    def shell(self, machine: Machine) -> "SshShell":
+        """How. Raises HostError until the provider has said where SSH reaches the machine."""
+
+    def transport(self, machine: Machine) -> "SshTransport":
+        """As every provider's. People come after its `reach`: the host's key is pinned then, and ours let in."""
+
+    def close(self) -> None:
+        """End the connections to machines."""
+
+
+def key_mark(api_key: str) -> str:
+    """What stands for a key's account where its provider names none: another key of the account has another mark."""
+    return f"key {sha256(api_key.encode()).hexdigest()[:12]}"
+
+
+class Keyed(Protocol):
+    """A provider's client."""
+
+    api_key: str
+
+
+KeyedClient = TypeVar("KeyedClient", bound=Keyed)
+
+
+class KeyMarked(Generic[KeyedClient]):
+    """`Accounted` for a provider that can't be asked for the account: its client's key stands for that."""
+
+    _client: KeyedClient
+
+    async def account(self) -> str:
+        return key_mark(self._client.api_key)
+
+
+async def account_of(provisioner: "Provisioner") -> str:
+    """The account that it bills; empty where there is none, as on one's own hosts. Raises ProvisioningError."""
+    return await provisioner.account() if isinstance(provisioner, Accounted) else ""
 
 
 class Provisioner(Protocol):

@@ -3,165 +3,137 @@
 import asyncio
 import shlex
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
+from math import inf
 
-from planner.errors import HostError
-from provisioners.facts import Facts, digest, folder_digest, gather_facts
-from provisioners.rendering import rendered
+from planner.errors import HostError, HostSilent
+from provisioners.crash import crash_point
+from provisioners.hosts.agent import LOG, start_commands, stop_commands
+from provisioners.hosts.checks import check_host
+from provisioners.hosts.commands import Command, Put, Run, Send, carry_out
+from provisioners.hosts.digests import contents_digest, digest
+from provisioners.hosts.environment import environment_commands
+from provisioners.hosts.facts import Facts, gather_facts
+from provisioners.hosts.model import model_commands
+from provisioners.hosts.wanted import HostSpec
+from provisioners.hosts.watching import Narrate
 from provisioners.transport import Transport
 
-STOP_GRACE_S = 60
-"""How long an agent told to stop may take, its engines finishing their requests meanwhile, before it is killed."""
 ARCHIVE = "payload.tar.gz"
-LOG = "logs/agent.log"
-
-
-@dataclass(frozen=True, slots=True)
-class HostScripts:
-    """The texts of `templates/probe.py`, `start_agent.sh.j2` and `stop_agent.sh.j2`."""
-
-    probe: str
-    start_agent: str
-    stop_agent: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostSpec:
-    """What an instance shall have. The same spec again needs no command, so it must not differ without a reason.
-
-    `engine_python` is the interpreter with vLLM on the instance; `payload` our code as tar.gz and `payload_digest` its
-    digest; `agent_config` the bytes of agent.json; `tls` the files of tls/ by name; `model` a folder on the instance
-    (empty: none is needed) and `model_digest` what it must be (empty: anything with a config.json).
-    """
-
-    engine_python: str
-    payload: bytes = field(repr=False)
-    payload_digest: str
-    agent_config: bytes = field(repr=False)
-    tls: Mapping[str, bytes] = field(repr=False)
-    scripts: HostScripts = field(repr=False)
-    model: str = ""
-    model_digest: str = ""
-
-    @property
-    def digest(self) -> str:
-        """Of all that a running agent depends on: an agent that was started with another is stopped and started."""
-        parts = (self.engine_python, self.payload_digest, digest(self.agent_config), folder_digest(self.tls))
-        return digest("\n".join(parts).encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Make the file `path` hold `data`."""
-
-    path: str
-    data: bytes = field(repr=False)
-    mode: int
-
-    @property
-    def why(self) -> str:
-        return f"write {self.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Run a shell command; `why` says what for, in words that continue "to ..."."""
-
-    command: str
-    timeout_s: float
-    why: str
-
-
-Command = Put | Run
+AGENT_DEADLINE_S = 60.0
+GONE_S = 1.5
+"""So long without a process, and an agent that was started has ended: more than its supervisor waits at first."""
 
 
 def bootstrap(facts: Facts, wanted: HostSpec) -> tuple[Command, ...]:
     """The commands still needed, in order; none when all is there. Each may be done twice.
 
-    Raises HostError for what no command mends: no working interpreter, no vLLM, no model.
+    Raises HostError for what no command mends: HostLied where the machine is not what was offered, HostUnfit where
+    engines can't run on it.
     """
-    _check(facts, wanted)
-    if facts.agent and facts.agent.started_with == wanted.digest:
-        return ()
-    return (*_stop(facts, wanted), *_files(facts, wanted), *_start(wanted))
+    return tuple(command for _, commands in _parts(facts, wanted) for command in commands)
+
+
+def _parts(facts: Facts, wanted: HostSpec) -> tuple[tuple[str, tuple[Command, ...]], ...]:
+    """The commands, part by part: each with the crash point that comes after it."""
+    check_host(facts, wanted)
+    return (
+        ("B1", tuple(environment_commands(facts, wanted))),
+        ("B2", (*stop_commands(facts, wanted), *_files(facts, wanted))),
+        ("B3", tuple(model_commands(facts, wanted))),
+        ("B4", start_commands(facts, wanted)),
+    )
 
 
 async def prepare(
     transport: Transport,
     wanted: HostSpec,
     *,
-    narrate: Callable[[str], None] = lambda _text: None,
-    deadline_s: float = 60.0,
+    narrate: Narrate = lambda _text: None,
+    still_s: float = 1200.0,
+    most_s: float = inf,
     poll_s: float = 0.25,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Facts:
     """Make the instance as wanted and return its facts, its agent listening. `narrate` is told what is being done.
 
-    Raises HostError, with the end of the agent's log when that is what failed.
+    Raises HostError for what `bootstrap` says, for a command that failed and, with the end of its log, for an agent
+    that ended; HostSilent where nothing moves for `still_s`, or all of it takes longer than `most_s`.
     """
-    facts = await _facts(transport, wanted)
-    commands = bootstrap(facts, wanted)
-    for command in commands:
-        narrate(command.why)
-        await carry_out(transport, command)
-    started, absences = clock(), 0
-    while bootstrap(facts := await _facts(transport, wanted), wanted):
-        absences = 0 if facts.agent_starts else absences + 1
-        if absences > 1 or clock() - started >= deadline_s:
-            what = "ended" if absences > 1 else f"did not listen within {deadline_s:g} s"
-            raise HostError(f"The agent {what}. The end of its log:\n{await _log(transport)}")
-        await sleep(poll_s)
+    doing = ["look at what is there"]
+    began = last = asyncio.get_running_loop().time()
+
+    def told(text: str) -> None:
+        doing[0] = text
+        narrate(text)
+
+    def moved() -> None:
+        nonlocal last
+        last = asyncio.get_running_loop().time()
+        limit.reschedule(min(last + still_s, began + most_s))
+
+    try:
+        async with asyncio.timeout(min(still_s, most_s)) as limit:
+            facts = await look(transport, wanted)
+            for label, commands in _parts(facts, wanted):
+                for command in commands:
+                    await carry_out(transport, command, told, moved)
+                crash_point(label)
+            moved()
+            facts = await _listening(transport, wanted, poll_s=poll_s, clock=clock, sleep=sleep)
+    except TimeoutError:
+        now = asyncio.get_running_loop().time()
+        stood = f"Nothing moved on the instance for {still_s:g} s"
+        slow = f"The instance was not prepared within {most_s:g} s, and should be several times quicker"
+        raise HostSilent(f"{stood if now - last >= still_s else slow}: it was to {doing[0]}.") from None
+    crash_point("B5")
     return facts
 
 
-async def carry_out(transport: Transport, command: Command) -> None:
-    """Do one command. Raises HostError."""
-    match command:
-        case Put(path, data, mode):
-            await transport.put(path, data, mode)
-        case Run(text, timeout_s, why):
-            done = await transport.run(text, timeout_s=timeout_s)
-            if done.code != 0:
-                raise HostError(f"The command to {why} failed with code {done.code}: {done.complaint}")
+async def look(transport: Transport, wanted: HostSpec) -> Facts:
+    """The facts that decide what is still needed."""
+    return await gather_facts(transport, wanted.probe_arguments, probe=wanted.scripts.probe)
 
 
-def _check(facts: Facts, wanted: HostSpec) -> None:
-    if not facts.python:
-        raise HostError(
-            f"The engine's interpreter {wanted.engine_python} does not work there: {facts.problem}.",
-            hint="Make it (here: make setup), or name it in THUNDER_ENGINE_PYTHON.",
-        )
-    if not facts.vllm:
-        raise HostError(f"{wanted.engine_python} has no vLLM.", hint="Install requirements/engine.txt there.")
-    if wanted.model and not facts.model:
-        raise HostError(f"The instance has no model at {wanted.model}; expected a folder with config.json.")
-    if wanted.model_digest and facts.model != wanted.model_digest:
-        raise HostError(f"The files of the model at {wanted.model} are not those expected, by name and size.")
-
-
-def _stop(facts: Facts, wanted: HostSpec) -> Iterator[Command]:
-    if facts.agent:
-        text = rendered(wanted.scripts.stop_agent, pid=facts.agent.pid, grace_s=STOP_GRACE_S)
-        yield Run(text, STOP_GRACE_S + 10.0, "stop the agent, which was started on something else")
+async def _listening(
+    transport: Transport,
+    wanted: HostSpec,
+    *,
+    poll_s: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]],
+) -> Facts:
+    """The facts once nothing is needed any more. What was done and is needed again can't be helped by waiting."""
+    started = seen = clock()
+    while left := bootstrap(facts := await look(transport, wanted), wanted):
+        start = start_commands(facts, wanted)
+        if more := next((command for command in left if command not in start), None):
+            raise HostError(f"All was done, and still it is needed to {more.why}.")
+        now = clock()
+        seen = now if facts.agent_starts else seen
+        if now - seen >= GONE_S or now - started >= AGENT_DEADLINE_S:
+            what = "ended" if now - seen >= GONE_S else f"did not listen within {AGENT_DEADLINE_S:g} s"
+            raise HostError(f"The agent {what}. The end of its log:\n{await _log(transport)}")
+        await sleep(poll_s)
+    return facts
 
 
 def _files(facts: Facts, wanted: HostSpec) -> Iterator[Command]:
     if facts.payload != wanted.payload_digest:
         yield Put(ARCHIVE, wanted.payload, 0o600)
         yield Run(_unpack(wanted.payload_digest), 60.0, "unpack our code")
-    if facts.tls != folder_digest(wanted.tls):
+    if facts.tls != contents_digest(wanted.tls):
         yield Run("rm -rf tls", 10.0, "clear credentials that are not the wanted ones")
         for name, data in sorted(wanted.tls.items()):
             yield Put(f"tls/{name}", data, 0o600)
     if facts.agent_config != digest(wanted.agent_config):
         yield Put("agent.json", wanted.agent_config, 0o600)
-
-
-def _start(wanted: HostSpec) -> Iterator[Command]:
-    text = rendered(wanted.scripts.start_agent, engine_python=wanted.engine_python, digest=wanted.digest)
-    yield Run(text, 30.0, "start the agent")
+    if facts.files != contents_digest(wanted.files):
+        yield Run("rm -rf files", 60.0, "clear templates and adapters that are not the wanted ones")
+        for name, source in sorted(wanted.files.items()):
+            path = f"files/{name}"
+            yield Put(path, source, 0o600) if isinstance(source, bytes) else Send(source, path)
 
 
 def _unpack(payload_digest: str) -> str:
@@ -170,12 +142,6 @@ def _unpack(payload_digest: str) -> str:
         "set -e; umask 077; rm -rf payload.new; mkdir payload.new; "
         f"tar -xzf {ARCHIVE} -C payload.new; printf %s {shlex.quote(payload_digest)} >payload.new/.digest; "
         f"rm -rf payload; mv payload.new payload; rm {ARCHIVE}"
-    )
-
-
-async def _facts(transport: Transport, wanted: HostSpec) -> Facts:
-    return await gather_facts(
-        transport, engine_python=wanted.engine_python, model=wanted.model, probe=wanted.scripts.probe
     )
 
 

@@ -6,7 +6,7 @@ its time, or whose caller is cancelled, is killed with everything it started in 
 """
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from planner.errors import HostError
@@ -37,6 +37,9 @@ class Transport(Protocol):
 
     async def put(self, path: str, data: bytes, mode: int) -> None:
         """Make the file hold exactly `data`, all at once, making folders above it as needed. Raises HostError."""
+
+    async def send(self, source: Path, path: str) -> None:
+        """Send a file or a folder from here. Sent again after a loss, it goes on where it ended. Raises HostError."""
 
     async def get(self, path: str) -> bytes:
         """The file's bytes. Raises HostError when it is absent or larger than FILE_LIMIT."""

@@ -13,10 +13,11 @@ from secrets import randbits
 
 from planner.deployment import Instance
 from planner.errors import Incomplete, NoCapacity, OutcomeUnknown, ProvisioningError
-from provisioners.base import Label, LeaseRequest, Machine, Provisioner
+from provisioners.base import Label, LeaseRequest, Machine, Provisioner, account_of
 from provisioners.crash import crash_point
 from provisioners.leases.budget import check_price, gate
 from provisioners.leases.journal import Journal, LeaseRow, LeaseState
+from provisioners.leases.transfers import transfer_usd_per_hour
 
 PRICE_TOLERANCE = 0.05
 WANTED = (LeaseState.SENT, LeaseState.CREATED, LeaseState.READY)
@@ -24,13 +25,17 @@ WANTED = (LeaseState.SENT, LeaseState.CREATED, LeaseState.READY)
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An instance of a plan that is to be leased for a deployment, until `expires_at` (seconds since the epoch)."""
+    """An instance of a plan that is to be leased for a deployment, until `expires_at` (seconds since the epoch).
+
+    `group` names the instances that it has to stand close to, as those of one replica must; empty: none.
+    """
 
     owner_id: str
     deployment: str
     plan_id: str
     instance: Instance
     expires_at: float | None = None
+    group: str = ""
 
 
 async def acquire(
@@ -48,19 +53,21 @@ async def acquire(
     price) with nothing asked; NoCapacity, RateLimited, AuthError with the row LOST; NoCapacity with the row DELETING
     where a machine came that is of no use; OutcomeUnknown with the row SENT.
     """
+    account = await account_of(provisioner)
     usd_per_hour = await _fresh_price(provisioner, intent.instance, price_tolerance)
     rows = journal.leases(intent.deployment)
     _check_free(rows, intent)
-    gate(rows, usd_per_hour, budget_usd_per_hour)
+    moving_usd_per_hour = transfer_usd_per_hour(journal.transfers(intent.deployment), now())
+    gate(rows, usd_per_hour, budget_usd_per_hour, moving_usd_per_hour, now=now())
     if any(row.plan_id == intent.plan_id and row.state.may_cost for row in rows):
         crash_point("C5")
-    row = _sent(intent, usd_per_hour, now())
+    row = _sent(intent, account, usd_per_hour, now())
     crash_point("C0")
     journal.add_lease(row)
     crash_point("C1")
-    machine = await _ask(journal, provisioner, row, intent.instance, now)
+    machine = await _ask(journal, provisioner, row, intent, now)
     crash_point("C3")
-    row = _created(journal, row, machine)
+    row = _created(journal, row, machine, now())
     crash_point("C4")
     if machine.problem:
         journal.update_lease(row.moved(LeaseState.DELETING, reason=machine.problem), was=LeaseState.CREATED)
@@ -83,16 +90,20 @@ async def _fresh_price(provisioner: Provisioner, instance: Instance, tolerance: 
 
 
 def _check_free(rows: Iterable[LeaseRow], intent: Intent) -> None:
-    """One instance of a plan is one machine: a second one means that the first was never looked for."""
+    """One instance of a plan is one machine: a second one means that the first was never looked for.
+
+    A machine of another offer is none of it: it served an earlier plan, and is released once this one serves.
+    """
     for row in rows:
-        if row.instance == intent.instance.id and row.state in WANTED:
+        same = row.state is LeaseState.SENT or row.offer_id == intent.instance.offer_id
+        if row.instance == intent.instance.id and row.state in WANTED and same:
             raise Incomplete(
                 f"Instance {row.instance} already has lease {row.lease_id}, which is {row.state}.",
                 hint="Run the command again: it finds out first what became of it.",
             )
 
 
-def _sent(intent: Intent, usd_per_hour: float, now: float) -> LeaseRow:
+def _sent(intent: Intent, account: str, usd_per_hour: float, now: float) -> LeaseRow:
     lease_id = new_lease_id(now)
     return LeaseRow(
         lease_id=lease_id,
@@ -109,15 +120,22 @@ def _sent(intent: Intent, usd_per_hour: float, now: float) -> LeaseRow:
         created_at=now,
         sent_at=now,
         expires_at=intent.expires_at,
+        account=account,
     )
 
 
 async def _ask(
-    journal: Journal, provisioner: Provisioner, row: LeaseRow, instance: Instance, now: Callable[[], float]
+    journal: Journal, provisioner: Provisioner, row: LeaseRow, intent: Intent, now: Callable[[], float]
 ) -> Machine:
     label = Label(row.owner_id, row.deployment, row.lease_id)
     request = LeaseRequest(
-        label, row.offer_id, row.quoted_usd_per_hour, interruptible=instance.interruptible, disk_gb=instance.disk_gb
+        label,
+        row.offer_id,
+        row.quoted_usd_per_hour,
+        interruptible=intent.instance.interruptible,
+        disk_gb=intent.instance.disk_gb,
+        lifetime_s=max(0.0, row.expires_at - now()) if row.expires_at else 0.0,
+        group=intent.group,
     )
     try:
         return await provisioner.lease(request)
@@ -133,8 +151,8 @@ async def _ask(
         ) from error
 
 
-def _created(journal: Journal, row: LeaseRow, machine: Machine) -> LeaseRow:
-    known = replace(row, provider_id=machine.provider_id, live_usd_per_hour=machine.usd_per_hour)
+def _created(journal: Journal, row: LeaseRow, machine: Machine, now: float) -> LeaseRow:
+    known = replace(row.repriced(machine.usd_per_hour, now), provider_id=machine.provider_id)
     created = known.moved(LeaseState.CREATED)
     journal.update_lease(created, was=LeaseState.SENT)
     return created

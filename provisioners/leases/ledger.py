@@ -1,23 +1,116 @@
-"""What leases cost: now, and so far."""
+"""What leases cost: now, so far, and hour by hour. What is summed is Decimal, so that no sum depends on its order."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
 
-from provisioners.leases.journal import LeaseRow, LeaseState
+from provisioners.leases.journal import LeaseRow, LeaseState, usd
+from provisioners.leases.transfers import HOUR_S, Moved, TransferReading, moved
 
 
-def usd_per_hour(rows: Iterable[LeaseRow]) -> float:
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A lease at one price, from one moment to another (seconds since the epoch)."""
+
+    lease_id: str
+    since: float
+    until: float
+    usd_per_hour: Decimal
+
+    @property
+    def hours(self) -> Decimal:
+        return usd(self.until - self.since) / int(HOUR_S)
+
+    @property
+    def usd(self) -> Decimal:
+        return self.usd_per_hour * self.hours
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What was spent by a moment. `unpriced_gb` was moved over ways whose price nobody knows, and is not in it."""
+
+    machines_usd: Decimal
+    transfer_usd: Decimal
+    unpriced_gb: Decimal
+
+    @property
+    def usd(self) -> Decimal:
+        return self.machines_usd + self.transfer_usd
+
+
+@dataclass(frozen=True, slots=True)
+class HourSpend:
+    """What one hour cost; `at` is when it began (seconds since the epoch)."""
+
+    at: float
+    machines_usd: Decimal
+    transfer_usd: Decimal
+    gb: Decimal
+
+
+def usd_per_hour(rows: Iterable[LeaseRow]) -> Decimal:
     """What the leases that may cost come to, at live prices where known, else as quoted."""
-    return sum(row.usd_per_hour for row in rows if row.state.may_cost)
+    return sum((usd(row.usd_per_hour) for row in rows if row.state.may_cost), Decimal(0))
 
 
-def spent_usd(rows: Iterable[LeaseRow], now: float) -> float:
-    """What the leases have cost until `now`, at their last known prices."""
-    return sum(lease_spent_usd(row, now) for row in rows)
+def spend(rows: Iterable[LeaseRow], readings: Iterable[TransferReading], now: float) -> Spend:
+    """What machines and transfers have cost until `now`."""
+    ways = list(moved(readings))
+    return Spend(
+        machines_usd=sum((lease_spent_usd(row, now) for row in rows), Decimal(0)),
+        transfer_usd=sum((one.usd for one in ways), Decimal(0)),
+        unpriced_gb=sum((one.gb for one in ways if not one.priced), Decimal(0)),
+    )
 
 
-def lease_spent_usd(row: LeaseRow, now: float) -> float:
-    """From the moment the request may have left until absence was proven: never less than the bill."""
+def lease_spent_usd(row: LeaseRow, now: float) -> Decimal:
+    """Every price × the time for which it held."""
+    return sum((charge.usd for charge in charges(row, now)), Decimal(0))
+
+
+def charges(row: LeaseRow, now: float) -> Iterator[Charge]:
+    """From the moment the request may have left until absence was proven: never less than the bill.
+
+    A price holds from when it was first seen, the first from the request on. A lease that was lost costs nothing.
+    """
     if row.sent_at is None or row.state is LeaseState.LOST:
-        return 0.0
-    until = now if row.ended_at is None else row.ended_at
-    return row.usd_per_hour * max(0.0, until - row.sent_at) / 3600
+        return
+    end = now if row.ended_at is None else row.ended_at
+    ends = [*(price.since for price in row.prices[1:]), end]
+    prices = [price.usd_per_hour for price in row.prices] or [usd(row.usd_per_hour)]
+    since = row.sent_at
+    for price, next_since in zip(prices, ends, strict=True):
+        until = min(next_since, end)
+        if until > since:
+            yield Charge(row.lease_id, since, until, price)
+            since = until
+
+
+def by_hour(charged: Iterable[Charge], ways: Iterable[Moved]) -> tuple[HourSpend, ...]:
+    """The hours in which something was spent, oldest first."""
+    machines: dict[float, Decimal] = defaultdict(Decimal)
+    transfer: dict[float, Decimal] = defaultdict(Decimal)
+    gb: dict[float, Decimal] = defaultdict(Decimal)
+    for charge in charged:
+        for part in hourly(charge):
+            machines[_hour(part.since)] += part.usd
+    for one in ways:
+        transfer[_hour(one.at)] += one.usd
+        gb[_hour(one.at)] += one.gb
+    hours = sorted(machines.keys() | transfer.keys())
+    return tuple(HourSpend(at, machines[at], transfer[at], gb[at]) for at in hours)
+
+
+def hourly(charge: Charge) -> Iterator[Charge]:
+    """The charge, cut at full hours."""
+    since = charge.since
+    while since < charge.until:
+        until = min(_hour(since) + HOUR_S, charge.until)
+        yield Charge(charge.lease_id, since, until, charge.usd_per_hour)
+        since = until
+
+
+def _hour(at: float) -> float:
+    return at // HOUR_S * HOUR_S

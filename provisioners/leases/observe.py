@@ -1,8 +1,11 @@
 """What a provider has, against what the journal says: adopt, reprice, and end what is proven gone.
 
 The provider is listed first and the journal read after, so that a machine leased in between is never taken for a stray.
-Presence is believed from any listing; absence only from complete ones, twice, a settle time apart. A listing that is
-empty while leases run proves nothing: endpoints have been withdrawn that way.
+Presence is believed from any listing, and that a machine is terminated where a listing names it so; absence only from
+complete ones, twice, a settle time apart. A listing that is empty while leases run, or before their release was taken,
+proves nothing: endpoints have been withdrawn that way. Nor does that of another account than the lease's, which a key
+that was changed leads to. An intent that only empty listings lacked is given up, and counts at the gate all the same
+until one shows something.
 """
 
 import asyncio
@@ -10,9 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from provisioners.base import Label, Listing, Machine, Provisioner
+from planner.errors import ProvisioningError
+from provisioners.base import Label, Listing, Machine, Provisioner, Remembers, account_of
 from provisioners.crash import crash_point
-from provisioners.leases.journal import Journal, LeaseRow, LeaseState
+from provisioners.leases.journal import UNSEEN, Journal, LeaseRow, LeaseState
+
+LACKED = "two complete listings lacked it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,17 @@ class Pace:
 
 @dataclass(slots=True)
 class Absences:
-    """Which leases complete listings lacked, and since when on the `clock`. Lives as long as one command."""
+    """Which leases complete listings lacked, and since when on the `clock`. Lives as long as one command.
+
+    Where some lease of the provider `ran` in that time, an intent's absence begins with a listing that shows something:
+    once all that ran is released, empty is what is expected, and what an endpoint that was withdrawn would say too.
+    `shown_at` is when a listing was begun that showed something.
+    """
 
     settle_s: float
     since: dict[str, float] = field(default_factory=dict)
+    ran: bool = False
+    shown_at: float | None = None
 
     def proven(self, lease_id: str, at: float) -> bool:
         """Note that the listing begun `at` lacked it; True when one begun `settle_s` earlier or more lacked it too."""
@@ -44,6 +57,10 @@ class Absences:
             self.since[lease_id] = at
             return False
         return at - self.since[lease_id] >= self.settle_s
+
+    def unseen(self, lease_id: str) -> bool:
+        """Whether all listings that lacked it were empty."""
+        return self.shown_at is None or self.shown_at < self.since[lease_id]
 
     def forget(self, lease_id: str) -> None:
         self.since.pop(lease_id, None)
@@ -78,30 +95,91 @@ async def look(
     lost. Several looks at once do no harm.
     """
     at = pace.clock()
-    listing = await provisioner.observe()
+    listing, account = await listed(provisioner)
     rows = tuple(row for row in journal.leases() if row.provider == provisioner.provider)
-    distrust = why_not_trusted(listing, rows)
+    wanted = [row for row in rows if row.deployment == deployment and (lease_ids is None or row.lease_id in lease_ids)]
     found = matched(listing.machines, rows)
+    same = same_account(rows, found.keys() | {row.lease_id for row in rows if row.provider_id in listing.ended})
+    distrust = why_not_trusted(listing, rows) or another_account(account, wanted, same)
+    absences.ran |= any(row.state.runs or row.state is LeaseState.DELETING for row in rows)
+    if listing.shows_something or provisioner.consistent:
+        absences.shown_at = at
+    waits = absences.ran and not listing.shows_something
     after = []
-    for row in rows:
-        if row.deployment != deployment or (lease_ids is not None and row.lease_id not in lease_ids):
-            continue
+    for row in wanted:
         if row.lease_id in found:
             absences.forget(row.lease_id)
-            after.append(_commit(journal, row, _seen(row, found[row.lease_id])))
-        elif row.state.may_cost and not distrust and absences.proven(row.lease_id, at):
-            after.append(_commit(journal, row, _ended(row, pace.now())))
-        else:
+            after.append(_commit(journal, row, _billed(seen(row, found[row.lease_id], pace.now()), account)))
+        elif row.state.may_cost and row.provider_id in listing.ended:
+            after.append(_commit(journal, row, _ended(row, pace.now(), "its provider calls it terminated")))
+        elif row.state is LeaseState.SENT and row.lease_id not in absences.since and waits:
             after.append(row)
+        elif row.state.may_cost and not distrust and absences.proven(row.lease_id, at):
+            why = UNSEEN if row.state is LeaseState.SENT and absences.unseen(row.lease_id) else ""
+            after.append(_commit(journal, row, _ended(row, pace.now(), why)))
+        else:
+            after.append(_commit(journal, row, _billed(row, account) if row.account in same else row))
+    if absences.shown_at == at and not distrust:
+        mine = (row for row in rows if row.deployment == deployment)
+        _believe(journal, (row for row in mine if row.is_unseen and row.lease_id not in found))
+    _forget(provisioner, (*rows, *after))
     return Sight(tuple(after), listing.machines, strays(listing.machines, rows, owner_id), distrust)
+
+
+def _believe(journal: Journal, unseen: Iterable[LeaseRow]) -> None:
+    """Count no longer on intents that a listing lacks which shows something."""
+    for row in unseen:
+        _commit(journal, row, replace(row, reason=LACKED))
+
+
+def _forget(provisioner: Provisioner, rows: Iterable[LeaseRow]) -> None:
+    """A host that was asked once, and is there no more, must not make every listing incomplete for ever."""
+    if isinstance(provisioner, Remembers):
+        for lease_id, row in {row.lease_id: row for row in rows}.items():
+            if not row.state.may_cost:
+                provisioner.forget(lease_id)
+
+
+async def listed(provisioner: Provisioner) -> tuple[Listing, str]:
+    """The listing, and the account that it is of; it counts as not complete where that can't be asked."""
+    listing = await provisioner.observe()
+    try:
+        return listing, await account_of(provisioner)
+    except ProvisioningError as error:
+        reason = listing.reason or f"which account it is of is not known: {error.message.rstrip('.')}"
+        return replace(listing, complete=False, reason=reason), ""
 
 
 def why_not_trusted(listing: Listing, rows: Iterable[LeaseRow]) -> str:
     """Why a listing proves no absence; empty when it does. `rows` are all of the provider, of every deployment."""
     if not listing.complete:
         return listing.reason or "the listing is not complete"
-    running = sum(row.state.runs for row in rows)
-    return f"the listing is empty while {running} leases run" if running and not listing.machines else ""
+    running = sum(row.state.runs or (row.state is LeaseState.DELETING and not row.release_taken) for row in rows)
+    return f"the listing is empty while {running} leases run" if running and not listing.shows_something else ""
+
+
+def same_account(rows: Iterable[LeaseRow], found: Collection[str]) -> frozenset[str]:
+    """What the account of a listing was called when leases that it shows were made: a mark of a key changes with it."""
+    return frozenset(row.account for row in rows if row.lease_id in found and row.account)
+
+
+def another_account(account: str, rows: Iterable[LeaseRow], same: Collection[str]) -> str:
+    """Why a listing of `account` proves nothing of these rows: some are of another. Empty when it does."""
+    others = [row for row in rows if row.state.may_cost and row.account and row.account not in (account, *same)]
+    if not others or not account:
+        return ""
+    names, whose = (
+        ", ".join(sorted(set(words))) for words in zip(*((_name(r), r.account) for r in others), strict=True)
+    )
+    return f"this key is of account {account}; the leases of {names} are of account {whose}"
+
+
+def _name(row: LeaseRow) -> str:
+    return row.instance or row.lease_id
+
+
+def _billed(row: LeaseRow, account: str) -> LeaseRow:
+    return replace(row, account=account or row.account)
 
 
 def matched(machines: Sequence[Machine], rows: Iterable[LeaseRow]) -> dict[str, Machine]:
@@ -124,8 +202,9 @@ def strays(machines: Sequence[Machine], rows: Sequence[LeaseRow], owner_id: str)
     )
 
 
-def _seen(row: LeaseRow, machine: Machine) -> LeaseRow:
-    priced = replace(row, provider_id=machine.provider_id, live_usd_per_hour=machine.usd_per_hour)
+def seen(row: LeaseRow, machine: Machine, now: float) -> LeaseRow:
+    """The row of a machine that is listed: at its price, and alive again if it was given up."""
+    priced = replace(row.repriced(machine.usd_per_hour, now), provider_id=machine.provider_id)
     match row.state:
         case LeaseState.SENT | LeaseState.LOST:
             return priced.moved(LeaseState.CREATED, reason="found by listing")
@@ -135,14 +214,14 @@ def _seen(row: LeaseRow, machine: Machine) -> LeaseRow:
             return priced
 
 
-def _ended(row: LeaseRow, now: float) -> LeaseRow:
+def _ended(row: LeaseRow, now: float, why: str = "") -> LeaseRow:
     match row.state:
         case LeaseState.SENT:
-            return row.moved(LeaseState.LOST, reason="two complete listings lacked it", ended_at=now)
+            return row.moved(LeaseState.LOST, reason=why or LACKED, ended_at=now)
         case LeaseState.DELETING:
             return row.moved(LeaseState.GONE, reason=row.reason, ended_at=now)
         case _:
-            return row.moved(LeaseState.GONE, reason="the provider no longer lists it", ended_at=now)
+            return row.moved(LeaseState.GONE, reason=why or "the provider no longer lists it", ended_at=now)
 
 
 def _commit(journal: Journal, before: LeaseRow, after: LeaseRow) -> LeaseRow:

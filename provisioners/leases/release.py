@@ -5,14 +5,13 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from planner.errors import Incomplete, ProvisioningError
-from provisioners.base import Provisioner
+from provisioners.base import Provisioner, account_of
 from provisioners.crash import crash_point
-from provisioners.leases.journal import Journal, LeaseRow, LeaseState
+from provisioners.leases.journal import REFUSED, Journal, LeaseRow, LeaseState
 from provisioners.leases.observe import Absences, Pace, Sight, look
-from provisioners.leases.resolve import resolve
+from provisioners.leases.resolve import WRITE_OFF, resolve
 
 LONGEST_PAUSE_S = 60.0
-REFUSED = "; release refused: "
 
 
 async def release(
@@ -32,9 +31,13 @@ async def release(
     """
     absences = Absences(0.0 if provisioner.consistent else pace.settle_s)
     started, rounds = pace.clock(), 0
+    if await _to_look_first(journal, provisioner, deployment):
+        await look(journal, provisioner, absences, lease_ids, owner_id=owner_id, deployment=deployment, pace=pace)
     while True:
         rows = _condemn(journal, provisioner.provider, lease_ids, deployment, reason)
-        await _ask_all(journal, provisioner, [row for row in rows if row.lease_id not in absences.since])
+        await _ask_all(
+            journal, provisioner, [row for row in rows if row.lease_id not in absences.since or not row.release_taken]
+        )
         sight = await look(
             journal, provisioner, absences, lease_ids, owner_id=owner_id, deployment=deployment, pace=pace
         )
@@ -45,6 +48,30 @@ async def release(
             raise _not_gone(left, sight)
         await pace.sleep(_pause_s(left, absences, pace, rounds, settled=provisioner.consistent and not sight.distrust))
         rounds += 1
+
+
+async def _to_look_first(journal: Journal, provisioner: Provisioner, deployment: str) -> bool:
+    """Whether something is to be learnt while what runs is still listed: what became of intents, and whether a key
+    that differs from theirs shows machines all the same, and so is of their account.
+    """
+    rows = [row for row in journal.leases(deployment) if row.provider == provisioner.provider and row.state.may_cost]
+    if any(row.state is LeaseState.SENT for row in rows):
+        return True
+    try:
+        account = await account_of(provisioner)
+    except ProvisioningError:
+        return False
+    return any(row.account not in ("", account) for row in rows)
+
+
+async def ask_release(
+    journal: Journal, provisioner: Provisioner, lease_ids: Collection[str], *, deployment: str, reason: str
+) -> None:
+    """Commit that these leases are to go, and ask once for each; a refusal is in the row's reason.
+
+    It waits for nothing: who looks at the provider from time to time proves them gone.
+    """
+    await _ask_all(journal, provisioner, _condemn(journal, provisioner.provider, lease_ids, deployment, reason))
 
 
 async def resume(journal: Journal, provisioner: Provisioner, *, owner_id: str, deployment: str, pace: Pace) -> Sight:
@@ -111,4 +138,6 @@ def _not_gone(left: list[LeaseRow], sight: Sight) -> Incomplete:
         for row in left
     )
     because = f" The listing proves nothing: {sight.distrust}." if sight.distrust else ""
-    return Incomplete(f"Not proven gone: {which}.{because}", hint="Run the command again: it goes on asking.")
+    return Incomplete(
+        f"Not proven gone: {which}.{because}", hint=f"Run the command again: it goes on asking. {WRITE_OFF}"
+    )

@@ -1,15 +1,25 @@
 """Find out what became of leases in doubt: adopt what a listing shows, and end what two listings lack."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from planner.errors import Incomplete
 from provisioners.base import Provisioner
 from provisioners.leases.journal import Journal, LeaseRow, LeaseState
 from provisioners.leases.observe import Absences, Pace, Sight, look
 
+WRITE_OFF = "What can never be proven, as its key or its host is gone: thunderctl leases --forget LEASE"
 
-async def resolve(journal: Journal, provisioner: Provisioner, *, owner_id: str, deployment: str, pace: Pace) -> Sight:
-    """Look until every lease of the deployment at this provider is either seen or proven absent.
+
+async def resolve(
+    journal: Journal,
+    provisioner: Provisioner,
+    lease_ids: Collection[str] | None = None,
+    *,
+    owner_id: str,
+    deployment: str,
+    pace: Pace,
+) -> Sight:
+    """Look until each of these leases of the deployment at this provider (None: all) is seen or proven absent.
 
     Returns only on a listing that can be trusted: who could not find a machine must not make one. Raises Incomplete,
     naming what is in doubt and what it costs, when that is not so within the pace's patience. Twice in a row, the
@@ -18,7 +28,9 @@ async def resolve(journal: Journal, provisioner: Provisioner, *, owner_id: str, 
     absences = Absences(0.0 if provisioner.consistent else pace.settle_s)
     started = pace.clock()
     while True:
-        sight = await look(journal, provisioner, absences, owner_id=owner_id, deployment=deployment, pace=pace)
+        sight = await look(
+            journal, provisioner, absences, lease_ids, owner_id=owner_id, deployment=deployment, pace=pace
+        )
         doubtful = _doubtful(sight.rows, absences)
         if not doubtful and not sight.distrust:
             return sight
@@ -37,5 +49,7 @@ def _unresolved(provider: str, sight: Sight, doubtful: list[LeaseRow]) -> Incomp
     which = ", ".join(f"{row.lease_id} ({row.state}, {row.usd_per_hour:.4g} $/h)" for row in doubtful) or "none"
     return Incomplete(
         f"What {provider} has is not known: {sight.distrust or 'absence is not proven yet'}. Leases in doubt: {which}.",
-        hint="Run the command again. If those machines are known to be gone, `thunderctl down` settles it.",
+        hint=f"Run the command again once {provider} can be listed with the credentials of these leases. {WRITE_OFF}"
+        if sight.distrust
+        else "Run the command again: it goes on looking.",
     )

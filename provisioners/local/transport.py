@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -49,9 +50,7 @@ class LocalTransport:
         except TimeoutError as error:
             raise HostError(f"On {self._folder.name}, `{command[:80]}` did not end within {timeout_s:g} s.") from error
         finally:
-            if not ended:
-                await _kill(process)
-            process._transport.close()  # type: ignore[attr-defined]  # else a pipe that a child still holds leaks
+            await _leave(process, ended=ended)
         return Completed(code, stdout, stderr)
 
     async def put(self, path: str, data: bytes, mode: int) -> None:
@@ -61,6 +60,14 @@ class LocalTransport:
             write_whole(target, data, mode)
         except OSError as error:
             raise HostError(f"{target} can't be written: {error.strerror}.") from error
+
+    async def send(self, source: Path, path: str) -> None:
+        target = self._folder / inside(path)
+        try:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await asyncio.to_thread(_copy, source, target)
+        except OSError as error:
+            raise HostError(f"{target} can't be written: {error.strerror or error}.") from error
 
     async def get(self, path: str) -> bytes:
         source = self._folder / inside(path)
@@ -74,8 +81,9 @@ class LocalTransport:
         return data
 
     async def _start(self, command: str) -> asyncio.subprocess.Process:
-        try:
-            return await asyncio.create_subprocess_exec(
+        """Where the caller is cancelled, the start is not: asyncio would wait for ever for pipes half connected."""
+        starting = asyncio.create_task(
+            asyncio.create_subprocess_exec(
                 *("/bin/sh", "-c", command),
                 cwd=self._folder,
                 env=self._environment,
@@ -84,8 +92,26 @@ class LocalTransport:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
+        )
+        try:
+            return await asyncio.shield(starting)
         except OSError as error:
             raise HostError(f"No command can be run in {self._folder}: {error.strerror}.") from error
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                await _leave(starting.result(), ended=False)
+            raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Under its name once it is whole."""
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        return
+    draft = target.with_name(f".{target.name}.part")
+    shutil.copy(source, draft)
+    draft.rename(target)
 
 
 async def _kept(stream: asyncio.StreamReader) -> bytes:
@@ -103,8 +129,14 @@ async def _fed(stream: asyncio.StreamWriter, data: bytes) -> None:
     stream.close()
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill the command's process group. What made a session of its own lives on."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+async def _leave(process: asyncio.subprocess.Process, *, ended: bool) -> None:
+    """Kill the process group of a command that has not ended; what made a session of its own lives on.
+
+    Our ends of its pipes are closed, which one that lives on may hold: the wait would be for that one too.
+    """
+    if not ended:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process._transport.close()  # type: ignore[attr-defined]
+    if not ended:
+        await process.wait()

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -164,13 +164,18 @@ def _log_in(transport: paramiko.Transport, login: SshLogin) -> None:
 
 
 def _offered(keys: SshKeys, tried: list[str]) -> Generator[tuple[str, paramiko.PKey], None, None]:
-    """Name and key, the agent's first. A file that can't be read is noted in `tried`, with the cause."""
+    """Name and key, in the order of `SshKeys`. A file that can't be read is noted in `tried`, with the cause."""
+    yield from _of_files([keys.first] if keys.first else [], tried)
     if keys.agent:
         with suppress(*LOST), closing(paramiko.Agent()) as agent:
             for key in agent.get_keys():
                 yield f"{key.get_name()} {key.comment or ''}".strip() + " of the SSH agent", key
     usual = (Path.home() / ".ssh" / name for name in USUAL_KEYS)
-    for path in keys.files or [path for path in usual if path.exists()]:
+    yield from _of_files(keys.files or [path for path in usual if path.exists()], tried)
+
+
+def _of_files(paths: Iterable[Path], tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
+    for path in paths:
         try:
             yield str(path), paramiko.PKey.from_path(path.expanduser())
         except (paramiko.PasswordRequiredException, TypeError):  # the latter from cryptography

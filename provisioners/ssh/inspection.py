@@ -1,15 +1,19 @@
 """Is a host what the spec says? Asked before it is leased; the answer is judged here, where it can be tested."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Self
 
+from planner.catalog import GpuType
 from planner.errors import HostError, SpecError
 from planner.gpus import gpu_named
 from provisioners.ssh.host import SshHost
 
 INSPECT = """
-echo "clock $(date +%s)"
-echo "disk_kib $(df -Pk /var/tmp | awk 'NR == 2 { print $4 }')"
+at=%s
+until [ -e "$at" ]; do at=$(dirname "$at"); done
+echo "clock $(date +%%s)"
+echo "disk_kib $(df -Pk "$at" | awk 'NR == 2 { print $4 }')"
 if command -v nvidia-smi >/dev/null; then
   nvidia-smi --query-gpu=memory.total,name --format=csv,noheader,nounits | sed 's/^/gpu_mib /'
 fi
@@ -43,6 +47,11 @@ class HostFacts:
             ) from error
 
 
+def inspect_command(root: str) -> str:
+    """Prints what HostFacts is parsed from. The disk is that which `root` is on, or will be once it is made."""
+    return INSPECT % shlex.quote(root)
+
+
 def why_not(host: SshHost, facts: HostFacts, now: float) -> str:
     """Why the host can't be leased as the spec describes it; empty when it can."""
     if facts.disk_gb < LEAST_DISK_GB:
@@ -56,15 +65,17 @@ def _why_not_gpus(host: SshHost, facts: HostFacts) -> str:
     wanted = gpu_named(host.gpu)
     if len(facts.gpus) < host.gpu_count:
         return f"nvidia-smi lists {len(facts.gpus)} GPUs; the spec says {host.gpu_count} x {host.gpu}"
-    for name, memory_gib in facts.gpus[: host.gpu_count]:
-        if not _is(name, memory_gib, wanted.name) or memory_gib < MEMORY_SHARE * wanted.memory_gib:
-            return f"it has a {name} of {memory_gib:.0f} GiB; the spec says {host.gpu} ({wanted.memory_gib:.0f} GiB)"
+    others = [(name, memory_gib) for name, memory_gib in facts.gpus if not _is(name, memory_gib, wanted)]
+    if len(facts.gpus) - len(others) < host.gpu_count:
+        name, memory_gib = others[0]
+        return f"it has a {name} of {memory_gib:.0f} GiB; the spec says {host.gpu} ({wanted.memory_gib:.0f} GiB)"
     return ""
 
 
-def _is(name: str, memory_gib: float, wanted: str) -> bool:
+def _is(name: str, memory_gib: float, wanted: GpuType) -> bool:
+    """Whether the card is of that type and has its memory. Another one beside those that are is no matter."""
     try:
-        return gpu_named(name, memory_gib).name == wanted
+        return gpu_named(name, memory_gib).name == wanted.name and memory_gib >= MEMORY_SHARE * wanted.memory_gib
     except SpecError:
         return False
 

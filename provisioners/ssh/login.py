@@ -37,13 +37,15 @@ class SshAddress:
 
 @dataclass(frozen=True, slots=True)
 class SshKeys:
-    """What is shown to a server: the keys of a running agent, then those of the files.
+    """What is shown to a server: `first`, then the keys of a running agent, then those of the files.
 
-    Without files, the usual ones of the user's home are tried (`~/.ssh/id_ed25519`, `id_ecdsa`, `id_rsa`).
+    Without files, the usual ones of the user's home are tried (`~/.ssh/id_ed25519`, `id_ecdsa`, `id_rsa`). `first` is
+    the key that is known to be let in: servers hang up after some that they refuse.
     """
 
     files: tuple[Path, ...] = ()
     agent: bool = True
+    first: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from provisioners.local.machines import MachineRecord
 from provisioners.local.processes import LEASE_VARIABLE
 from provisioners.ssh.connection import SshConnection
 from provisioners.ssh.host import PROVIDER, SshHost
-from provisioners.ssh.inspection import INSPECT, HostFacts, why_not
+from provisioners.ssh.inspection import HostFacts, inspect_command, why_not
 from provisioners.ssh.known_host import KnownHost
 from provisioners.ssh.leased import LOOK_S, TAKEN, read_lease, take
 from provisioners.ssh.login import SshAddress, SshLogin
 from provisioners.ssh.memory import HostMemory
+from provisioners.ssh.shell import SshShell
 from provisioners.ssh.transport import SshTransport
 
 GRACE_S = 45
@@ -66,6 +67,15 @@ class SshProvisioner:
         if looks and all(isinstance(look, HostError) for look in looks):
             raise ProvisioningError("None of [ssh.hosts] answers. " + " ".join(self.left_out.values()))
         return tuple(host.offer() for host, look in found if look is None)
+
+    async def silent(self) -> dict[str, str]:
+        """Those of the hosts that do not let us in, by name, and why; leased or free is no matter."""
+        looks = await asyncio.gather(*(self._look(host) for host in self._hosts))
+        return {
+            host.name: look.message
+            for host, look in zip(self._hosts, looks, strict=True)
+            if isinstance(look, HostError)
+        }
 
     async def quote(self, offer_id: str) -> Offer | None:
         host = self._named(offer_id)
@@ -115,12 +125,20 @@ class SshProvisioner:
         await self._release(self._host_of(provider_id), lease_id)
         self._memory.forget(lease_id)
 
+    def forget(self, lease_id: str) -> None:
+        """Where it was asked for is not looked at any more on its account: it has ended, or was written off."""
+        self._memory.forget(lease_id)
+
     def transport(self, machine: Machine) -> SshTransport:
         host = self._host_of(machine.provider_id)
         return self._at(host, host.folder, {LEASE_VARIABLE: machine.provider_id.rpartition("/")[2]})
 
     def folder(self, machine: Machine) -> str:
         return self._host_of(machine.provider_id).folder
+
+    def shell(self, machine: Machine) -> SshShell:
+        host = self._host_of(machine.provider_id)
+        return SshShell(self._login(host), host.sudo)
 
     def close(self) -> None:
         """End the connections; they are made again if they are needed again."""
@@ -143,7 +161,7 @@ class SshProvisioner:
         """Raise NoCapacity, with nothing taken, unless the host is what the spec says."""
         try:
             await read_lease(self._at(host), host)
-            done = await self._at(host).run(INSPECT, timeout_s=LOOK_S)
+            done = await self._at(host).run(inspect_command(host.root), timeout_s=LOOK_S)
             problem = why_not(host, HostFacts.parse(done.stdout.decode(errors="replace")), self._now())
         except HostError as error:
             raise NoCapacity(f"The host {host.name} can't be leased: {error.message}", hint=error.hint) from error
@@ -194,10 +212,12 @@ class SshProvisioner:
 
     def _at(self, host: SshHost, folder: str = "/", environment: dict[str, str] | None = None) -> SshTransport:
         if host.address not in self._connections:
-            jump = SshLogin(host.jump, self._known(host.jump), host.keys) if host.jump else None
-            login = SshLogin(host.address, self._known(host.address), host.keys, jump)
-            self._connections[host.address] = SshConnection(login)
+            self._connections[host.address] = SshConnection(self._login(host))
         return SshTransport(self._connections[host.address], folder, environment=environment, sudo=host.sudo)
+
+    def _login(self, host: SshHost) -> SshLogin:
+        jump = SshLogin(host.jump, self._known(host.jump), host.keys) if host.jump else None
+        return SshLogin(host.address, self._known(host.address), host.keys, jump)
 
     def _known(self, address: SshAddress) -> KnownHost:
         return KnownHost(self._known_hosts, f"{address.host}:{address.port}")

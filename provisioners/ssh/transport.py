@@ -62,6 +62,10 @@ class SshTransport:
         target = self._below(path)
         await self._files(target, "written", lambda sftp, stop: send_tree(sftp, source, target, stop))
 
+    async def reach(self) -> None:
+        """Connect and log in, unless that is done: the host's key is pinned then. Raises HostError."""
+        await self._connection.do(lambda _: self._connection.client())
+
     def _below(self, path: str) -> PurePosixPath:
         return PurePosixPath(self._folder) / inside(path)
 

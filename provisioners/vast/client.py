@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from planner.errors import ProvisioningError, SpecError
+from planner.errors import AuthError, ProvisioningError
+from provisioners.base import key_mark
+from provisioners.pacer import Pacer
 from provisioners.vast.answers import (
     GONE,
     body_of,
@@ -22,7 +24,6 @@ from provisioners.vast.answers import (
     unknown,
     word_of,
 )
-from provisioners.vast.pacer import Pacer
 
 ANSWER_S = 30.0
 SEARCH_S, SEARCHES_AT_ONCE = 6.0, 8
@@ -85,13 +86,15 @@ class VastClient:
         try:
             from vastai import VastAI
         except ImportError as error:
-            raise SpecError("Vast.ai's SDK is not installed.", hint="pip install 'thunderctl[vast]'") from error
+            raise ProvisioningError("Vast.ai's SDK is not installed.", hint="pip install 'thunderctl[vast]'") from error
         logging.getLogger("vastai").setLevel(logging.ERROR)
         self._sdk = VastAI(api_key=api_key or "", server_url=url, retry=1)
         self._sdk.client.timeout = ANSWER_S
         if not api_key:
             self._sdk.client.api_key = None  # else an empty bearer is sent, and refused
         self._paces = paces or Paces()
+        self._api_key, self._account = api_key or "", ""
+        self._asked: asyncio.Task[str] | None = None
 
     async def search(self, filters: Mapping[str, Any], *, interruptible: bool, disk_gb: float) -> list[dict[str, Any]]:
         """The bundles that pass `filters` (raw API units), cheapest first, priced with that much storage."""
@@ -136,6 +139,25 @@ class VastClient:
         if succeeded or not answer.status:
             raise unknown(doing, said(answer.body))
         raise create_refusal(doing, answer.status, answer.body)
+
+    async def account(self) -> str:
+        """The number of the account, asked for once for all; a mark of the key where that may not read it."""
+        if self._account:
+            return self._account
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(self._ask_account())
+        return await asyncio.shield(self._asked)
+
+    async def _ask_account(self) -> str:
+        doing = "Asking which account the key is of"
+        try:
+            user = await self._read(doing, self._sdk.show_user)
+        except AuthError:
+            return key_mark(self._api_key)
+        if not isinstance(user, Mapping) or not user.get("id"):
+            raise ProvisioningError(f"{doing}: Vast.ai named none.")
+        self._account = str(user["id"])
+        return self._account
 
     async def page(self, after: str | None) -> Any:
         """One page of the account's instances as the v1 list gives it, in the order of their ids."""

@@ -1,40 +1,25 @@
 """Instances as Vast.ai lists them → machines, page by page, believing nothing that is not understood."""
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from planner.errors import ProvisioningError
-from provisioners.base import Label, Listing, Machine
+from provisioners.base import Label, Listing, Machine, not_mapped
+from provisioners.crash import crash_point
 
 MOST_PAGES = 400
 PROVISIONING = "provisioning"
 """Our word for Vast's null: a container is being made room for."""
+RUNNING = "running"
 NEVER_STARTS = "OCI runtime create failed"
 BOOTING = frozenset({PROVISIONING, "created", "loading"})
-
-
-@dataclass(slots=True)
-class Boots:
-    """Which machines boot, and since when on our `clock` they have been seen to: nobody else's clock is compared.
-
-    One that takes longer than `patience_s` is stuck.
-    """
-
-    patience_s: float
-    clock: Callable[[], float] = time.monotonic
-    since: dict[str, float] = field(default_factory=dict)
-
-    def judged(self, machine: Machine) -> Machine:
-        """The machine, with a problem if it is stuck."""
-        if machine.problem or machine.state not in BOOTING:
-            self.since.pop(machine.provider_id, None)
-            return machine
-        waited_s = self.clock() - self.since.setdefault(machine.provider_id, self.clock())
-        stuck = f"stuck: still {machine.state} after {waited_s:.0f} s" if waited_s > self.patience_s else ""
-        return replace(machine, problem=stuck)
+AWAY = {
+    "offline": "offline: Vast.ai does not reach its host",
+    "unknown": "unknown: Vast.ai has not heard of its host lately",
+    "exited": "exited: its container has ended",
+}
+"""States that may pass, in words. One that lasts is final: a machine that nobody reaches serves nobody."""
 
 
 async def listing(fetch: Callable[[str | None], Awaitable[Any]]) -> Listing:
@@ -57,6 +42,7 @@ async def listing(fetch: Callable[[str | None], Awaitable[Any]]) -> Listing:
                 machines[machine.provider_id] = machine
         if unread:
             return Listing(False, tuple(machines.values()), f"{unread} rows have no id, label or price to be read")
+        crash_point("C8")
         after = body.get("next_token")
         if after is None or after == "":
             return _whole(machines, body.get("total_instances"))
@@ -93,9 +79,17 @@ def machine_of(row: Any) -> Machine | None:
         address=str(row.get("public_ipaddr") or "").strip(),
         created_at=float(born) if isinstance(born, int | float) else 0.0,
         problem=problem_of(row),
+        trouble=trouble_of(row),
         ports=ports_of(row),
         ssh=ssh_of(row),
+        ends_at=ends_at_of(row),
     )
+
+
+def ends_at_of(row: Mapping[str, Any]) -> float | None:
+    """When the host's offer runs out, beyond which Vast.ai keeps nothing running there."""
+    said = row.get("end_date")
+    return float(said) if isinstance(said, int | float) and said is not True and 0 < said < inf else None
 
 
 def problem_of(row: Mapping[str, Any]) -> str:
@@ -106,6 +100,16 @@ def problem_of(row: Mapping[str, Any]) -> str:
     if state == "created" and NEVER_STARTS in message:
         return message[:200]
     return ""
+
+
+def trouble_of(row: Mapping[str, Any]) -> str:
+    """What is wrong with the instance that may pass; empty where it can be reached, or only boots yet.
+
+    Its ports may be listed after its address, and some hosts never map what they sold: SSH gets there by Vast's proxy
+    all the same, the agent's callers do not.
+    """
+    state = str(row.get("actual_status"))
+    return not_mapped(ports_of(row)) if state == RUNNING else AWAY.get(state, "")
 
 
 def ports_of(row: Mapping[str, Any]) -> dict[int, int]:

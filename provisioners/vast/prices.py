@@ -1,22 +1,12 @@
 """Price rises that hosts announced: they take effect when a contract is next renewed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from planner.errors import ProvisioningError
+from provisioners.base import PriceRise
 
 SECONDS_AN_HOUR = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class PriceRise:
-    """What a machine's GPUs are going to cost, from `at` (seconds since the epoch; 0 where Vast does not say)."""
-
-    provider_id: str
-    before_usd_per_hour: float
-    after_usd_per_hour: float
-    at: float = 0.0
 
 
 def price_rises(body: Any) -> tuple[PriceRise, ...]:

@@ -11,6 +11,7 @@ from provisioners.crash import crash_point
 from provisioners.leases.acquire import Intent, acquire
 from provisioners.leases.journal import LEADS_TO, LeaseRow, LeaseState, stale
 from provisioners.leases.observe import Pace
+from provisioners.leases.transfers import TransferReading
 
 OWNER = "11111111-1111-4111-8111-111111111111"
 SOMEBODY_ELSE = "22222222-2222-4222-8222-222222222222"
@@ -38,6 +39,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._rows: dict[str, LeaseRow] = {}
+        self.readings: tuple[TransferReading, ...] = ()
         self.writes = 0
 
     def leases(self, deployment: str | None = None) -> tuple[LeaseRow, ...]:
@@ -56,6 +58,9 @@ class MemoryJournal:
         self._rows[row.lease_id] = row
         self.writes += 1
 
+    def transfers(self, deployment: str | None = None) -> tuple[TransferReading, ...]:
+        return tuple(one for one in self.readings if deployment in (None, one.deployment))
+
 
 @dataclass
 class FakeCloud:
@@ -67,6 +72,7 @@ class FakeCloud:
     clock: FakeClock
     provider: str = "fake"
     consistent: bool = False
+    billed: str = "A"
     usd_per_hour: float = 1.0
     capacity: int = 100
     lag_s: float = 0.0
@@ -79,7 +85,8 @@ class FakeCloud:
     listings: int = 0
 
     async def offers(self) -> tuple[Offer, ...]:
-        return (Offer("offer", self.provider, "here", GPU, 1, self.usd_per_hour, available=self.capacity),)
+        left = self.capacity - len(self.machines)
+        return (Offer("offer", self.provider, "here", GPU, 1, self.usd_per_hour, available=left),) if left > 0 else ()
 
     async def quote(self, offer_id: str) -> Offer | None:
         return next((offer for offer in await self.offers() if offer.offer_id == offer_id), None)
@@ -110,6 +117,11 @@ class FakeCloud:
                 return replace(machine, problem="OCI runtime create failed")
         return machine
 
+    async def account(self) -> str:
+        if not self.billed:
+            raise ProvisioningError("Who is billed can't be asked.")
+        return self.billed
+
     async def observe(self) -> Listing:
         self.listings += 1
         fault = self.list_faults.popleft() if self.list_faults else ""
@@ -117,10 +129,14 @@ class FakeCloud:
         match fault:
             case "failed":
                 return Listing(False, reason="410 Gone")
+        crash_point("C8")
+        match fault:
             case "truncated":
                 return Listing(False, seen[: len(seen) // 2], reason="page 2 can't be read")
             case "empty":
                 return Listing(True)
+            case "unreadable":
+                return Listing(False, (), reason="3 rows have no id")
         return Listing(True, seen)
 
     async def release(self, provider_id: str) -> None:
@@ -128,6 +144,8 @@ class FakeCloud:
         fault = self.release_faults.popleft() if self.release_faults else ""
         if fault == "429":
             raise RateLimited("API requests too frequent.")
+        if fault == "500 before":
+            raise ProvisioningError("500 before anything was done.")
         self.machines.pop(provider_id, None)
         if fault == "500":
             raise ProvisioningError("500 after it was done.")

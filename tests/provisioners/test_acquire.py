@@ -1,5 +1,7 @@
 """Leasing, step by step, from a provider with faults."""
 
+from decimal import Decimal
+
 import pytest
 
 from planner.errors import Incomplete, NoCapacity, OutcomeUnknown, RateLimited, Refused
@@ -7,7 +9,16 @@ from provisioners.leases.acquire import new_lease_id
 from provisioners.leases.journal import LeaseState
 from provisioners.leases.ledger import usd_per_hour
 from provisioners.leases.release import resume
+from provisioners.leases.transfers import TransferReading, bucket_of
 from tests.provisioners.fakes import OURS, OWNER, lease, states
+
+
+async def test_what_transfers_cost_is_in_the_gate_of_a_create(journal, cloud):
+    at = bucket_of(cloud.clock.at)
+    journal.readings = (TransferReading("d", "l0", "l1", 1.0, at, 10 * 10**9, Decimal("0.02")),)
+    with pytest.raises(Refused, match=r"transfers of 0\.2"):
+        await lease(journal, cloud, budget=1.1)
+    await lease(journal, cloud, budget=1.2)
 
 
 async def test_a_lease_is_committed_before_the_provider_is_asked_and_after_it_answers(journal, cloud):

@@ -15,9 +15,15 @@ from provisioners.leases.journal import LeaseState
 from provisioners.leases.ledger import usd_per_hour
 from provisioners.leases.release import resume
 from tests.provisioners import crash_driver
+from tests.provisioners.aws_cloud import AwsCloud
+from tests.provisioners.aws_world import aws_world
 from tests.provisioners.conftest import runs
 from tests.provisioners.crash_driver import BUDGET, PACE, provisioner
 from tests.provisioners.fakes import FakeClock
+from tests.provisioners.host_worlds import engine_python_in
+from tests.provisioners.runpod_cloud import OWNER_KEY as RUNPOD_KEY
+from tests.provisioners.runpod_cloud import gpu_type
+from tests.provisioners.runpod_world import runpod_world
 from tests.provisioners.sshd import ssh_servers
 from tests.provisioners.vast_market import OWNER_KEY, bundle
 from tests.provisioners.vast_world import vast_world
@@ -32,7 +38,9 @@ SLEEP = "print('up'); import time; time.sleep(60)"
 def _here(monkeypatch):
     """The machines are this host's own unless a test says otherwise."""
     monkeypatch.delenv("VAST_URL", raising=False)
+    monkeypatch.delenv("RUNPOD_URL", raising=False)
     monkeypatch.delenv("SSH_HOSTS", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
 
 
 @pytest.fixture
@@ -44,11 +52,28 @@ def store(tmp_path, monkeypatch):
 
 @pytest.fixture
 def vast(monkeypatch):
-    """The driver and the test rent from a Vast.ai: a sample, as test_vast_leases.py kills at every point in process."""
+    """The driver and the test rent from a Vast.ai: a sample, as the matrix kills at every point in process."""
     with vast_world(*(bundle(n, usd=0.01, storage_cost=0.0) for n in (11, 12, 13)), clock=FakeClock()) as world:
         world.market.limited = False
         monkeypatch.setenv("VAST_URL", world.url)
         monkeypatch.setenv("VAST_API_KEY", OWNER_KEY)
+        yield
+
+
+@pytest.fixture
+def runpod(monkeypatch):
+    """The driver and the test rent from a RunPod."""
+    with runpod_world(gpu_type("NVIDIA L40S", 48, 0.01, {"US-KS-2": 4})) as world:
+        world.cloud.limited = False
+        monkeypatch.setenv("RUNPOD_URL", world.url)
+        monkeypatch.setenv("RUNPOD_API_KEY", RUNPOD_KEY)
+        yield
+
+
+@pytest.fixture
+def aws():
+    """The driver and the test rent from one AWS: moto's server, of this process."""
+    with aws_world(quick=True):
         yield
 
 
@@ -125,6 +150,26 @@ async def killed_while_leasing(store: Store, point: str, at_death: list[str], ma
     assert await listed() == {row.lease_id for row in running}
 
 
+async def test_kills_while_machines_are_prepared_lose_none_and_the_next_one_goes_on(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGINE_PYTHON", engine_python_in(tmp_path / "engine"))
+    await crash_driver.up(store)
+    for point in ("B2", "B4"):
+        await asyncio.to_thread(killed, "boot", point)
+        assert await resumed(store) == ["created", "created"]
+    with store.lock("d", "boot"):
+        await crash_driver.boot(store)
+    assert await resumed(store) == ["ready", "ready"]
+    agents = [agent_of(Path(provisioner().folder(one))) for one in (await provisioner().observe()).machines]
+    assert all(runs(pid) for pid in agents)
+    await crash_driver.down(store)
+    assert states(store) == ["gone", "gone"]
+    assert not any(runs(pid) for pid in agents)
+
+
+def agent_of(folder: Path) -> int:
+    return int(json.loads((folder / "run" / "agent.pid.json").read_text())["pid"])
+
+
 @pytest.mark.parametrize(
     ("point", "at_death", "machines"),
     [("C6", "deleting", 2), ("C6-after", "deleting", 1), ("C7", "deleting", 0)],
@@ -149,6 +194,32 @@ async def test_a_kill_while_releasing_at_vast_is_finished_by_resume(store):
     assert len(await listed()) <= 1
     assert await resumed(store) == ["gone", "gone"]
     assert not await listed()
+
+
+@pytest.mark.usefixtures("vast")
+async def test_a_kill_between_two_pages_of_a_listing_changes_nothing(store):
+    await crash_driver.up(store)
+    before = store.leases()
+    await asyncio.to_thread(killed, "up", "C8")
+    assert store.leases() == before
+    assert await resumed(store) == ["created", "created"]
+
+
+@pytest.mark.usefixtures("runpod")
+async def test_kills_while_leasing_from_runpod_and_releasing_lose_no_machine(store):
+    await killed_while_leasing(store, "C2", ["sent"], 1, ["created"])
+    assert {row.provider for row in store.leases()} == {"runpod"}
+    await asyncio.to_thread(killed, "down", "C6-after")
+    assert await resumed(store) == ["gone", "gone"]
+    assert not await listed()
+
+
+@pytest.mark.usefixtures("aws")
+async def test_a_kill_after_a_create_was_sent_to_aws_leaves_one_machine_which_bears_the_leases_token(store):
+    await killed_while_leasing(store, "C2", ["sent"], 1, ["created"])
+    rows = store.leases()
+    assert {row.provider for row in rows} == {"aws"}
+    assert {one.client_token for one in AwsCloud(FakeClock()).instances()} == {row.lease_id for row in rows}
 
 
 @pytest.mark.usefixtures("own_hosts")

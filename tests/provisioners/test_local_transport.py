@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 
 import pytest
@@ -51,6 +52,23 @@ async def test_a_cancelled_command_is_killed_with_what_it_started(transport):
     with pytest.raises(asyncio.CancelledError):
         await task
     await ends(int(await transport.get("child")))
+
+
+async def test_a_command_that_is_cancelled_while_it_starts_is_not_waited_for_for_ever(transport):
+    for looks in range(8):  # asyncio connects its three pipes one after the other
+        task = asyncio.create_task(transport.run("sleep 60", timeout_s=60))
+        for _ in range(looks):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=20)
+        assert done, f"cancelled after {looks} looks"
+
+
+async def test_a_pipe_that_outlives_a_command_keeps_nobody_waiting(transport):
+    with pytest.raises(HostError, match="did not end within"):
+        async with asyncio.timeout(20):
+            await transport.run("setsid sleep 60 & echo $! >child; wait", timeout_s=0.5)
+    os.kill(int(await transport.get("child")), signal.SIGKILL)
 
 
 async def test_files_are_put_whole_with_their_mode_and_got_back(transport):
@@ -106,3 +124,17 @@ async def ends(pid: int) -> None:
         await asyncio.sleep(0.02)
     os.kill(pid, 9)
     raise AssertionError(f"process {pid} still runs")
+
+
+async def test_a_file_or_a_folder_is_sent_whole_with_its_modes(transport, tmp_path):
+    (tmp_path / "from" / "below").mkdir(parents=True)
+    (tmp_path / "from" / "below" / "tool").write_text("tool")
+    (tmp_path / "from" / "below" / "tool").chmod(0o750)
+    await transport.send(tmp_path / "from", "to")
+    await transport.send(tmp_path / "from" / "below" / "tool", "bin/tool")
+    done = await transport.run("stat -c %a to/below/tool bin/tool; ls -A bin", timeout_s=10)
+    assert done.stdout.split() == [b"750", b"750", b"tool"]
+    with pytest.raises(HostError, match="can't be written: No such file"):
+        await transport.send(tmp_path / "absent", "to")
+    with pytest.raises(HostError, match="leaves the instance's folder"):
+        await transport.send(tmp_path / "from", "../out")

@@ -6,7 +6,7 @@ import pytest
 
 from planner.errors import Incomplete, OutcomeUnknown
 from provisioners.leases.journal import LeaseRow, LeaseState
-from provisioners.leases.ledger import spent_usd, usd_per_hour
+from provisioners.leases.ledger import spend, usd_per_hour
 from provisioners.leases.release import release, resume
 from provisioners.leases.resolve import resolve
 from tests.provisioners.fakes import OURS, OWNER, SETTLE_S, lease, states
@@ -26,7 +26,40 @@ async def test_release_goes_on_asking_while_it_is_refused(journal, cloud, clock)
     cloud.release_faults.extend(["429", "429", "500"])
     await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
     [row] = journal.leases()
-    assert (row.state, row.attempts, row.ended_at) == (LeaseState.GONE, 3, clock.at)
+    assert (row.state, row.attempts, row.ended_at) == (LeaseState.GONE, 4, clock.at)  # until an ask was taken
+
+
+async def test_an_empty_listing_proves_nothing_before_a_release_was_taken(journal, cloud, clock):
+    await lease(journal, cloud)
+    cloud.release_faults.extend(["429"] * 1000)
+    cloud.list_faults.extend(["empty"] * 1000)
+    with pytest.raises(Incomplete, match="the listing is empty while 1 leases run"):
+        await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
+    assert states(journal) == [LeaseState.DELETING]
+
+
+async def test_an_intent_is_not_given_up_because_all_else_was_released(journal, cloud, clock):
+    """The listing of a provider that shows nothing any more is empty after `down` in any case."""
+    await lease(journal, cloud, "i0")
+    cloud.lease_faults.append("dropped after")
+    with pytest.raises(OutcomeUnknown):
+        await lease(journal, cloud, "i1")
+    cloud.list_faults.extend(["empty"] * 1000)
+    with pytest.raises(Incomplete, match="i1"):
+        await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
+    assert states(journal) == [LeaseState.GONE, LeaseState.SENT]
+    cloud.list_faults.clear()
+    await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
+    assert states(journal) == [LeaseState.GONE, LeaseState.GONE]
+
+
+async def test_an_intent_that_came_to_nothing_does_not_hold_a_release_up(journal, cloud, clock):
+    await lease(journal, cloud, "i0")
+    cloud.lease_faults.append("dropped before")
+    with pytest.raises(OutcomeUnknown):
+        await lease(journal, cloud, "i1")
+    await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
+    assert states(journal) == [LeaseState.GONE, LeaseState.LOST]
 
 
 async def test_release_names_what_still_costs_when_patience_ends(journal, cloud, clock):
@@ -96,11 +129,11 @@ async def test_releases_side_by_side_do_not_disturb_each_other(journal, cloud, c
 async def test_spending_counts_from_the_request_to_the_proof_of_absence(journal, cloud, clock):
     await lease(journal, cloud)
     await clock.sleep(3600)
-    assert spent_usd(journal.leases(), clock.at) == pytest.approx(1.0)
+    assert spend(journal.leases(), (), clock.at).usd == 1
     await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
-    spent = spent_usd(journal.leases(), clock.at)
+    spent = spend(journal.leases(), (), clock.at).usd
     await clock.sleep(3600)
-    assert spent_usd(journal.leases(), clock.at) == spent >= 1.0
+    assert spend(journal.leases(), (), clock.at).usd == spent >= 1
     assert usd_per_hour(journal.leases()) == 0.0
 
 
@@ -108,3 +141,25 @@ def test_a_row_can_not_skip_through_its_life():
     row = LeaseRow("l", OWNER, "d", "p", "i0", "fake", "here", "offer", "label", 1.0, LeaseState.SENT, 0.0)
     with pytest.raises(ValueError, match="can't go from sent to gone"):
         row.moved(LeaseState.GONE)
+
+
+async def test_a_changed_key_of_the_same_account_releases_what_it_still_shows(journal, cloud, clock):
+    cloud.billed = "key old"
+    await lease(journal, cloud)
+    cloud.billed = "key new"
+    await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
+    assert states(journal) == [LeaseState.GONE]
+
+
+async def test_what_another_key_neither_shows_nor_lists_is_kept_and_can_be_written_off(journal, cloud, clock):
+    cloud.billed = "key old"
+    row = await lease(journal, cloud)
+    cloud.machines.clear()
+    cloud.billed = "key new"
+    with pytest.raises(Incomplete) as left:
+        await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
+    assert "leases --forget" in left.value.hint
+    [row] = journal.leases()
+    journal.update_lease(row.forgotten("someone", clock.at), was=row.state)
+    await release(journal, cloud, **OURS, reason="down", pace=clock.pace())
+    assert (states(journal), journal.leases()[0].reason) == ([LeaseState.GONE], "forgotten by someone")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 import uuid
 from dataclasses import replace
@@ -12,12 +13,14 @@ import pytest
 from planner.errors import NoCapacity, ProvisioningError
 from provisioners.base import Label, LeaseRequest
 from provisioners.leases.acquire import acquire
-from provisioners.leases.journal import LeaseState
+from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.release import release, resume
+from provisioners.leases.resolve import resolve
 from provisioners.local.processes import LEASE_VARIABLE
 from provisioners.ssh.host import SshHost
-from provisioners.ssh.inspection import HostFacts, why_not
+from provisioners.ssh.inspection import HostFacts, inspect_command, why_not
 from provisioners.ssh.login import SshAddress
+from provisioners.ssh.memory import HostMemory
 from provisioners.ssh.provisioner import SshProvisioner
 from tests.provisioners.conftest import runs
 from tests.provisioners.fakes import OURS, OWNER, FakeClock, MemoryJournal, instance, intent
@@ -219,6 +222,22 @@ def test_a_host_as_the_spec_says_is_taken():
     assert why_not(replace(HOST, gpu="CPU"), facts(gpus=()), now=1000.0) == ""
 
 
+def test_a_card_beside_those_that_the_spec_names_is_no_matter():
+    for_the_screen = ("NVIDIA T400 4GB", 4.0)
+    assert why_not(HOST, facts(gpus=(for_the_screen, *facts().gpus)), now=1000.0) == ""
+
+
+@pytest.mark.parametrize("root", ["{0}/made/by/the/lease", "{0}", "/"])
+def test_the_disk_that_is_looked_at_is_the_one_that_the_root_is_on(tmp_path, root):
+    """`df` here says which folder it was asked about."""
+    (tmp_path / "df").write_text('#!/bin/sh\necho "$2" >>$0.asked; printf "Filesystem\\nx x x 100000000\\n"')
+    (tmp_path / "df").chmod(0o755)
+    command = f"PATH={tmp_path}:$PATH\n{inspect_command(root.format(tmp_path))}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert round(HostFacts.parse(done.stdout).disk_gb) == 102
+    assert (tmp_path / "df.asked").read_text().strip() == (str(tmp_path) if "{0}" in root else "/")
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
@@ -245,3 +264,17 @@ def test_what_nvidia_smi_prints_is_read():
 def test_a_host_is_remembered_as_it_was_stated():
     host = replace(HOST, jump=SshAddress("gate", 2222, "me"), reach="10.0.0.6", sudo=True, engine_python="/opt/python")
     assert SshHost.from_json(json.loads(json.dumps(host.to_json()))) == host
+
+
+async def test_a_host_that_was_asked_once_and_is_gone_spoils_no_listing_once_its_intent_is_lost(tmp_path):
+    """Its row ended long ago; without this the listing would stay incomplete for ever."""
+    provisioner, journal, clock = SshProvisioner((), tmp_path, release_script=""), MemoryJournal(), FakeClock()
+    gone = SshHost("tower", SshAddress("127.0.0.1", 1, "nobody"), "L40S", 1)
+    lease_id = str(uuid.uuid4())
+    HostMemory(tmp_path / "leases").remember(lease_id, gone)
+    known = ("p", "i0", "ssh", "here", "tower", str(Label(OWNER, "d", lease_id)), 0.0, LeaseState.LOST, clock.at)
+    journal.add_lease(LeaseRow(lease_id, OWNER, "d", *known, ended_at=clock.at))
+    assert not (await provisioner.observe()).complete
+    sight = await resolve(journal, provisioner, **OURS, pace=clock.pace())
+    assert sight.distrust == ""
+    assert (await provisioner.observe()).complete

@@ -173,3 +173,14 @@ async def test_the_proxy_is_told_of_a_key(world):
     made = await client.create(11, ORDER)
     await client.attach_ssh_key(made.instance_id, "ssh-ed25519 AAAA")
     assert world.market.contracts[made.instance_id].ssh_keys == ["ssh-ed25519 AAAA"]
+
+
+async def test_the_account_is_asked_for_once_and_is_a_mark_of_a_key_that_may_not_know(world):
+    client = world.client()
+    assert [await client.account() for _ in range(2)] == ["71", "71"]
+    assert sum(path == "/api/v0/users/current" for _, path, _ in world.market.asked) == 1
+    world.market.scoped = True
+    marks = [await world.client().account() for _ in range(2)]
+    assert marks[0] == marks[1]
+    assert marks[0].startswith("key ")
+    assert OWNER_KEY not in marks[0]

@@ -13,7 +13,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["HostPort", "x"]), inner, max_size=2),
     max_leaves=4,
 )
-FIELDS = ("id", "label", "dph_total", "start_date", "actual_status", "status_msg", "ports", "public_ipaddr", "ssh_port")
+TIMES = ("start_date", "end_date")
+FIELDS = ("id", "label", "dph_total", *TIMES, "actual_status", "status_msg", "ports", "public_ipaddr", "ssh_port")
 
 
 @pytest.fixture
@@ -76,6 +77,16 @@ async def test_a_machine_of_ours_without_a_price_is_not_believed_and_a_strangers
             return {"instances": rows, "next_token": None, "total_instances": 1}
 
         assert (await listing(page)).complete is complete
+
+
+@pytest.mark.parametrize(
+    ("said", "ends_at"),
+    [(1_800_000_000.5, 1_800_000_000.5), (None, None), (0, None), ("soon", None), (True, None), (float("inf"), None)],
+)
+def test_when_its_host_ends_a_machine_is_known_where_vast_says(said, ends_at):
+    machine = machine_of({"id": 1, "label": "", "dph_total": 1.0, "end_date": said})
+    assert machine is not None
+    assert machine.ends_at == ends_at
 
 
 @given(row=JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, JSON) | {"id": st.integers()}))

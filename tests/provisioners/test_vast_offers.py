@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from planner.errors import SpecError
 from planner.gpus import gpu_named
-from provisioners.vast.offers import MONTH_H, BidPolicy, Needs, sold
+from provisioners.vast.bids import BidPolicy
+from provisioners.vast.needs import Needs
+from provisioners.vast.offers import MONTH_H, sold
 from tests.provisioners.vast_market import bundle, sampled
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "markets" / "vast_price_samples.csv"
@@ -27,7 +29,7 @@ def offer(bids=None, **fields):
 
 def test_an_on_demand_offer_has_vasts_own_price_and_the_disk_that_was_asked_for():
     found = offer()
-    assert (found.offer_id, found.machine, found.provider) == ("1", "1001", "vast")
+    assert (found.offer_id, found.machine, found.provider) == ("1-100gb", "1001", "vast")
     assert (found.usd_per_hour, found.interruptible, found.disk_gb) == (0.42, False, 100.0)
     assert (found.egress_usd_per_gb, found.ingress_usd_per_gb) == (0.002, 0.001)
     assert (found.region, found.reliability, found.cuda_version, found.driver_version) == (
@@ -40,7 +42,7 @@ def test_an_on_demand_offer_has_vasts_own_price_and_the_disk_that_was_asked_for(
 
 def test_an_interruptible_offer_costs_the_bid_and_the_storage():
     found = offer(BidPolicy(1.5), usd=0.4)
-    assert (found.offer_id, found.interruptible) == ("1-bid", True)
+    assert (found.offer_id, found.interruptible) == ("1-100gb-bid", True)
     assert found.usd_per_hour == pytest.approx(0.2 * 1.5 + 100 * 0.15 / MONTH_H)
 
 
@@ -90,14 +92,22 @@ def test_memory_of_the_host_is_the_part_that_comes_with_the_cores():
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"compute_cap": 700}, "compute_cap too low"),
-        ({"cuda_max_good": 12.2}, "cuda_max_good too low"),
-        ({"disk_space": 99.0}, "disk_space too low"),
-        ({"direct_port_count": 1}, "direct_port_count too low"),
-        ({"duration": 3600.0}, "duration too low"),
-        ({"gpu_ram": 8192}, "gpu_ram too low"),
-        ({"verified": False}, "verified is False"),
-        ({"gpu_name": "RTX 9090"}, "GPU 'RTX 9090' is not known"),
+        ({"compute_cap": 700}, "with too old a card"),
+        ({"cpu_arch": "arm64"}, "without an x86 CPU"),
+        ({"cuda_max_good": 12.2}, "with a driver older than CUDA 13.0"),
+        ({"disk_space": 99.0}, "with less than 100 GB of disk"),
+        ({"direct_port_count": 1}, "with fewer than 2 open ports"),
+        ({"duration": 3600.0}, "let for less than 12 h"),
+        ({"gpu_ram": 8192}, "with too small a card"),
+        ({"verification": "unverified"}, "not verified by Vast.ai"),
+        ({"verification": "deverified", "verified": True}, "not verified by Vast.ai"),
+        ({"verification": None}, "not verified by Vast.ai"),
+        ({"cuda_max_good": None}, "whose cuda_max_good is not stated"),
+        ({"disk_space": None}, "whose disk_space is not stated"),
+        ({"direct_port_count": None}, "whose direct_port_count is not stated"),
+        ({"duration": None}, "whose duration is not stated"),
+        ({"rented": True}, "whose rented is True"),
+        ({"gpu_name": "RTX 9090"}, "with a GPU 'RTX 9090' that is not known"),
         ({"dph_total": None}, "not understood: dph_total is None; expected a number of 0 or more"),
     ],
 )
@@ -106,6 +116,17 @@ def test_what_cannot_work_is_left_out_and_counted_by_its_reason(fields, reason):
     found = sold([spoilt, spoilt, one()], NEEDS, None)
     assert len(found.offers) == 1
     assert found.left_out == {reason: 2}
+
+
+@pytest.mark.parametrize("name", ["verification", *NEEDS.hosts])
+def test_what_an_engine_must_have_and_a_bundle_lacks_altogether_is_not_taken_for_granted(name):
+    silent = {field: value for field, value in one().items() if field != name}
+    assert not sold([silent], NEEDS, None).offers
+
+
+def test_a_host_is_verified_by_the_searchs_own_word_too():
+    silent = {field: value for field, value in one().items() if field != "verification"}
+    assert len(sold([silent | {"verified": True}], NEEDS, None).offers) == 1
 
 
 @given(

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 HOURS_A_MONTH = 730
 OWNER_KEY = "owner-key"
@@ -57,7 +57,6 @@ def bundle(
         "storage_cost": STORAGE_USD_PER_GB_MONTH,
         "reliability2": 0.99,
         "verification": "verified",
-        "verified": True,
         "external": False,
         "hosting_type": 0,
         "geolocation": "Texas, US",
@@ -66,6 +65,11 @@ def bundle(
         "static_ip": True,
         "score": 100.0 - ask_id,
     } | other
+
+
+def held(one: dict[str, Any], name: str) -> Any:
+    """What a filter of that name is held against: `verified` is a word of filters, and no field of asks."""
+    return one["verification"] == "verified" if name == "verified" else one[name]
 
 
 def sampled(path: Path, most: int = 200) -> list[dict[str, Any]]:
@@ -81,9 +85,17 @@ def sampled(path: Path, most: int = 200) -> list[dict[str, Any]]:
     return found
 
 
+def asked_ports(body: dict[str, Any]) -> list[int]:
+    """The ports in a container that are to be reached from outside: "-p outer:inner" among its environment."""
+    return [int(name.split(":")[-1]) for name in body.get("env") or {} if name.startswith("-p ")]
+
+
 @dataclass
 class Contract:
-    """An instance: what was asked for, and what has become of it."""
+    """An instance: what was asked for, and what has become of it.
+
+    Its ports are listed `ports_after_s` after it runs, those that are `unmapped` never.
+    """
 
     contract_id: int
     ask: dict[str, Any]
@@ -97,6 +109,8 @@ class Contract:
     state_word: str = ""
     start_skew_s: float = 0.0
     ssh_keys: list[str] = field(default_factory=list)
+    ports_after_s: float = 0.0
+    unmapped: tuple[int, ...] = ()
     announced_usd_per_hour: float | None = None
 
     @property
@@ -106,6 +120,19 @@ class Contract:
 
 def storage_usd(ask: dict[str, Any], disk_gb: float) -> float:
     return ask["storage_cost"] * disk_gb / HOURS_A_MONTH
+
+
+class Containers(Protocol):
+    """What runs where contracts are for; without any, a contract only says that it does."""
+
+    def start(self, contract: Contract) -> None:
+        """Begin to boot it; returns at once."""
+
+    def place(self, contract: Contract) -> tuple[str, dict[int, int]] | None:
+        """Its public address, and port in it → port there; None until it has booted."""
+
+    def end(self, contract: Contract) -> None:
+        """End it with all that runs in it; returns at once."""
 
 
 @dataclass
@@ -121,7 +148,11 @@ class VastMarket:
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     taken_status: int = 410
     wrong_key_status: int = 401
+    owner_key: str = OWNER_KEY
+    account: int = 71
+    scoped: bool = False
     quota_used_up: bool = False
+    containers: Containers | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(5_000_001))
     _calls: dict[str, list[float]] = field(default_factory=dict)
 
@@ -149,7 +180,7 @@ class VastMarket:
         free = self.free_gpus()
         found = [self._shown(one, disk_gb) for one in self.bundles if one["num_gpus"] <= free[one["machine_id"]]]
         for name, test in asked.items():
-            found = [one for one in found if all(TESTS[word](one[name], limit_) for word, limit_ in test.items())]
+            found = [one for one in found if all(TESTS[word](held(one, name), limit_) for word, limit_ in test.items())]
         for name, direction in reversed(order):
             found.sort(key=lambda one, name=name: one[name], reverse=direction == "desc")
         return found[:limit]
@@ -168,7 +199,16 @@ class VastMarket:
         usd = ask["dph_base"] if body.get("price") is None else body["price"]
         contract = Contract(number, ask, body, self.clock(), f"instance-key-{number}", usd, stopped)
         self.contracts[number] = contract
+        if self.containers and not stopped:
+            self.containers.start(contract)
         return contract
+
+    def destroy(self, number: int) -> bool:
+        """Whether there was one."""
+        contract = self.contracts.pop(number, None)
+        if self.containers and contract:
+            self.containers.end(contract)
+        return contract is not None
 
     def put_foreign(self, label: str | None = "my notebook") -> int:
         """Somebody else's machine on the same account."""
@@ -181,10 +221,8 @@ class VastMarket:
         """The instance as lists show it."""
         state = self._state(contract)
         up = state == "running"
-        ports = {f"{name.split(':')[-1]}/tcp": n for n, name in enumerate(contract.body.get("env") or {}, 1)}
-        outer = {
-            name: [{"HostIp": "0.0.0.0", "HostPort": str(40_000 + n)}] for name, n in ({"22/tcp": 0} | ports).items()
-        }
+        address, mapped = self._place(contract)
+        ports = {f"{inner}/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(outer)}] for inner, outer in mapped.items()}
         intended = "stopped" if contract.stopped else "running"
         return {
             "id": contract.contract_id,
@@ -200,9 +238,10 @@ class VastMarket:
             "num_gpus": contract.ask["num_gpus"],
             "dph_total": contract.dph_total,
             "start_date": contract.made_at + contract.start_skew_s,
+            "end_date": contract.made_at + float(contract.ask.get("duration") or 0.0),
             "extra_env": [list(pair) for pair in (contract.body.get("env") or {}).items()],
-            "public_ipaddr": "203.0.113.9" if up else None,
-            "ports": outer if up else None,
+            "public_ipaddr": address if up else None,
+            "ports": ports if up and self.clock() >= contract.made_at + self.boot_s + contract.ports_after_s else None,
             "ssh_host": "ssh4.vast.ai",
             "ssh_port": 10_000 + contract.contract_id % 1000,
         }
@@ -225,10 +264,19 @@ class VastMarket:
     def _shown(self, one: dict[str, Any], disk_gb: float) -> dict[str, Any]:
         return one | {"dph_total": one["dph_base"] + storage_usd(one, disk_gb), "rentable": True, "rented": False}
 
+    def _place(self, contract: Contract) -> tuple[str, dict[int, int]]:
+        """All share one public address, each port with an outer one of its own."""
+        if self.containers:
+            return self.containers.place(contract) or ("", {})
+        mapped = {port: 40_000 + n for n, port in enumerate([22, *asked_ports(contract.body)])}
+        return "203.0.113.9", {inner: outer for inner, outer in mapped.items() if inner not in contract.unmapped}
+
     def _state(self, contract: Contract) -> str | None:
         """Boots in three steps; null, which is not a word, comes first."""
         if contract.state_word or contract.stopped or contract.broken:
             return contract.state_word or ("created" if contract.broken else "exited")
+        if self.containers and self.containers.place(contract) is None:
+            return "loading"
         steps = (self.clock() - contract.made_at) / (self.boot_s / 3) if self.boot_s else 3
         return (
             "loading" if contract.stuck and steps >= 1 else (None, "created", "loading", "running")[min(3, int(steps))]

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.provisioners.vast_market import OWNER_KEY, Contract, VastMarket
+from tests.provisioners.vast_market import Contract, VastMarket
 
 FREQUENT = "API requests too frequent"
 LISTED_FILTERS = frozenset({"label", "id", "actual_status", "gpu_name"})
@@ -42,6 +43,7 @@ class VastApi:
             ("PUT", r"/api/v0/instances/bid_price/(\d+)/", self._bid),
             ("PUT", r"/api/v0/instances/(\d+)/", self._change),
             ("POST", r"/api/v0/instances/(\d+)/ssh/", self._ssh_key),
+            ("GET", r"/api/v0/users/current/?", self._user),
         )
 
     def answer(self, method: str, url: str, key: str | None, body: Any) -> Reply:
@@ -59,10 +61,13 @@ class VastApi:
 
     def _allowed(self, method: str, path: str, key: str | None) -> bool:
         """The owner may all; nobody may search; a container's key is good for its own end."""
-        if key == OWNER_KEY or (key is None and path == "/api/v0/bundles/"):
+        if key == self.market.owner_key or (key is None and path == "/api/v0/bundles/"):
             return True
         own = next((one for one in self.market.contracts.values() if one.key == key), None)
         return own is not None and (method, path) == ("DELETE", f"/api/v0/instances/{own.contract_id}/")
+
+    def _user(self, _query: dict[str, str]) -> Reply:
+        return no(403, "no_user_read") if self.market.scoped else (200, {"id": self.market.account, "api_key": "..."})
 
     def _search(self, query: dict[str, Any]) -> Reply:
         if self.market.quota_used_up:
@@ -116,6 +121,12 @@ class VastApi:
                 contract.broken = True
             case "stuck":
                 contract.stuck = True
+            case "ports late":
+                contract.ports_after_s = 60.0
+            case "ports never":
+                contract.ports_after_s = inf
+            case "only ssh":
+                contract.unmapped = (8443,)
         return 200, {"success": True, "new_contract": contract.contract_id, "instance_api_key": contract.key}
 
     def _lost(self, fault: str) -> Reply:
@@ -162,7 +173,7 @@ class VastApi:
             return 429, FREQUENT
         if fault == "500":
             return 500, "Internal Server Error"
-        gone = self.market.contracts.pop(number, None) is None
+        gone = not self.market.destroy(number)
         if fault == "500 after":
             return 500, "Internal Server Error"
         return no(404, "no_such_instance") if gone or fault == "404 after" else (200, {"success": True})
@@ -229,14 +240,14 @@ def _read(text: str) -> Any:
 
 
 @contextmanager
-def serving(market: VastMarket) -> Iterator[str]:
+def serving(market: VastMarket, address: str = "127.0.0.1") -> Iterator[str]:
     """Its URL, for as long as the block lasts."""
     handler = type("BoundHandler", (Handler,), {"api": VastApi(market)})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer((address, 0), handler)
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{address}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from planner.catalog import Offer
 from provisioners.base import Label, LeaseRequest, Machine
+from provisioners.pacer import Pacer
+from provisioners.ssh.rented import RentedHosts
 from provisioners.vast.client import CREATE_S, DESTROY_S, SEARCH_S, SEARCHES_AT_ONCE, Paces, VastClient
-from provisioners.vast.pacer import Pacer
-from provisioners.vast.provisioner import Access, Terms, VastProvisioner
+from provisioners.vast.provisioner import VastProvisioner
+from provisioners.vast.terms import Terms
 from tests.provisioners.fakes import OWNER, FakeClock
 from tests.provisioners.vast_market import OWNER_KEY, Contract, VastMarket, bundle
 from tests.provisioners.vast_server import serving
 
-ONSTART = (Path(__file__).parents[2] / "templates" / "vast_onstart.sh.j2").read_text()
+TEMPLATES = Path(__file__).parents[2] / "templates"
+ONSTART = (TEMPLATES / "vast_onstart.sh.j2").read_text()
+DEADMAN = (TEMPLATES / "deadman.sh.j2").read_text()
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,12 @@ class VastWorld:
         return VastClient(api_key, url=self.url, paces=self.paces())
 
     def provisioner(self, api_key: str | None = OWNER_KEY, **terms) -> VastProvisioner:
-        given = {"onstart": ONSTART, "access": Access(Path("known_hosts")), "url": self.url} | terms
-        return VastProvisioner(self.client(api_key), Terms(**given), clock=self.clock, now=self.clock)
+        usual = {"onstart": ONSTART, "deadman": DEADMAN, "hosts": rented_hosts(Path("known_hosts")), "url": self.url}
+        return VastProvisioner(self.client(api_key), Terms(**usual | terms), clock=self.clock, now=self.clock)
+
+
+def rented_hosts(known_hosts: Path, public_key: str = "") -> RentedHosts:
+    return RentedHosts("vast", known_hosts, public_key=public_key)
 
 
 @contextmanager

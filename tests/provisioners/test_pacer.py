@@ -2,7 +2,7 @@
 
 import asyncio
 
-from provisioners.vast.pacer import LONGEST_PAUSE_S, Pacer
+from provisioners.pacer import LONGEST_PAUSE_S, Pacer
 from tests.provisioners.fakes import FakeClock
 
 
