@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import col, func, select
 
 from thunderctl.store.database import Database
 from thunderctl.store.tables import EventTable
@@ -14,6 +14,21 @@ class Events(Database):
         """Commit one event, now. `detail` holds its figures, as JSON takes them."""
         with self._write() as session:
             session.add(EventTable(at=self._now(), deployment=deployment, kind=kind, message=message, detail=detail))
+
+    def last_event_at(self, deployment: str, kind: str) -> float | None:
+        """When something of this kind happened last; None where it never did."""
+        query = select(func.max(EventTable.at)).where(EventTable.deployment == deployment, EventTable.kind == kind)
+        with self._read() as session:
+            return session.exec(query).one()
+
+    def events_since(self, deployment: str, kind: str, at: float) -> tuple[Event, ...]:
+        """All of one kind from then on, oldest first."""
+        query = select(EventTable).where(
+            EventTable.deployment == deployment, EventTable.kind == kind, EventTable.at >= at
+        )
+        with self._read() as session:
+            found = session.exec(query.order_by(col(EventTable.event_id)))
+            return tuple(Event(**record.model_dump()) for record in found)
 
     def events(self, deployment: str | None = None, *, limit: int = 100) -> tuple[Event, ...]:
         """The latest `limit` events, oldest first; of one deployment if named."""

@@ -1,11 +1,12 @@
 """Lease rows: the `Journal` of the lease protocol."""
 
 from dataclasses import asdict, fields
+from decimal import Decimal
 from typing import Any
 
 from sqlmodel import col, select
 
-from provisioners.leases.journal import LeaseRow, LeaseState, stale
+from provisioners.leases.journal import Cause, LeaseRow, LeaseState, Price, stale, usd
 from thunderctl.store.database import Database
 from thunderctl.store.tables import LeaseTable
 
@@ -37,9 +38,26 @@ class Leases(Database):
 
 
 def _columns(row: LeaseRow) -> dict[str, Any]:
-    return {**asdict(row), "state": str(row.state)}
+    live = row.live_usd_per_hour
+    return {
+        **asdict(row),
+        "state": str(row.state),
+        "drained_for": None if row.drained_for is None else str(row.drained_for),
+        "quoted_usd_per_hour": usd(row.quoted_usd_per_hour),
+        "live_usd_per_hour": None if live is None else usd(live),
+        "prices": [[price.since, str(price.usd_per_hour)] for price in row.prices],
+    }
 
 
 def _row(record: LeaseTable) -> LeaseRow:
-    values = {name: getattr(record, name) for name in COLUMNS}
-    return LeaseRow(**{**values, "state": LeaseState(record.state)})
+    live = record.live_usd_per_hour
+    return LeaseRow(
+        **{
+            **{name: getattr(record, name) for name in COLUMNS},
+            "state": LeaseState(record.state),
+            "drained_for": None if record.drained_for is None else Cause(record.drained_for),
+            "quoted_usd_per_hour": float(record.quoted_usd_per_hour),
+            "live_usd_per_hour": None if live is None else float(live),
+            "prices": tuple(Price(since, Decimal(digits)) for since, digits in record.prices),
+        }
+    )

@@ -1,0 +1,128 @@
+"""Carries out the controller's steps. Whoever calls it holds the deployment's lock; every step may be done twice."""
+
+import asyncio
+import subprocess
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from planner.deployment import Plan
+from planner.errors import HostError, ProvisioningError
+from planner.workload import Workload
+from provisioners.crash import crash_point
+from provisioners.leases.journal import Cause, LeaseRow, LeaseState
+from provisioners.leases.release import ask_release
+from thunderctl.compose import forced_codec, read_workload
+from thunderctl.controller.listings import Listings
+from thunderctl.controller.observe import Heard
+from thunderctl.controller.process import COMMAND
+from thunderctl.controller.reroute import plan_over
+from thunderctl.controller.steps import Close, ControlStep, Drain, Release, Replace, Route, Stop
+from thunderctl.demand import observed_workload
+from thunderctl.links import known_links, measured_links
+from thunderctl.observe import Observation
+from thunderctl.routing import push_routes
+from thunderctl.spec import Spec
+from thunderctl.world import World
+
+
+@dataclass(slots=True)
+class Actor:
+    """The controller's hands. Raises ThunderError for what could not be done now.
+
+    Routes that were found and could not be put in force are kept for the next try.
+    """
+
+    world: World
+    listings: Listings
+    _replacing: "subprocess.Popen[bytes] | None" = None
+    _chosen: tuple[str, frozenset[str], Plan, str] | None = None
+
+    async def do(self, step: ControlStep, heard: Heard) -> str:
+        """Do it, and say what there is to say of how it went."""
+        match step:
+            case Drain(lease_id, reason, cause):
+                self._drain(self._row(lease_id), reason, cause)
+            case Route(replicas):
+                return await self._route(replicas, heard)
+            case Close():
+                await self.world.router.close()
+            case Stop():
+                await self.world.router.stop()
+            case Release(lease_id, reason):
+                await self._release(self._row(lease_id), reason)
+            case Replace(_, _, hours):
+                self._replace(hours)
+            case _:
+                assert_never(step)
+        return ""
+
+    def reap(self) -> None:
+        """Let an `up` that has ended go: nobody else can."""
+        if self._replacing is not None and self._replacing.poll() is not None:
+            self._replacing = None
+
+    def _drain(self, row: LeaseRow, reason: str, cause: Cause | None) -> None:
+        if row.state is not LeaseState.DRAINING:
+            draining = replace(row.moved(LeaseState.DRAINING, reason=reason), drained_for=cause)
+            self.world.store.update_lease(draining, was=row.state)
+            crash_point("K1")
+
+    async def _route(self, replicas: frozenset[str], heard: Heard) -> str:
+        """Decided in a thread: agents are not kept waiting by a search."""
+        assert heard.routing is not None
+        assert heard.routes is not None
+        plan, spec = heard.routing.plan, self.world.spec()
+        if self._chosen is None or self._chosen[:2] != (plan.plan_id, replicas):
+            links = known_links(plan, {}, measured_links(Observation(heard.views, heard.routes, ""))).links
+            workload = await self._workload(heard, spec)
+            found = await asyncio.to_thread(plan_over, plan, replicas, workload, codec=forced_codec(spec), links=links)
+            self._chosen = (plan.plan_id, replicas, *found)
+        *_, chosen, how = self._chosen
+        serving = spec.serve.model_copy(update={"listen": self.world.router.listened(spec.serve.listen)})
+        epoch = await push_routes(
+            self.world, chosen, heard.addresses, heard.routes.model, serving, plan_id=heard.routing.plan.plan_id
+        )
+        self._chosen = None
+        crash_point("K2")
+        return f"epoch {epoch} over {', '.join(sorted(replicas))}, {how}"
+
+    async def _workload(self, heard: Heard, spec: Spec) -> Workload:
+        """What the router saw last, where it saw enough; else what the spec says is coming."""
+        assert heard.routing is not None
+        if not heard.routing.running:
+            return read_workload(spec)
+        try:
+            observed = await self.world.router.observed()
+        except HostError:
+            observed = {}
+        return observed_workload(observed, heard.routing.plan) or read_workload(spec)
+
+    async def _release(self, row: LeaseRow, reason: str) -> None:
+        provisioner = self.world.provisioner(row.provider)
+        await ask_release(self.world.store, provisioner, [row.lease_id], deployment=self.world.name, reason=reason)
+        self.listings.asked(row.lease_id)
+        asked = self._row(row.lease_id)
+        if not asked.release_taken:
+            raise ProvisioningError(f"{row.provider} did not take it: {asked.reason}.")
+
+    def _replace(self, hours: float | None) -> None:
+        """Run `up`: it finds an offer, leases it and brings it up under the lock, and says in events how that went.
+
+        It starts where no `thunder.toml` lies, and so goes on with the plan and the spec that are in force.
+        """
+        self.reap()
+        if self._replacing is not None:
+            return
+        command = [*COMMAND, "--deployment", self.world.name, "up", "--yes", "--replacing"]
+        with self.world.controller.log.open("ab") as log:
+            self._replacing = subprocess.Popen(
+                [*command, *([] if hours is None else ["--max-hours", f"{hours:.4f}"])],
+                cwd=self.world.controller.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _row(self, lease_id: str) -> LeaseRow:
+        return next(row for row in self.world.store.leases(self.world.name) if row.lease_id == lease_id)

@@ -1,0 +1,105 @@
+"""What somebody should know about a situation. Pure; the figures in the texts change, the keys don't."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from provisioners.leases.budget import ROUNDING_USD
+from provisioners.leases.journal import LeaseState
+from thunderctl.controller.decide import leaving_of
+from thunderctl.controller.situation import Alert, Situation, Vital
+from thunderctl.store.values import DeploymentState
+
+CUT_OFF_S = 10.0
+"""A deployment is being taken down, and nobody has held its lock for so long."""
+
+
+def alerts_of(now: Situation) -> tuple[Alert, ...]:
+    """Limits that come near first, then what is wrong."""
+    return (
+        *_limits(now),
+        *_left_behind(now),
+        *_unread(now),
+        *_budget(now),
+        *_listings(now),
+        *_going(now),
+        *_notices(now),
+        *_replicas(now),
+    )
+
+
+def _limits(now: Situation) -> Iterator[Alert]:
+    for limit in now.limits:
+        then = "" if limit.due == "warn" else " Its machines are being drained and released."
+        yield Alert(f"limit {limit.due} {' '.join(limit.lease_ids)}", f"{limit.reason}{then}")
+
+
+def _left_behind(now: Situation) -> Iterator[Alert]:
+    """What a `down` that did not come to its end left; while one is at work, that is what it is there for."""
+    if now.state is DeploymentState.STOPPING and now.rows and now.at - now.worked_on_at >= CUT_OFF_S:
+        names = ", ".join(sorted({row.instance or row.lease_id for row in now.rows}))
+        yield Alert(
+            "stopping",
+            f"`thunderctl down` did not come to its end: {names} cost ${now.usd_per_hour:.3f}/h until they are gone. "
+            "They are being released; run it again to wait for that, or `thunderctl up` to keep what still serves.",
+        )
+
+
+def _unread(now: Situation) -> Iterator[Alert]:
+    if now.unread:
+        yield Alert(
+            f"unread {' '.join(now.unread)}",
+            f"The stored spec was written by another version: {', '.join(now.unread)} can't be read, and the defaults "
+            "hold. `thunderctl up` with a spec of this version mends it.",
+        )
+
+
+def _budget(now: Situation) -> Iterator[Alert]:
+    if float(now.usd_per_hour) > now.budget_usd_per_hour + ROUNDING_USD:
+        yield Alert(
+            "budget",
+            f"The fleet costs ${now.usd_per_hour:.3f}/h, more than its budget of ${now.budget_usd_per_hour:.3f}/h: "
+            "nothing more is leased.",
+        )
+
+
+def _listings(now: Situation) -> Iterator[Alert]:
+    for provider, why in now.distrust.items():
+        yield Alert(
+            f"listing {provider}",
+            f"What {provider} has is not known ({why}): nothing is taken for gone, and nothing is leased there.",
+        )
+
+
+def _going(now: Situation) -> Iterator[Alert]:
+    """Machines that still cost though they are to go."""
+    for row in now.rows:
+        if row.state in (LeaseState.DRAINING, LeaseState.DELETING):
+            yield Alert(
+                f"{row.state} {row.lease_id}",
+                f"{row.instance} ({row.provider} {row.provider_id}, ${row.usd_per_hour:.3f}/h) is {row.state}"
+                f"{f': {row.reason.rstrip(chr(46))}' if row.reason else ''}.",
+            )
+
+
+def _notices(now: Situation) -> Iterator[Alert]:
+    for row in now.rows:
+        if row.lease_id in now.notices:
+            text = now.notices[row.lease_id]
+            yield Alert(f"notice {row.lease_id} {text}", f"{row.instance} ({row.provider} {row.provider_id}): {text}.")
+
+
+def _replicas(now: Situation) -> Iterator[Alert]:
+    """Those that can't serve though nobody wanted them to go, one alert a cause."""
+    if now.state is DeploymentState.STOPPING:
+        return
+    leaving = leaving_of(now)
+    gone = {one for row in now.rows if row.lease_id in leaving.reasons for one in now.replicas_on(row)}
+    lost = defaultdict(list)
+    for replica, condition in now.conditions.items():
+        if condition.vital is Vital.LOST and replica not in gone:
+            lost[condition.reason].append(replica)
+    for reason, replicas in lost.items():
+        names = ", ".join(sorted(replicas))
+        yield Alert(f"lost {names}", f"{names} can't serve: {reason.rstrip('.')}. `thunderctl up` mends what it can.")
+    if now.conditions and all(one.vital is Vital.LOST for one in now.conditions.values()) and not leaving.reasons:
+        yield Alert("nobody", "No replica answers the controller; the routes stay as they are.")

@@ -1,0 +1,79 @@
+"""Speaks to every agent in every tick: so its engines are seen, and its dead-man's switch hears what it waits for."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from planner.errors import HostError, ThunderError
+from provisioners.base import Machine
+from provisioners.leases.journal import LeaseRow
+from thunderctl.agents import AgentClient, Agents
+from thunderctl.observe import InstanceView, agent_of
+from thunderctl.world import World
+
+ANSWER_S = 2.5
+"""An agent that takes longer to say how it is counts as missed, this time."""
+FIND_S = 20.0
+"""To read over its transport where an agent listens; meanwhile ticks go on."""
+
+
+@dataclass(slots=True)
+class Contact:
+    """Remembers where agents were reached. One that does not answer is looked for anew: it may listen elsewhere now."""
+
+    world: World
+    agents: Agents
+    _clients: dict[str, AgentClient] = field(default_factory=dict)
+    _searches: dict[str, "asyncio.Task[AgentClient]"] = field(default_factory=dict)
+
+    async def hear(self, rows: Iterable[LeaseRow], machines: Mapping[str, Machine]) -> list[InstanceView]:
+        """Every lease whose machine is there, and what its agent says now. `machines` are as last listed, by lease."""
+        running = [row for row in rows if row.state.runs]
+        self._forget({row.lease_id for row in running})
+        return list(await asyncio.gather(*(self._view(row, machines.get(row.lease_id)) for row in running)))
+
+    def close(self) -> None:
+        """Give up the searches that are under way."""
+        self._forget(set())
+
+    async def _view(self, row: LeaseRow, machine: Machine | None) -> InstanceView:
+        client = None
+        try:
+            client = self._clients.get(row.lease_id) or self._found(row, machine)
+            if client is None:
+                return InstanceView(row, machine, problem="its agent was not reached yet")
+            async with asyncio.timeout(ANSWER_S):
+                health = await client.health()
+        except TimeoutError:
+            return self._missed(row, machine, client, f"its agent did not answer within {ANSWER_S} s")
+        except ThunderError as error:
+            return self._missed(row, machine, client, error.message)
+        self._clients[row.lease_id] = client
+        return InstanceView(row, machine, client, health)
+
+    def _missed(self, row: LeaseRow, machine: Machine | None, client: AgentClient | None, problem: str) -> InstanceView:
+        self._clients.pop(row.lease_id, None)
+        return InstanceView(row, machine, client, problem=problem.rstrip("."))
+
+    def _found(self, row: LeaseRow, machine: Machine | None) -> AgentClient | None:
+        """The client, once a search has found where it listens. Raises what the search did."""
+        search = self._searches.get(row.lease_id)
+        if search is None and machine is not None:
+            self._searches[row.lease_id] = asyncio.ensure_future(self._find(row, machine))
+            self._searches[row.lease_id].add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        if search is None or not search.done():
+            return None
+        del self._searches[row.lease_id]
+        return search.result()
+
+    async def _find(self, row: LeaseRow, machine: Machine) -> AgentClient:
+        try:
+            async with asyncio.timeout(FIND_S):
+                return await agent_of(self.world, self.agents, row, machine)
+        except TimeoutError as error:
+            raise HostError(f"Where the agent listens could not be read within {FIND_S:.0f} s.") from error
+
+    def _forget(self, but: set[str]) -> None:
+        self._clients = {lease: client for lease, client in self._clients.items() if lease in but}
+        for lease in self._searches.keys() - but:
+            self._searches.pop(lease).cancel()

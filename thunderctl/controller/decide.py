@@ -1,0 +1,206 @@
+"""What is to be done about a situation. Pure: doing the steps and looking again leaves nothing to do.
+
+A machine that has to go is given no more requests first: its lease is marked as draining, which outlives this process,
+then the routes go over the others, and it is released when its requests have ended or its time is up. Where nobody is
+left the router lets no new request in, and stops when the last machine is released. So it is done with a deployment
+whose `down` was cut off. What is concluded from a listing waits until that listing can be trusted; limits on time and
+money rest on no listing, and do not wait.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from provisioners.leases.journal import Cause, LeaseRow, LeaseState
+from provisioners.leases.limits import WARN_S, Due, Limit
+from thunderctl.controller.situation import Situation, Vital
+from thunderctl.controller.steps import Close, ControlStep, Drain, Release, Replace, Route, Stop
+from thunderctl.routing import DRAIN_DEADLINE_S
+from thunderctl.store.values import DeploymentState
+
+WANTED = (LeaseState.CREATED, LeaseState.READY)
+ROUTED = (DeploymentState.SERVING, DeploymentState.STOPPING)
+TAKEN_DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Leases that are to be released, with the reason; of those that are `overdue` no request is waited for.
+
+    `causes` is what those go for that are ready and of use.
+    """
+
+    reasons: Mapping[str, str]
+    overdue: frozenset[str]
+    causes: Mapping[str, Cause]
+
+
+def decide(now: Situation) -> tuple[ControlStep, ...]:
+    """The steps, in the order in which they are to be done."""
+    leaving = leaving_of(now)
+    rows = {row.lease_id: row for row in now.rows}
+    going = ((one, why) for one, why in leaving.reasons.items() if rows[one].state in WANTED)
+    drains = [Drain(one, why, leaving.causes.get(one)) for one, why in going]
+    releases = _releases(now, leaving)
+    return (*drains, *_routes(now, leaving), *releases, *_stop(now, leaving), *_replacements(now, leaving))
+
+
+def leaving_of(now: Situation) -> Leaving:
+    """Which leases have to go."""
+    limits = {one: limit for limit in now.limits if limit.due is not Due.WARN for one in limit.lease_ids}
+    reasons: dict[str, str] = {}
+    causes: dict[str, Cause] = {}
+    for row in now.rows:
+        if row.state is LeaseState.DRAINING:
+            reasons[row.lease_id] = row.reason
+        elif row.state in WANTED and (why := _useless(now, row)):
+            reasons[row.lease_id] = why
+        elif row.state in WANTED and (found := _ended(now, limits.get(row.lease_id))):
+            reasons[row.lease_id], cause = found
+            if row.state is LeaseState.READY:
+                causes[row.lease_id] = cause
+    return Leaving(reasons, _overdue(now), causes)
+
+
+def _ended(now: Situation, limit: Limit | None) -> tuple[str, Cause] | None:
+    """Why a machine goes that is of use. While `down` is at work it holds the lock: then nothing is done here."""
+    if now.state is DeploymentState.STOPPING:
+        return TAKEN_DOWN, Cause.DOWN
+    return (limit.reason, limit.cause) if limit else None
+
+
+def _overdue(now: Situation) -> frozenset[str]:
+    """What a limit ends at once; where requests have some notice, once they had it."""
+    return frozenset(
+        one
+        for limit in now.limits
+        if limit.due is Due.RELEASE
+        for one in limit.lease_ids
+        if now.drained_s.get(one, 0.0) >= limit.notice_s
+    )
+
+
+def serving_of(now: Situation, leaving: Leaving) -> frozenset[str]:
+    """The replicas that requests should go to.
+
+    While the plan that is wanted is another than that of the routes, an `up` is half-way: then replicas only leave.
+    """
+    if now.routing is None or now.state is DeploymentState.STOPPING:
+        return frozenset()
+    gone = {one for row in now.rows if row.lease_id in leaving.reasons for one in now.replicas_on(row)}
+    known = {one.id for one in now.routing.plan.replicas}
+    may_serve = known if now.routes_as_wanted else known & now.routing.replicas
+    return frozenset(one for one in may_serve - gone if _can_serve(now, one))
+
+
+def _can_serve(now: Situation, replica: str) -> bool:
+    vital = now.conditions[replica].vital
+    return vital is Vital.ALIVE or (vital is Vital.UNSURE and replica in now.routed)
+
+
+def _useless(now: Situation, row: LeaseRow) -> str:
+    """Why a lease is released before its time: its machine is of no use, or was never made ready.
+
+    No command makes it ready any more, as this one holds the lock: the next has so long to go on with it.
+    """
+    problem = now.problems.get(row.lease_id, "")
+    if problem and row.provider not in now.distrust:
+        return problem
+    asked_at = row.created_at if row.sent_at is None else row.sent_at
+    waited_s = now.at - (max(asked_at, now.worked_on_at) if now.is_chosen(row) else asked_at)
+    if row.state is LeaseState.CREATED and waited_s > now.ready_deadline_s:
+        return f"it was not ready within {now.ready_deadline_s:.0f} s"
+    return ""
+
+
+def _routes(now: Situation, leaving: Leaving) -> tuple[ControlStep, ...]:
+    if now.routing is None or now.state not in ROUTED:
+        return ()
+    serving = serving_of(now, leaving)
+    if serving and (serving != now.routed or serving & now.moved):
+        return (Route(serving, _why(now, leaving, serving)),)
+    if not serving and now.routed and leaving.reasons:
+        return (Close(_reasons(leaving)),)
+    return ()  # nobody answers: the router goes on trying those that it knows
+
+
+def _stop(now: Situation, leaving: Leaving) -> tuple[Stop, ...]:
+    """The router, where nobody is left to serve, once what went to those who leave has ended, or had time enough."""
+    if now.routing is None or not now.routing.running:
+        return ()
+    left = [row for row in now.rows if row.lease_id in leaving.reasons]
+    is_wanted = now.state is not DeploymentState.STOPPING and now.routing.admits and not left
+    if now.state not in ROUTED or is_wanted or serving_of(now, leaving):
+        return ()
+    has_ended = _is_late if now.routing.admits else _has_drained  # one that can't be told to close is not waited for
+    if not all(has_ended(now, row, leaving) for row in left):
+        return ()
+    return (Stop(_reasons(leaving) or "nobody is left to serve"),)
+
+
+def _reasons(leaving: Leaving) -> str:
+    return "; ".join(sorted(set(leaving.reasons.values())))
+
+
+def _why(now: Situation, leaving: Leaving, serving: frozenset[str]) -> str:
+    """`d0 left out: the agent of i1 can't be reached; d1 back`."""
+    assert now.routing is not None
+    out = {one: now.conditions[one].reason for one in now.routing.replicas - serving if one in now.conditions}
+    for row in now.rows:
+        if row.lease_id in leaving.reasons:
+            out |= dict.fromkeys(now.replicas_on(row) & now.routing.replicas, leaving.reasons[row.lease_id])
+    parts = ["no router was running"] * (not now.routing.running)
+    parts += ["the router let nobody in"] * (now.routing.running and not now.routing.admits)
+    parts += [f"{one} left out: {why or 'not of the plan'}" for one, why in sorted(out.items())]
+    parts += [f"{one} back" for one in sorted(serving - now.routing.replicas)]
+    parts += [f"{one} reached elsewhere" for one in sorted(serving & now.routing.replicas & now.moved)]
+    return "; ".join(part.rstrip(".") for part in parts)
+
+
+def _releases(now: Situation, leaving: Leaving) -> list[Release]:
+    """What has drained; and again what is still listed after it was asked to go, or was refused to."""
+    found = []
+    for row in now.rows:
+        drained = row.state is LeaseState.DRAINING and _has_drained(now, row, leaving)
+        undone = row.state is LeaseState.DELETING and (row.lease_id in now.listed or not row.release_taken)
+        if drained or undone:
+            found.append(Release(row.lease_id, row.reason))
+    return found
+
+
+def _is_late(now: Situation, row: LeaseRow, leaving: Leaving) -> bool:
+    """Its requests had time enough."""
+    return row.lease_id in leaving.overdue or now.drained_s.get(row.lease_id, 0.0) >= DRAIN_DEADLINE_S
+
+
+def _has_drained(now: Situation, row: LeaseRow, leaving: Leaving) -> bool:
+    """No request goes there any more, and those that did have ended, or had time enough."""
+    if _is_late(now, row, leaving):
+        return True
+    mine = now.replicas_on(row)
+    if not mine or now.routing is None:
+        return True
+    under_way = now.routing.in_flight
+    return not mine & now.routed and under_way is not None and not any(under_way.get(one) for one in mine)
+
+
+def _replacements(now: Situation, leaving: Leaving) -> list[Replace]:
+    """Machines that were lost before their time, while others serve, there is money, and all that is listed is known.
+
+    So are those that an `up` began to replace and did not bring to serve: it is gone on with. A lease that came to its
+    own end is not leased anew, and near the end of the others nothing is.
+    """
+    if not (
+        now.replaces and now.routes_as_wanted and now.state is DeploymentState.SERVING and serving_of(now, leaving)
+    ):
+        return []
+    if now.limits or now.distrust or leaving.reasons or float(now.usd_per_hour) > now.budget_usd_per_hour:
+        return []
+    early = [one for one in now.lost if one.expires_at is None or one.expires_at - WARN_S > now.at]
+    instances = sorted({*(one.instance for one in early), *now.replaced})
+    if not instances:
+        return []
+    causes = [f"{one.instance} is {one.state}: {one.reason or 'nobody said why'}" for one in early]
+    causes += [f"{one} was replaced and does not serve yet" for one in now.replaced]
+    ends = [one.expires_at for one in (*now.rows, *early) if one.expires_at is not None]
+    hours = (min(ends) - now.at) / 3600 if ends else None
+    return [Replace(tuple(instances), "; ".join(causes), hours)]

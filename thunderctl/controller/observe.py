@@ -1,0 +1,237 @@
+"""Looks at a deployment from all sides, and puts together what a decision rests on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from planner.deployment import Plan
+from planner.document import plan_from_json
+from planner.errors import HostError
+from provisioners.leases.journal import LeaseRow, LeaseState
+from runtime.messages import ReplicaAddress, Routes
+from thunderctl.agents import address_of
+from thunderctl.controller.clock import SteadyClock
+from thunderctl.controller.contact import Contact
+from thunderctl.controller.errands import AT_WORK
+from thunderctl.controller.listings import Listings
+from thunderctl.controller.pulse import Pulse, sign_of
+from thunderctl.controller.situation import Condition, Routing, Situation
+from thunderctl.lifecycle import lineage
+from thunderctl.observe import InstanceView, Observation
+from thunderctl.spec import Spec
+from thunderctl.spending import Spending, spending_of
+from thunderctl.stored_spec import read_stored
+from thunderctl.transfers import transfer_readings
+from thunderctl.world import World
+
+MONEY_EVERY_S = 30.0
+LATE_S = 3600.0
+"""For so long after a lease was given up its provider is looked at: the machine may turn up, and bills then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What agents and router said in one tick. `addresses` are where the plan's replicas are reached now."""
+
+    views: tuple[InstanceView, ...] = ()
+    routes: Routes | None = None
+    routing: Routing | None = None
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    addresses: Mapping[str, ReplicaAddress] = field(default_factory=dict)
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """The leases whose agents did not answer."""
+        return frozenset(view.lease.lease_id for view in self.views if view.health is None)
+
+
+@dataclass(slots=True)
+class Observer:
+    """Remembers from tick to tick only what can't be seen at once: misses in a row, since when one drains, and when a
+    command was last seen to change the deployment (at first: just now, as nobody knows)."""
+
+    world: World
+    contact: Contact
+    listings: Listings
+    now: SteadyClock
+    pulse: Pulse = field(default_factory=Pulse)
+    _plans: dict[str, Plan] = field(default_factory=dict)
+    _lineages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _leased: tuple[LeaseRow, ...] = ()
+    _given_up: tuple[LeaseRow, ...] = ()
+    _spec: Spec = field(default_factory=Spec)
+    _unread: tuple[str, ...] = ()
+    _written: Mapping[str, Any] | None = None
+    _spending: Spending | None = None
+    _draining_since: dict[str, float] = field(default_factory=dict)
+    _worked_on_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._worked_on_at = self.now()
+
+    @property
+    def leased(self) -> bool:
+        """Whether anything may cost, as far as is known, or turn up after it was given up."""
+        return bool(self._leased or self._given_up)
+
+    @property
+    def unheard(self) -> frozenset[str]:
+        """The providers of leases of which nothing is known yet."""
+        return self.listings.unheard({row.provider for row in self._leased})
+
+    async def speak(self) -> None:
+        """Have agents hear that somebody is there."""
+        await self.contact.hear(self._leased, self.listings.machines)
+
+    async def hear(self) -> Heard:
+        """Ask agents and router. Whoever does not answer is shown so; a store that fails keeps no agent waiting."""
+        try:
+            self._follow()
+        finally:
+            views = tuple(await self.contact.hear(self._leased, self.listings.machines))
+        routes = self.world.router.routes()
+        if routes is None:
+            return Heard(views)
+        plan = self._plan(routes.plan_id or self.world.store.deployment(self.world.name).plan_id)
+        observed, running = await self._ask_router()
+        down = {one["id"]: one["reason"] for one in (observed or {}).get("replicas", ()) if not one["healthy"]}
+        in_flight = None if observed is None else observed.get("in_flight_at", {})
+        admits = not (observed or {}).get("closed", False)
+        routing = Routing(plan, frozenset(one.id for one in routes.replicas), in_flight, running, admits)
+        by_instance = _of_plan(views, plan)
+        conditions = {one.id: self.pulse.felt(one.id, sign_of(one, by_instance, down)) for one in plan.replicas}
+        return Heard(views, routes, routing, conditions, _addresses(plan, by_instance, routes))
+
+    def situation(self, heard: Heard) -> Situation:
+        """What was heard, beside what store and providers say by now."""
+        deployment, rows, at = self.world.store.deployment(self.world.name), self._rows(), self.now()
+        self._follow_spec(deployment.spec)  # an `up` may have ended since agents were asked
+        spec, spending = self._spec, self._money(rows, at)
+        return Situation(
+            at=at,
+            state=deployment.state,
+            plan_id=deployment.plan_id,
+            rows=rows,
+            routing=heard.routing,
+            conditions=heard.conditions,
+            limits=spending.limits(spec.budget.max_total_usd),
+            problems=self.listings.problems,
+            notices=self.listings.notices,
+            distrust=self.listings.distrust({row.provider for row in rows}),
+            listed=self.listings.listed,
+            drained_s=self._drained_s(rows),
+            moved=_moved(heard),
+            usd_per_hour=spending.machines_usd_per_hour + spending.transfer_usd_per_hour,
+            budget_usd_per_hour=spec.budget.gate_usd_per_hour(deployment.budget_usd_per_hour, at),
+            lost=_lost(heard.routing.plan, self.world.store.leases(self.world.name)) if heard.routing else (),
+            replaced=self._replaced(heard.routing.plan, deployment.plan_id) if heard.routing else (),
+            ready_deadline_s=spec.leases.ready_deadline_s,
+            worked_on_at=self._worked_on_at,
+            replaces=spec.controller.replace_lost,
+            unread=self._unread,
+        )
+
+    def count(self, heard: Heard) -> None:
+        """Keep what agents say has moved between them: it costs money too."""
+        plan = heard.routing.plan if heard.routing else None
+        rows = self.world.store.leases(self.world.name)
+        seen = Observation(heard.views, heard.routes, "")
+        self.world.store.record_transfers(transfer_readings(seen, rows, plan, self.now()))
+
+    def due(self, heard: Heard) -> list[str]:
+        """The providers whose listings are wanted now."""
+        instances = heard.routing.plan.instances if heard.routing else ()
+        rows = (*self._rows(), *self._given_up)
+        return self.listings.due(rows, heard.silent, {one.provider for one in instances if one.interruptible})
+
+    def _follow(self) -> None:
+        """Read which leases there are, who changes them, and the spec, which another `up` may have changed."""
+        rows, at = self.world.store.leases(self.world.name), self.now()
+        holder = self.world.store.holder(self.world.name)
+        if holder is not None and holder.message != AT_WORK:
+            self._worked_on_at = at
+        self._leased = tuple(row for row in rows if row.state.may_cost)
+        self._given_up = tuple(
+            row for row in rows if row.state is LeaseState.LOST and at - (row.ended_at or at) <= LATE_S
+        )
+        self._follow_spec(self.world.store.deployment(self.world.name).spec)
+
+    def _follow_spec(self, written: Mapping[str, Any]) -> None:
+        if written != self._written:
+            self._written = written
+            self._spec, self._unread = read_stored(written)
+            self.world.forget_providers()
+            self.listings.pace = replace(self.listings.pace, settle_s=self._spec.leases.settle_s)
+
+    def _rows(self) -> tuple[LeaseRow, ...]:
+        return tuple(row for row in self.world.store.leases(self.world.name) if row.state.may_cost)
+
+    def _plan(self, plan_id: str) -> Plan:
+        if plan_id not in self._plans:
+            self._plans[plan_id] = plan_from_json(self.world.store.plan(plan_id, self.world.name).document)
+        return self._plans[plan_id]
+
+    def _replaced(self, routed: Plan, wanted_id: str) -> tuple[str, ...]:
+        """The instances that the plan wanted has and the routed one has not, where it only took over from that."""
+        if wanted_id in ("", routed.plan_id):
+            return ()
+        if wanted_id not in self._lineages:
+            self._lineages = {wanted_id: lineage(self.world, self._plan(wanted_id))}
+        if routed.plan_id not in self._lineages[wanted_id]:
+            return ()
+        return tuple(one.id for one in self._plan(wanted_id).instances if one not in routed.instances)
+
+    def _money(self, rows: Sequence[LeaseRow], at: float) -> Spending:
+        """What was spent, added up now and then, and whenever a lease has changed: it is long to read."""
+        known = self._spending
+        if (
+            known is None
+            or at - known.now >= MONEY_EVERY_S
+            or tuple(one for one in known.rows if one.state.may_cost) != rows
+        ):
+            self._spending = spending_of(self.world.store, self.world.name, at)
+        assert self._spending is not None
+        return self._spending
+
+    async def _ask_router(self) -> tuple[dict[str, Any] | None, bool]:
+        """What it observed (None: it can't be asked), and whether it runs."""
+        if self.world.router.running() is None:
+            return {}, False
+        try:
+            return await self.world.router.observed(), True
+        except HostError:
+            return None, True
+
+    def _drained_s(self, rows: Sequence[LeaseRow]) -> dict[str, float]:
+        clock = self.listings.pace.clock()
+        draining = [row.lease_id for row in rows if row.state is LeaseState.DRAINING]
+        self._draining_since = {one: self._draining_since.get(one, clock) for one in draining}
+        return {one: clock - since for one, since in self._draining_since.items()}
+
+
+def _of_plan(views: Sequence[InstanceView], plan: Plan) -> dict[str, InstanceView]:
+    """The plan's instances that are leased, by id."""
+    offers = {one.id: one.offer_id for one in plan.instances}
+    return {view.lease.instance: view for view in views if offers.get(view.lease.instance) == view.lease.offer_id}
+
+
+def _lost(plan: Plan, rows: Sequence[LeaseRow]) -> tuple[LeaseRow, ...]:
+    """The last lease of each instance of the plan that has none which may cost."""
+    last = {row.instance: row for row in rows}
+    costing = {row.instance for row in rows if row.state.may_cost}
+    return tuple(last[one.id] for one in plan.instances if one.id in last and one.id not in costing)
+
+
+def _addresses(plan: Plan, views: Mapping[str, InstanceView], routes: Routes) -> dict[str, ReplicaAddress]:
+    """Where its agent was reached just now, else what the routes say."""
+    found = {one.id: one for one in routes.replicas}
+    for replica in plan.replicas:
+        view = views.get(replica.instances[0])
+        if view and view.agent and view.health:
+            found[replica.id] = address_of(replica, view.agent, view.health)
+    return found
+
+
+def _moved(heard: Heard) -> frozenset[str]:
+    known = heard.routes.replicas if heard.routes else ()
+    return frozenset(one.id for one in known if heard.addresses[one.id].url != one.url)

@@ -1,0 +1,64 @@
+"""The controller of a deployment as a process of this host: started, asked how it is, stopped."""
+
+import os
+import sys
+from pathlib import Path
+
+from thunderctl import detached
+from thunderctl.controller.report import STATE_FILE, ControllerReport, read_report
+from thunderctl.store.this_host import this_host
+from thunderctl.store.values import Holder
+
+LOG_FILE = "controller.log"
+COMMAND = (sys.executable, "-P", "-m", "thunderctl")
+NOT_PASSED_ON = "THUNDER_CRASH_AT"
+"""A test's, and meant for the command that starts the controller."""
+STOP_GRACE_S = 10.0
+REPLACING = "up, by which the controller replaces machines"
+"""What that `up` says it holds the deployment's lock for."""
+
+
+class ControllerProcess:
+    """One controller, whose folder holds `controller.json` (written by itself, every tick) and `controller.log`.
+
+    It gets the operator's whole environment: it speaks to providers as commands do. Every call may be made again.
+    """
+
+    def __init__(self, folder: Path, deployment: str) -> None:
+        self.folder = folder
+        self.deployment = deployment
+
+    @property
+    def log(self) -> Path:
+        return self.folder / LOG_FILE
+
+    def report(self) -> ControllerReport | None:
+        """What it last said, where it runs."""
+        return read_report(self.folder) if detached.running(self.folder / STATE_FILE) else None
+
+    async def start(self) -> None:
+        """Start it unless it runs. Raises HostError with what it said."""
+        if self.report():
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await detached.start(
+            "controller",
+            [*COMMAND, "--deployment", self.deployment, "run", "controller"],
+            environment={name: value for name, value in os.environ.items() if name != NOT_PASSED_ON},
+            log=self.log,
+            is_up=lambda _: self.report() is not None,
+        )
+
+    async def stop_replacing(self, holder: Holder | None) -> bool:
+        """End the `up` by which it replaces machines, if that is who holds the deployment's lock on this host.
+
+        What it was doing is found by listing, as after any crash.
+        """
+        if holder is None or holder.message != REPLACING or holder.host != this_host():
+            return False
+        await detached.stop({"pid": holder.pid, "started_at": holder.started_at}, STOP_GRACE_S)
+        return True
+
+    async def stop(self) -> None:
+        """End it. What it was doing is gone on with by the next one, or by `down`."""
+        await detached.stop(detached.running(self.folder / STATE_FILE), STOP_GRACE_S)

@@ -1,0 +1,40 @@
+"""Routes over those of a plan's replicas that can serve: the plan's own where that is all of them, else a rebalance."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from planner.deployment import Codec, Phase, Plan, Route
+from planner.errors import Infeasible, SolverFailed, SpecError
+from planner.links import Links
+from planner.rebalance import rebalance
+from planner.rebalancing.flips import without
+from planner.workload import Workload
+
+
+def plan_over(
+    plan: Plan, replicas: Collection[str], workload: Workload, *, codec: Codec | None = None, links: Links | None = None
+) -> tuple[Plan, str]:
+    """The plan with these of its replicas alone, and how it was made, in words. The machines are the same.
+
+    Where a rebalance finds nothing that meets the targets, what is left of the routes serves, or everyone alone: late
+    answers are better than none.
+    """
+    lost = [one.id for one in plan.replicas if one.id not in replicas]
+    if not lost:
+        return plan, "as planned"
+    try:
+        found = rebalance(plan, workload, codec=codec, links=links, lost=lost)
+    except (Infeasible, SpecError, SolverFailed) as error:
+        return left_of(plan, lost), f"without a search, which found nothing: {error.message.rstrip('.')}"
+    return found.plan, f"rebalanced in {found.decide_s + found.confirm_s:.2f} s"
+
+
+def left_of(plan: Plan, lost: Collection[str]) -> Plan:
+    """The plan's own routes between the others; where none is left, everyone serves alone."""
+    left = without(plan, list(lost))
+    if left.routes:
+        whole = sum(route.share for route in left.routes)
+        return replace(left, routes=tuple(replace(route, share=route.share / whole) for route in left.routes))
+    alone = tuple(one.flipped(Phase.MIXED) for one in left.replicas)
+    routes = tuple(Route(one.id, one.id, 1 / len(alone), Codec.LOCAL) for one in alone)
+    return replace(left, replicas=alone, routes=routes)

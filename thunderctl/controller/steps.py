@@ -1,0 +1,57 @@
+"""What the controller does, as values: each may be done twice, and says why it is done in words."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from provisioners.leases.journal import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Give the machine of a lease no more requests: it is to be released. `cause`: though it is of use."""
+
+    lease_id: str
+    reason: str
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Put routes over these replicas in force, and start the router where none runs."""
+
+    replicas: frozenset[str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Have the router let no new request in: nothing is left that could serve, and what is under way finishes."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the router: what was under way has ended, or its time is up."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Ask the provider to destroy the machine of a lease."""
+
+    lease_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Have `up` lease what takes the place of machines that were lost, within the budget, for `hours`."""
+
+    instances: tuple[str, ...]
+    reason: str
+    hours: float | None = None
+
+
+ControlStep: TypeAlias = Drain | Route | Close | Stop | Release | Replace
