@@ -1,8 +1,8 @@
 # Every target is safe to run again.
 PYTHON ?= python3.11
 export PYTHON
-# Two test files at a time.
-TOGETHER = -n 2 --dist loadfile
+# Two test files at a time, in the order that tests/conftest.py gives them.
+TOGETHER = -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup system-deps demo test test-quick test-engine soak check bench
 
@@ -29,17 +29,19 @@ demo: setup  ## the whole life of a deployment on this machine, told in plain wo
 test: test-quick test-engine  ## every test; the engines last
 
 test-quick: setup
-	.venv/bin/pytest -q -m "not engine" $(TOGETHER) tests
-	.venv-engine/bin/python -m pytest -q -m "engine_env and not engine" tests
+	.venv/bin/pytest -q -m "not engine and not soak" $(TOGETHER) tests
+	.venv-engine/bin/python -m pytest -q -m "engine_env and not engine and not soak" tests
 
 test-engine: setup
-	.venv-engine/bin/python -m pytest -q -m "engine_env and engine" tests
-	.venv/bin/pytest -q -m "engine and not alone" $(TOGETHER) tests
-	.venv/bin/pytest -q -m "engine and alone" tests
+	.venv-engine/bin/python -m pytest -q -m "engine_env and engine and not soak" tests
+	.venv/bin/pytest -q -m "engine and not alone and not soak" $(TOGETHER) tests
+	.venv/bin/pytest -q -m "engine and alone and not soak" tests
 
-soak: setup  ## an hour: KV transfers with faults, made-up requests by the thousand, the router with a kill every minute
-	THUNDER_SOAK_ROUNDS=20 .venv/bin/pytest -q tests/runtime/test_relay_soak.py
-	THUNDER_FUZZ_CASES=5000 .venv/bin/pytest -q tests/runtime/test_router_fuzz.py
+soak: setup  ## an hour: tests' further variations, KV transfers with faults, requests by the thousand, a kill every minute
+	.venv/bin/pytest -q -m soak tests
+	.venv-engine/bin/python -m pytest -q -m "engine_env and soak" tests
+	THUNDER_SOAK_ROUNDS=20 .venv/bin/pytest -q tests/runtime/relay/test_soak.py
+	THUNDER_FUZZ_CASES=5000 .venv/bin/pytest -q tests/runtime/router/surface/test_fuzz.py
 	.venv/bin/python -m benchmarks.router_soak
 
 check: .venv/.lock-installed  ## format, lint, types, layers
@@ -58,11 +60,14 @@ bench: setup .venv-benchmarks/.lock-installed  ## the published measurements tha
 	.venv/bin/python -m benchmarks.baselines
 	.venv/bin/python -m benchmarks.paper
 	PYTHONPATH=.venv-benchmarks .venv/bin/python -m benchmarks.second_opinion
+	.venv/bin/python -m benchmarks.leases
 	.venv/bin/python -m benchmarks.router
 	.venv/bin/python -m benchmarks.router_streams
+	.venv/bin/python -m benchmarks.up
 	.venv/bin/python -m benchmarks.router_epochs
 	.venv/bin/python -m benchmarks.router_policy
 	.venv/bin/python -m benchmarks.kv_relay
-	.venv/bin/python -m benchmarks.router
 	.venv-engine/bin/python -m benchmarks.kv_wire_ratio
 	.venv-engine/bin/python -m benchmarks.kv_codec
+	.venv/bin/python -m benchmarks.kv_crossover
+	.venv/bin/python -m benchmarks.kv_streamed

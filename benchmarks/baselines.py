@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
 
+from benchmarks.arguments import takes_none
 from planner.baselines.compare import BASELINES, Compared, compared
 from planner.baselines.setting import Setting
 from planner.market import Market, eligible, offers_from_csv, snapshot
@@ -140,4 +141,5 @@ def _mean_line(name: str, rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import scipy
 
+from benchmarks.arguments import takes_none
 from benchmarks.distserve_curves import distserve_scores
 from benchmarks.fit_cost_model import fit
 from benchmarks.measured_rows import MEASURED, PROJECT, Floats, Group, Rows, read_rows
@@ -180,4 +181,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

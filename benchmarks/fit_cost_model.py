@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from scipy.optimize import least_squares
 
+from benchmarks.arguments import takes_none
 from benchmarks.coefficient_tables import write_tables
 from benchmarks.measured_rows import MEASURED, Floats, Rows, read_rows, read_table
 from benchmarks.priors import (
@@ -163,4 +164,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

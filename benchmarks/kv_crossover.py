@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.arguments import takes_none
 from benchmarks.kv_crossover_cells import LENGTHS, ROUNDS, Cells, measured
 from benchmarks.kv_crossover_model import PAYLOAD_SHARE, Model
 from benchmarks.kv_crossover_pair import MODEL, engine_pair
@@ -139,5 +140,6 @@ def _header(found: Found, fit: Fit, handover: Handover) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that engines and networks end
     main()

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.arguments import takes_none
 from benchmarks.kv_relay_agents import Side, agent_pair
 from benchmarks.kv_relay_bare import bare_link
 from benchmarks.kv_relay_shaped import shaped_pair
@@ -119,4 +120,5 @@ def verdict(reached: list[float], target: float) -> str:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     sys.exit(main())

@@ -14,8 +14,9 @@ from typing import Any
 from runtime.agent.config import AgentConfig
 from runtime.engine import CONNECTOR_SOCKET
 from runtime.messages import agent_name
-from runtime.relay.door import AgentDoor, AgentGone
-from runtime.relay.tickets import format_json
+from runtime.relay.door import AgentDoor
+from runtime.relay.session import AgentGone
+from runtime.relay.ticket import format_json
 from runtime.tiles.format import KvFormat
 from runtime.tiles.frame import HEADER, seal
 from runtime.tiles.layout import Layout

@@ -22,8 +22,8 @@ from benchmarks.shaped_line import ADDRESSES, Line
 from planner.deployment import Codec
 from runtime.engine import CONNECTOR_SOCKET, socket_path
 from runtime.messages import CONTROLLER_NAME, agent_name
-from runtime.router.connection import Connection
-from runtime.router.legs import TICKET_HEADER
+from runtime.router.engines.connection import Connection
+from runtime.router.legs.transfer import TICKET_HEADER
 from runtime.tls import client_context
 from thunderctl.certificates import issue
 from thunderctl.compose import engine_python

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from aiohttp import web
 
+from benchmarks.arguments import takes_none
 from planner.deployment import Codec
 from runtime.codec import compiled
 from runtime.codec.protocol import TORCH_DTYPE
@@ -116,7 +117,6 @@ def _relay(folder: Path, name: str) -> Relay:
         agent_name=f"{name}.agent.thunder",
         advertise=("127.0.0.1", 0),
         pool_bytes=64 << 20,
-        socket_path=str(folder / f"{name}.sock"),
         ssl_context=client_context(folder / name),
     )
 
@@ -223,4 +223,5 @@ def _row(*cells: str) -> str:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -16,6 +16,7 @@ from typing import TypeVar
 import highspy
 import numpy as np
 
+from benchmarks.arguments import takes_none
 from planner.catalog import Link, Offer
 from planner.choosing.search import Search
 from planner.deployment import Instance, Plan
@@ -237,4 +238,5 @@ def drift_table(found: Sequence[Drifted]) -> list[str]:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

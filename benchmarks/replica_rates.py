@@ -16,6 +16,7 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.arguments import takes_none
 from planner.choosing.notches import highest_rate
 from planner.demand import demand_of, longest_request
 from planner.deployment import Phase
@@ -155,4 +156,5 @@ def _spread(ratios: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -1,6 +1,7 @@
 """Our router beside vllm-router, over the same mock engines; writes `benchmarks/results/router.md`.
 
 .venv/bin/python -m benchmarks.router [--repeat 3] [--seconds 2] [--router-bin .venv-benchmarks/bin/vllm-router]
+    [--only overhead|kill|agents]
 
 The cases are those of the shared tool beside the project, and without it nothing is measured. The routers take turns
 within each repetition: figures of different hours don't compare.
@@ -12,14 +13,15 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks.router_mocks import TOOL, load_tool
-from benchmarks.router_rows import DEFAULT, KILLS, OURS, OVERHEAD, ROUND_ROBIN, Runs, lines
+from benchmarks.router_mocks import SOCKETS, TOOL, load_tool
+from benchmarks.router_rows import AGENTS, DEFAULT, KILLS, OURS, OVERHEAD, ROUND_ROBIN, Runs, lines, own_lines
 from thunderctl.calibration.record import Machine
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +29,7 @@ TARGET = Path(__file__).parent / "results" / "router.md"
 ENVIRONMENT = ROOT / ".venv-benchmarks"
 PEER_RELEASE = "0.1.17"
 REQUESTS_S, KILL_S, KILL_AT_S, TOKENS = 30.0, 15.0, 4.0, 50
+AGENTS_S = 1.0
 VICTIMS = ("decode", "prefill")
 
 Once = Callable[[argparse.Namespace, Any], Coroutine[Any, Any, dict[str, Any]]]
@@ -37,10 +40,10 @@ def main() -> None:
     options.add_argument("--repeat", type=int, default=3)
     options.add_argument("--seconds", type=float, default=2.0, help="length of each phase")
     options.add_argument("--router-bin", type=Path, default=ENVIRONMENT / "bin" / "vllm-router")
-    options.add_argument("--only", choices=["overhead", "kill"])
+    options.add_argument("--only", choices=["overhead", "kill", "agents"])
     asked = options.parse_args()
     for path, what in ((TOOL, "The shared tool is not beside the project"), (asked.router_bin, "No vllm-router")):
-        if not path.exists():
+        if not path.exists() and (path is TOOL or asked.only != "agents"):
             print(f"Skipped. {what}: {path.name} was looked for.", file=sys.stderr)
             return
     tool, commands = load_tool(), routers(asked.router_bin)
@@ -56,23 +59,44 @@ def routers(binary: Path) -> dict[str, str]:
         f"env PYTHONPATH={shlex.quote(str(ENVIRONMENT))} {shlex.quote(str(binary))} --host 127.0.0.1 --port {{port}}"
         " --vllm-pd-disaggregation {P:--prefill %s} {D:--decode %s} --prometheus-port {port2} --log-level error"
     )
-    ours = (
-        f"{shlex.quote(sys.executable)} -m benchmarks.router_ours --port {{port}} {{P:--prefill %s}} {{D:--decode %s}}"
-    )
-    return {DEFAULT: f"{peer} --policy cache_aware", ROUND_ROBIN: f"{peer} --policy round_robin", OURS: ours}
+    return {DEFAULT: f"{peer} --policy cache_aware", ROUND_ROBIN: f"{peer} --policy round_robin", OURS: own_command()}
+
+
+def own_command() -> str:
+    python = shlex.quote(sys.executable)
+    return f"{python} -m benchmarks.router_ours --port {{port}} {{P:--prefill %s}} {{D:--decode %s}}"
 
 
 def sections(tool: ModuleType, commands: dict[str, str], asked: argparse.Namespace) -> Iterator[str]:
-    if asked.only != "kill":
+    if asked.only in (None, "overhead"):
         runs = taken_in_turns(tool, commands, overhead_case(asked.seconds), asked.repeat, tool.overhead_once)
         yield from ("## Overhead", "", *lines(OVERHEAD, runs), "")
         errors = sum(phase.get("errors", 0) for reports in runs.values() for report in reports for phase in of(report))
         yield from (f"Wrong or failed answers in all of it, direct ones included: {errors}.", "")
-    if asked.only != "overhead":
+    if asked.only in (None, "kill"):
         for victim in VICTIMS:
             runs = taken_in_turns(tool, commands, kill_case(victim), asked.repeat, tool.kill_once)
             yield from (f"## One of two {victim} engines killed", "", *lines(KILLS, runs), "")
             yield from (*outcomes(runs), "")
+    if asked.only in (None, "agents"):
+        yield from through_agents(tool)
+
+
+def through_agents(tool: ModuleType) -> Iterator[str]:
+    """Ours alone, and once: what mutual TLS and an agent before each engine add to what was measured without."""
+    yield from ("## Through agents (mutual TLS)", "")
+    yield "Each mock has an agent before it, a process of its own, as every instance has; ours alone, and once."
+    yield "Then one of the two decode engines is killed, and its agent says so."
+    yield ""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[SOCKETS] = folder
+        command = {OURS: f"{own_command()} --sockets {shlex.quote(folder)}"}
+        case = overhead_case(AGENTS_S, concurrency=(32,))
+        added = taken_in_turns(tool, command, case, 1, tool.overhead_once)
+        killed = taken_in_turns(tool, command, kill_case("decode"), 1, tool.kill_once)
+        del os.environ[SOCKETS]
+    yield from (*own_lines(AGENTS, added[OURS]), "")
+    yield from (*own_lines(KILLS, killed[OURS]), "", *outcomes(killed), "")
 
 
 def of(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -95,8 +119,8 @@ def taken_in_turns(
     return runs
 
 
-def overhead_case(seconds: float) -> argparse.Namespace:
-    return _case(title="overhead", seconds=seconds, concurrency=[32, 256], streams=64)
+def overhead_case(seconds: float, concurrency: Sequence[int] = (32, 256)) -> argparse.Namespace:
+    return _case(title="overhead", seconds=seconds, concurrency=concurrency, streams=64)
 
 
 def kill_case(victim: str) -> argparse.Namespace:

@@ -28,8 +28,8 @@ import psutil
 
 from benchmarks.counting_engine import start_engine
 from benchmarks.router_process import ADMIN_TOKEN, RouterProcess, mock_router
-from runtime.router.connection import ConnectionPool
-from runtime.router.observed import percentile
+from runtime.router.engines.pool import ConnectionPool
+from runtime.router.watching.observed import percentile
 
 TARGET = Path(__file__).parent / "results" / "router_epochs.md"
 CHANGES, RATE_RPS, BETWEEN_S = 100, 500.0, 0.25

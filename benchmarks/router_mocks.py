@@ -1,17 +1,22 @@
 """The mock engines of the shared tool, taught to state token ids and to take them back, as vLLM does when asked.
 
 The tool starts its mocks as `FILE mock --port N`, where FILE is this one. Only who asks for ids gets them: the router
-of this project does, to be able to go on with a stream elsewhere, and so its mocks write it larger chunks.
+of this project does, to be able to go on with a stream elsewhere, and so its mocks write it larger chunks. Where the
+environment names a folder (SOCKETS) they listen on Unix sockets there too, as engines do for their agents.
 """
 
+import asyncio
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 TOOL = Path(__file__).parents[2] / "shared" / "tools" / "router_bench.py"
+SOCKETS = "ROUTER_MOCK_SOCKETS"
+BACKLOG = 2048
 IDS = b',"prompt_token_ids":%b,"token_ids":[%d]}]}\n\n'
 
 
@@ -25,7 +30,13 @@ def load_tool() -> ModuleType:
     spec.loader.exec_module(tool)
     tool.__file__ = __file__
     _teach_ids(tool)
+    _teach_sockets(tool)
     return tool
+
+
+def socket_of(folder: Path, port: int) -> Path:
+    """Where the mock of that port listens besides."""
+    return folder / f"{port}.sock"
 
 
 def _teach_ids(tool: Any) -> None:
@@ -82,6 +93,22 @@ def _teach_ids(tool: Any) -> None:
             plain_protocol.complete(self, request, chat)
 
     tool.Stream, tool.MockProtocol = StreamWithIds, ProtocolWithIds
+
+
+def _teach_sockets(tool: Any) -> None:
+    async def serve_mock(args: Any) -> None:
+        engine = tool.Engine(args.port, args.role, args.interval_ms, args.prefill_ms)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: tool.MockProtocol(engine), tool.HOST, args.port, backlog=BACKLOG)
+        if folder := os.environ.get(SOCKETS):
+            path = str(socket_of(Path(folder), args.port))
+            await loop.create_unix_server(lambda: tool.MockProtocol(engine), path, backlog=BACKLOG)
+        stepping = loop.create_task(engine.stepper())
+        async with server:
+            await server.serve_forever()
+        stepping.cancel()
+
+    tool.serve_mock = serve_mock
 
 
 if __name__ == "__main__":

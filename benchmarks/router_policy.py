@@ -15,6 +15,7 @@ from typing import cast
 
 import numpy as np
 
+from benchmarks.arguments import takes_none
 from benchmarks.router_policy_worlds import World, bounded_worlds, worlds
 from planner.deployment import Codec
 from planner.evaluate import Measures, measure, outcomes
@@ -23,9 +24,9 @@ from planner.simulation.job import HAND_ON, Job
 from planner.simulation.run import _Run
 from planner.simulation.scenario import Epoch, Lane
 from runtime.messages import Routes
-from runtime.router.affinity import CHARACTERS_PER_TOKEN, Prompt
-from runtime.router.load import Booking, Load
-from runtime.router.policy import RoutePolicy
+from runtime.router.choosing.affinity import CHARACTERS_PER_TOKEN, Prompt
+from runtime.router.choosing.load import Booking, Load
+from runtime.router.choosing.policy import RoutePolicy
 
 TARGET = Path(__file__).parent / "results" / "router_policy.md"
 COMMAND = ".venv/bin/python -m benchmarks.router_policy"
@@ -201,4 +202,5 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ def mock_router(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "routes.json").write_text(json.dumps(routes_of(engines, secure=tls_folder is not None)))
+        (folder / "routes.json").write_text(json.dumps(routes_of(engines, (lambda _: AGENT) if tls_folder else None)))
         command = [
             sys.executable,
             "-P",
@@ -71,7 +71,7 @@ def limited(files: int | None) -> list[str]:
 
 def main() -> None:
     """The router's side."""
-    from runtime.router.app import run_router
+    from runtime.router.process import run_router
     from runtime.router.settings import RouterSettings
 
     folder, max_in_flight, *tls = Path(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:])
@@ -87,7 +87,8 @@ def main() -> None:
     )
 
 
-def routes_of(engines: Mapping[str, int], *, secure: bool) -> dict[str, object]:
+def routes_of(engines: Mapping[str, int], agent_of: Callable[[str], str] | None = None) -> dict[str, object]:
+    """Routes over engines by name and port, or over agents: each has the name in its certificate from `agent_of`."""
     prefills, decodes = ([name for name in engines if name[0] == kind] for kind in "pd")
     share = 1 / (len(prefills) * len(decodes))
     phases = {"p": "prefill", "d": "decode"}
@@ -96,7 +97,7 @@ def routes_of(engines: Mapping[str, int], *, secure: bool) -> dict[str, object]:
         "epoch": 1,
         "model": "mock",
         "replicas": [
-            {"id": name, "phase": phases[name[0]], **address(name, port, secure=secure)}
+            {"id": name, "phase": phases[name[0]], **address(name, port, agent_of(name) if agent_of else "")}
             for name, port in engines.items()
         ],
         "routes": [
@@ -107,10 +108,11 @@ def routes_of(engines: Mapping[str, int], *, secure: bool) -> dict[str, object]:
     }
 
 
-def address(name: str, port: int, *, secure: bool) -> dict[str, str]:
-    if not secure:
+def address(name: str, port: int, agent: str) -> dict[str, str]:
+    """Of an engine, or of the agent before it, by the name in its certificate."""
+    if not agent:
         return {"url": f"http://127.0.0.1:{port}"}
-    return {"url": f"https://127.0.0.1:{port}/r/{name}", "server_name": AGENT}
+    return {"url": f"https://127.0.0.1:{port}/r/{name}", "server_name": agent}
 
 
 def resident_mb(process: psutil.Process) -> float:

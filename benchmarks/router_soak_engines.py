@@ -48,12 +48,13 @@ async def soak_engines(*, seconds: float, kill_every_s: float) -> Soak:
         await ask.learn(url)
         router = json.loads((home.folder / "state/deployments/default/router/router.json").read_text())
         watching = asyncio.create_task(soak.watch(psutil.Process(router["pid"])))
-        killing = asyncio.create_task(home.kill_in_turn(soak.killed, kill_every_s, seconds))
-        await closed_loop(url, ask, soak.tally, seconds=seconds, at_once=CLIENTS, seed=SEED)
+        await asyncio.gather(
+            closed_loop(url, ask, soak.tally, seconds=seconds, at_once=CLIENTS, seed=SEED),
+            home.kill_in_turn(soak.killed, kill_every_s, seconds),
+        )
         await soak.ask_router(url)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        await killing
     return soak
 
 

@@ -26,7 +26,7 @@ import psutil
 
 from benchmarks.counting_engine import start_engine
 from benchmarks.router_process import AGENT, mock_router, resident_mb
-from runtime.router.open_files import most_requests
+from runtime.open_files import most_requests
 from runtime.router.settings import RouterSettings
 from thunderctl.calibration.record import Machine
 from thunderctl.certificates import ensure_authority, issue

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ciw
 
+from benchmarks.arguments import takes_none
 from benchmarks.baselines import MAX_MODEL_LEN, MODEL, PROVIDERS, SEED, SLO, WORKLOADS
 from benchmarks.queueing import Fleet, goodput_rps
 from planner.baselines.compare import BASELINES, compared
@@ -82,4 +83,5 @@ def _rows(workload: str) -> Iterator[tuple[str, float, float]]:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -172,7 +172,8 @@ class DemandSummary:
 class Plan:
     """What to rent, how it splits into replicas, and who serves what. Immutable; `planner/document.py` has its JSON.
 
-    `calibrations` are the GPU types whose engines were measured on the machines themselves.
+    `calibrations` are the GPU types whose engines were measured on the machines themselves. `amends` is the id of the
+    plan that this one took over from when a machine could not be had and another took its place.
     """
 
     plan_id: str
@@ -199,6 +200,7 @@ class Plan:
     startup_usd: float = 0.0
     calibrations: tuple[GpuCalibration, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    amends: str = ""
 
     @property
     def spans(self) -> bool:

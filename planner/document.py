@@ -1,8 +1,10 @@
 """The plan as a document: `thunder.plan/v1`, to JSON values and back."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from enum import StrEnum
+from hashlib import sha256
 from reprlib import repr as brief
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -50,8 +52,14 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     order = ["plan_id", "created_at", "market_as_of", "market_source", "goal", "budget_usd_per_hour"]
     order += ["cost_usd_per_hour", "transfer_usd_per_hour", "startup_s", "startup_usd", "model", "max_model_len"]
     order += ["dtype", "workload", "slo", "instances", "replicas", "routes", "predicted", "bound", "search"]
-    order += ["alternatives", "gpu_calibrations", "notes"]
+    order += ["alternatives", "gpu_calibrations", "notes", "amends"]
     return {"schema": PLAN_SCHEMA} | {key: _plain(whole[key]) for key in order}
+
+
+def plan_id(plan: Plan) -> str:
+    """Twelve hex digits of the plan's content, when it was made included."""
+    content = plan_to_json(replace(plan, plan_id="", search=replace(plan.search, seconds=0.0)))
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def plan_from_json(document: Mapping[str, Any]) -> Plan:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from planner.choosing.drafting import plan_id
 from planner.deployment import Alternative, Plan
+from planner.document import plan_id
 from planner.errors import Infeasible
 from planner.llm import LlmSpec
 from planner.plan import Goal

@@ -6,7 +6,7 @@ named in `Offer.estimated`. Prices of moving data: list prices of 2026, USD per 
 
 import csv
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from io import StringIO
@@ -16,7 +16,7 @@ from planner.errors import SpecError
 from planner.gpus import gpu_named, gpu_types
 from planner.tables import table
 
-LEASABLE = frozenset({"local", "ssh"})
+LEASABLE = frozenset({"local", "ssh", "vast", "runpod", "aws"})
 """Providers that this version can rent from; of all others it knows prices only."""
 LEFT_OUT_FLAGS = frozenset({"old", "gpu_component_only"})
 MODDED_MEMORY = 1.1
@@ -32,12 +32,25 @@ class Interruptible(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """How asking a provider for its live offers went; `problem` is why there are none."""
+
+    provider: str
+    live: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Market:
-    """What was on sale `as_of` (RFC 3339); `source` is `live`, `snapshot` or `file`."""
+    """What was on sale `as_of` (RFC 3339); `source` is `live`, or `snapshot` or `file` where any of it is from there.
+
+    `sources` are the providers that were asked.
+    """
 
     offers: tuple[Offer, ...]
     as_of: str
     source: str
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +74,10 @@ NETWORK_DEFAULTS: Mapping[str, NetworkDefaults] = {
 
 @cache
 def snapshot() -> Market:
-    """The dated offers in the package: what `plan` uses when no provider can be asked."""
+    """The dated offers in the package, for planning only: nobody rents them out under these names."""
     rows = table("market")
     newest = max(row["source_date"].split("..")[-1] for row in rows)
-    offers = tuple(_offer(row, f"row-{i}") for i, row in enumerate(rows, 1))
+    offers = tuple(replace(offer_of(row, f"row-{i}"), leasable=False) for i, row in enumerate(rows, 1))
     return Market(offers, f"{newest}T00:00:00Z", "snapshot")
 
 
@@ -86,7 +99,7 @@ def eligible(
         and (not regions or any(region.lower() in offer.region.lower() for region in regions))
         and (offer.reliability is None or offer.reliability >= min_reliability)
     )
-    return Market(offers, market.as_of, market.source)
+    return replace(market, offers=offers)
 
 
 def offers_from_csv(text: str, name: str) -> tuple[Offer, ...]:
@@ -103,7 +116,7 @@ def offers_from_csv(text: str, name: str) -> tuple[Offer, ...]:
         if foreign and _is_left_out(row):
             continue
         try:
-            offers.append(_offer(_renamed(row) if foreign else row, f"row-{number}"))
+            offers.append(offer_of(_renamed(row) if foreign else row, f"row-{number}"))
         except (ValueError, SpecError) as error:
             raise SpecError(f"Offers {name}, line {reader.line_num}: {error}") from error
     _check_ids(offers, name)
@@ -142,8 +155,13 @@ def _renamed(row: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _offer(row: Mapping[str, str], fallback_id: str) -> Offer:
-    """An offer of a row in our columns. ValueError says what is wrong with a value."""
+def offer_of(row: Mapping[str, str], fallback_id: str = "") -> Offer:
+    """An offer of a row in our columns; those of the network that it leaves out take its provider's defaults.
+
+    One that does not say by which name it is sold can't be leased.
+
+    ValueError says what is wrong with a value, SpecError that its GPU is not known.
+    """
     gpu = gpu_named(row["gpu"], _number(row, "gpu_memory_gib", 0.0))
     provider = row["provider"].strip()
     defaults = NETWORK_DEFAULTS.get(provider, PESSIMISTIC)
@@ -172,7 +190,7 @@ def _offer(row: Mapping[str, str], fallback_id: str) -> Offer:
         reliability=reliability if reliability >= 0 else None,
         available=_whole(row, "available", 1),
         nvlink=_flag(row, "nvlink"),
-        leasable=provider in LEASABLE,
+        leasable=provider in LEASABLE and bool(row.get("offer_id")),
         estimated=tuple(column for column in network if not row.get(column)),
         **{column: _number(row, column, default) for column, default in network.items()},
     )

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from planner.advice.infeasible import unconfirmed
 from planner.advice.why import why
-from planner.choosing.drafting import Occasion, drafted, plan_id
+from planner.choosing.drafting import Occasion, drafted
 from planner.choosing.search import Search
 from planner.deployment import Codec, Plan
+from planner.document import plan_id
 from planner.links import Links, check_links
 from planner.members import members_of
 from planner.parallel.layouts import Capacities
@@ -82,6 +83,6 @@ def rebalance(
     overruled = turn.flips and judged.before is found
     in_force = {replica.id: replica.phase for replica in left.replicas}
     told = tuple(why(before, after, in_force, lost, overruled=overruled))
-    noted = replace(after, notes=(*told, *after.notes))
+    noted = replace(after, notes=(*told, *after.notes), amends=current.amends)
     confirm_s = time.perf_counter() - started - decided_s
     return Rebalanced(replace(noted, plan_id=plan_id(noted)), before, told, decided_s, confirm_s)

@@ -1,7 +1,9 @@
 """Wanted plan × running fleet → the steps still needed, as values.
 
 Capacity comes first: machines are leased, prepared and their engines started before traffic moves, and traffic moves
-before anything is drained. A flip is only a route step, as every engine can serve every phase. Doing the steps and
+before anything is drained. Only an engine in another one's place, on its GPUs or under its name on the same machine, is
+stopped before that one starts, and not before all others have started. Engines of two plans may bear one name: they are
+told apart by their leases. A flip is only a route step, as every engine can serve every phase. Doing the steps and
 looking again gives no steps; looking again half-way gives the rest. Every step may be done twice.
 """
 
@@ -29,29 +31,39 @@ class Step:
     """One thing apply does.
 
     `id` is the plan's instance or replica id; of a release it is the running lease's own id; of a route, `routes`.
+    `lease_id` is of the machine that an engine which is drained or stopped runs on.
     """
 
     what: StepKind
     id: str
     detail: str = ""
+    lease_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningInstance:
-    """A leased machine: which plan instance it was leased as, for which offer, and whether it can run engines."""
+    """A leased machine: which plan instance it was leased as, and for which offer.
+
+    `prepared`: it can run engines, as its agent answers. `ready`: its lease says that it could, once it was prepared.
+    """
 
     lease_id: str
     instance_id: str
     offer_id: str
     prepared: bool = False
+    ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunningReplica:
-    """An engine that exists: `serving` once it is ready, `draining` once traffic was taken off it."""
+    """An engine that exists: `serving` once it is ready, `draining` once traffic was taken off it.
+
+    `leases` are of its stages' machines, one a stage; the agent on the first one runs it.
+    """
 
     id: str
     stages: tuple[Stage, ...]
+    leases: tuple[str, ...]
     serving: bool = False
     draining: bool = False
 
@@ -68,18 +80,21 @@ class FleetState:
 
 
 def reconcile(wanted: Plan, running: FleetState) -> tuple[Step, ...]:
-    """What is left to do, in order. Engines whose GPUs are still taken by an unwanted one start after it stopped."""
+    """What is left to do, in order. Engines whose place is still taken by an unwanted one start after it stopped."""
     kept = kept_instances(wanted, running)
-    wanted_ids = {replica.id for replica in wanted.replicas if _in_place(replica, running, kept)}
-    unwanted = [replica for replica in running.replicas if replica.id not in wanted_ids]
-    todo = [replica for replica in wanted.replicas if not _serves(replica, running, wanted_ids)]
-    blockers = [old for old in unwanted if any(_collide(old, new) for new in todo)]
+    in_place = [old for old in running.replicas if _in_place(old, wanted, kept)]
+    unwanted = [old for old in running.replicas if old not in in_place]
+    serving = {old.id for old in in_place if old.serving and not old.draining}
+    todo = [new for new in wanted.replicas if new.id not in serving]
+    blockers = [old for old in unwanted if any(_collide(old, new, kept) for new in todo)]
     others = [old for old in unwanted if old not in blockers]
+    blocked = [new for new in todo if any(_collide(old, new, kept) for old in blockers)]
     return (
         *_capacity(wanted, kept),
+        *_starts(new for new in todo if new not in blocked),
         *_retire(blockers),
-        *(Step(StepKind.START, replica.id, _where(replica)) for replica in todo),
-        *_reroute(wanted, running, wanted_ids, changed=bool(todo or unwanted)),
+        *_starts(blocked),
+        *_reroute(wanted, running, {old.id for old in in_place}, changed=bool(todo or unwanted)),
         *_retire(others),
         *_releases(running, kept.values()),
     )
@@ -87,36 +102,39 @@ def reconcile(wanted: Plan, running: FleetState) -> tuple[Step, ...]:
 
 def teardown(running: FleetState) -> tuple[Step, ...]:
     """Everything stopped, everything released; nothing is drained first."""
-    stops = (Step(StepKind.STOP, replica.id) for replica in running.replicas)
-    return (*stops, *_releases(running, ()))
+    return (*_stops(running.replicas), *_releases(running, ()))
 
 
 def kept_instances(wanted: Plan, running: FleetState) -> dict[str, RunningInstance]:
-    """Plan instance id → the lease that already is that instance: same id, same offer; the first where two are."""
+    """Plan instance id → the lease that already is that instance: same id, same offer.
+
+    Where two are, one that was made ready, then one that is prepared, then the older one: a machine whose create got no
+    answer may appear when another one has long taken its place.
+    """
     leases: dict[tuple[str, str], RunningInstance] = {}
-    for lease in running.instances:
+    for lease in sorted(running.instances, key=lambda one: (not one.ready, not one.prepared)):
         leases.setdefault((lease.instance_id, lease.offer_id), lease)
     matched = {instance.id: leases.get((instance.id, instance.offer_id)) for instance in wanted.instances}
     return {name: lease for name, lease in matched.items() if lease is not None}
 
 
-def _in_place(replica: Replica, running: FleetState, kept: Mapping[str, RunningInstance]) -> bool:
-    """The engine of this replica already exists where the plan wants it."""
-    shapes = {old.id: old.stages for old in running.replicas}
-    return shapes.get(replica.id) == replica.stages and all(name in kept for name in replica.instances)
+def _in_place(old: RunningReplica, wanted: Plan, kept: Mapping[str, RunningInstance]) -> bool:
+    """This engine is one of the plan's, on the machines where the plan wants it."""
+    new = next((replica for replica in wanted.replicas if replica.id == old.id), None)
+    return new is not None and old.stages == new.stages and old.leases == _leases(new, kept)
 
 
-def _serves(replica: Replica, running: FleetState, in_place: set[str]) -> bool:
-    return replica.id in in_place and any(
-        old.id == replica.id and old.serving and not old.draining for old in running.replicas
-    )
+def _leases(new: Replica, kept: Mapping[str, RunningInstance]) -> tuple[str, ...]:
+    """The leases of the machines that a wanted replica's stages are to run on; an empty one where there is none yet."""
+    return tuple(kept[stage.instance].lease_id if stage.instance in kept else "" for stage in new.stages)
 
 
-def _collide(old: RunningReplica, new: Replica) -> bool:
-    """They need the same GPU or bear the same name, so the old one must be gone before the new one starts."""
-    taken = {(stage.instance, gpu) for stage in old.stages for gpu in stage.gpus}
-    needed = {(stage.instance, gpu) for stage in new.stages for gpu in stage.gpus}
-    return old.id == new.id or bool(taken & needed)
+def _collide(old: RunningReplica, new: Replica, kept: Mapping[str, RunningInstance]) -> bool:
+    """On one machine they need the same GPU or bear the same name: the old one has to go before the new one starts."""
+    leases = _leases(new, kept)
+    taken = {(lease, gpu) for stage, lease in zip(old.stages, old.leases, strict=True) for gpu in stage.gpus}
+    needed = {(lease, gpu) for stage, lease in zip(new.stages, leases, strict=True) for gpu in stage.gpus}
+    return (old.id, old.leases[0]) == (new.id, leases[0]) or bool(taken & needed)
 
 
 def _capacity(wanted: Plan, kept: Mapping[str, RunningInstance]) -> list[Step]:
@@ -142,8 +160,16 @@ def _reroute(wanted: Plan, running: FleetState, in_place: set[str], *, changed: 
 def _retire(replicas: Iterable[RunningReplica]) -> list[Step]:
     """Drain all, then stop all: they finish their requests at the same time."""
     old = list(replicas)
-    drains = [Step(StepKind.DRAIN, replica.id) for replica in old if replica.serving]
-    return drains + [Step(StepKind.STOP, replica.id) for replica in old]
+    drains = [Step(StepKind.DRAIN, replica.id, lease_id=replica.leases[0]) for replica in old if replica.serving]
+    return drains + _stops(old)
+
+
+def _stops(replicas: Iterable[RunningReplica]) -> list[Step]:
+    return [Step(StepKind.STOP, replica.id, lease_id=replica.leases[0]) for replica in replicas]
+
+
+def _starts(replicas: Iterable[Replica]) -> list[Step]:
+    return [Step(StepKind.START, replica.id, _where(replica)) for replica in replicas]
 
 
 def _releases(running: FleetState, kept: Iterable[RunningInstance]) -> list[Step]:

@@ -1,10 +1,11 @@
-"""What an engine needs of a machine: disk, driver, a card that computes the weights' dtype, and RAM to load them.
+"""What an engine needs of a machine: disk, driver, a card that computes the weights' dtype, RAM and a line for them.
 
 An offer that states too little of any is refused, with the reason. What it does not state is taken to do, and named:
 a disk is leased with the size that is needed, the rest shows once the machine is rented.
 
-Versions are those of vLLM's wheels (CUDA 12.9; compute capability 7.5, and 8.9 to compute in fp8), memory of the host
-what vLLM's processes were measured to take on a CPU, rounded up; the environment's size is an estimate.
+Versions are those of vLLM's wheels (requirements/engine-cuda.txt: CUDA 13.0; compute capability 7.5, and 8.9 to compute
+in fp8), memory of the host what vLLM's processes were measured to take on a CPU, rounded up; the environment's size is
+an estimate.
 """
 
 from collections import Counter
@@ -14,14 +15,19 @@ from enum import StrEnum
 
 from planner.catalog import GpuType, Offer
 from planner.llm import LlmSpec
+from planner.market import NETWORK_DEFAULTS, PESSIMISTIC
 from planner.parallel.degrees import runs_on
 
 ENVIRONMENT_DISK_GB = 15.0
 """CUDA's libraries, torch and vLLM, installed."""
 WEIGHTS_MARGIN = 1.1
 """Times its weights that a checkpoint takes: tokenizer, index, and files while they are downloaded."""
-CUDA_VERSION, DRIVER_VERSION = 12.9, 575.0
+CUDA_VERSION, DRIVER_VERSION = 13.0, 580.0
 COMPUTE_CAPABILITY, FP8_CAPABILITY = 7.5, 8.9
+LONGEST_FETCH_S = 7200.0
+"""Most that weights and environment may take over an offer's line: the machine is paid for meanwhile."""
+OWN = frozenset({"local", "ssh"})
+"""Machines that cost nothing while they fetch, and may have what is needed already."""
 HOST_RAM_GB, WORKER_RAM_GB, SHARD_RAM_GB = 3.0, 3.0, 5.0
 """The system with agent and API server; each GPU's worker; and the file of weights that is being read."""
 
@@ -34,6 +40,7 @@ class Lack(StrEnum):
     CARD = "too old a card"
     DTYPE = "without the dtype"
     RAM = "too little RAM"
+    LINE = "too slow a line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ def refusal_of(llm: LlmSpec, offer: Offer) -> Refusal | None:
         (Lack.DTYPE, _dtype(llm, offer.gpu)),
         (Lack.DRIVER, _driver(offer)),
         (Lack.RAM, _ram(offer)),
+        (Lack.LINE, _line(llm, offer)),
     )
     return next((Refusal(offer, lack, reason) for lack, reason in found if reason), None)
 
@@ -105,6 +113,11 @@ def offers_in_words(count: int) -> str:
 def disk_need_gb(llm: LlmSpec, gpu: GpuType) -> float:
     """Weights once, however many replicas share them, and the engine's environment; a CPU host has that already."""
     return llm.weight_bytes / 1e9 * WEIGHTS_MARGIN + (ENVIRONMENT_DISK_GB if gpu.compute_capability else 0.0)
+
+
+def fetch_s(llm: LlmSpec, gpu: GpuType, gbit_per_s: float) -> float:
+    """Seconds until weights and environment have come in over a line that is filled all the time."""
+    return disk_need_gb(llm, gpu) * 8 / gbit_per_s
 
 
 def ram_need_gb(gpus: int) -> float:
@@ -151,3 +164,18 @@ def _ram(offer: Offer) -> str:
     need = ram_need_gb(offer.gpu_count)
     short = 0 < offer.ram_gb < need and offer.gpu.compute_capability > 0
     return f"{offer.ram_gb:.0f} GB of RAM; {offer.gpu_count} engine workers take {need:.0f}" if short else ""
+
+
+def _line(llm: LlmSpec, offer: Offer) -> str:
+    """A provider's default is no figure of the offer's own."""
+    default = NETWORK_DEFAULTS.get(offer.provider, PESSIMISTIC).gbit_per_s
+    unstated = "inet_down_gbit_per_s" in offer.estimated and offer.inet_down_gbit_per_s == default
+    if offer.provider in OWN or unstated or not offer.inet_down_gbit_per_s:
+        return ""
+    needs_s = fetch_s(llm, offer.gpu, offer.inet_down_gbit_per_s)
+    if needs_s <= LONGEST_FETCH_S:
+        return ""
+    return (
+        f"weights and environment take {needs_s / 3600:.1f} h over its {1000 * offer.inet_down_gbit_per_s:.0f} Mbit/s; "
+        f"expected {LONGEST_FETCH_S / 3600:g} h or less"
+    )

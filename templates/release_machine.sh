@@ -19,6 +19,14 @@ segments() { grep -hos 'vllm_dist_[A-Za-z0-9_]\{8,\}' "$folder"/run/*.pid.json |
 
 [ -d "$folder" ] && ! grep -qs "$lease" "$folder/machine.json" && exit 17
 
+# A unit would start its agent again.
+unit=thunder-agent-$lease.service units=/etc/systemd/system
+if [ -e "$units/$unit" ]; then
+  [ "$(id -u)" -eq 0 ] && sudo= || sudo='sudo -n'
+  $sudo systemctl disable --quiet --now "$unit" || exit 1
+  $sudo rm -f "$units/$unit" && $sudo systemctl daemon-reload || exit 1
+fi
+
 names=$(segments) asked=' '
 while [ -n "$(pids)" ] && [ "$left" -gt 0 ]; do
   for pid in $(leaders); do

@@ -1,9 +1,11 @@
-"""Shared by every test: which of the two environments a file runs in, patience with examples, and Ctrl-C."""
+"""Shared by every test: which of the two environments a file runs in, their order, patience with examples, Ctrl-C."""
 
 import importlib.util
+import re
 import signal
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("patient", deadline=None)  # how long an example takes says more of the machine than of it
@@ -16,10 +18,36 @@ if (
 
 IN_ENGINE_ENVIRONMENT = importlib.util.find_spec("vllm") is not None
 
+LONGEST_FIRST = (
+    "thunderctl/controller/test_real.py",
+    "test_day.py",
+    "test_rented.py",
+    "test_own_hosts.py",
+    "planner/test_plan.py",
+)
+"""Files that take longest. Handed out last, one of them would keep one worker busy while all others are done."""
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Files marked `engine_env` import torch and vLLM; the others import the control plane. Each env takes its own."""
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files marked `engine_env` import torch and vLLM; the others import the control plane. Each env takes its own.
+
+    Where `-m` asks for a mark that a file never names, the file is not imported: that takes longer than most tests.
+    """
     if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
         return None
-    wants_engine_environment = "mark.engine_env" in collection_path.read_text()
-    return True if wants_engine_environment != IN_ENGINE_ENVIRONMENT else None
+    text = collection_path.read_text()
+    here = ("mark.engine_env" in text) == IN_ENGINE_ENVIRONMENT
+    named = set(re.findall(r"mark\.(\w+)", text))
+    return None if here and named >= marks_asked_for(config.option.markexpr) else True
+
+
+def marks_asked_for(expression: str) -> set[str]:
+    """Those without which nothing fits an expression that is a chain of `and`, which the Makefile's are."""
+    if " or " in expression or "(" in expression:
+        return set()
+    return {part for part in expression.split(" and ") if part.isidentifier()}

@@ -188,7 +188,7 @@ async def serving(
     runners = []
     try:
         for engine in engines:
-            runner = web.AppRunner(engine.app(prefix), handler_cancellation=True, shutdown_timeout=0)
+            runner = web.AppRunner(engine.app(prefix), handler_cancellation=True, shutdown_timeout=0.01)
             runners.append(runner)
             await runner.setup()
             if unix_path:

@@ -12,8 +12,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
-from runtime.router import openapi
-from runtime.router.apis import APIS
+from runtime.router.surface import openapi
+from runtime.router.surface.apis import APIS
 
 ROOT = Path(__file__).parents[1]
 TOKENIZER = ROOT / "examples" / "tiny-llama"

@@ -7,20 +7,18 @@ one life and run in order; the deployment is brought up once.
 import asyncio
 import http.client
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import openai
-import psutil
 import pytest
 
-from tests import real_surface
+from tests import real_api, real_surface
+from tests.engine_client import engine_client, with_engine_args
+from tests.operating import Operator, kv_bytes_received, until
 
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "examples" / "local.toml"
@@ -30,57 +28,27 @@ PROMPT = "def read_lines(path):"
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
-class Operator:
-    """Somebody at a terminal: runs commands in a home of their own."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.environment = os.environ | {"THUNDER_HOME": str(home), "NO_COLOR": "1"}
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-P", "-m", "thunderctl", *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=self.environment, cwd=self.home, stdout=pipe, stderr=pipe, text=True)
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        process = self.start(*arguments)
-        said, narrated = process.communicate(timeout=500)
-        assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{said}\n{narrated}"
-        return said
-
-    def json(self, *arguments: str) -> dict:
-        return json.loads(self.run(*arguments, "--json"))
-
-    def processes(self) -> list[psutil.Process]:
-        """Everything that runs on behalf of this home."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            return process.pid != os.getpid() and (
-                process.environ().get("THUNDER_HOME") == str(self.home) or process.cwd().startswith(str(self.home))
-            )
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            return False
-
-
 @pytest.fixture(scope="module")
 def operator():
     home = Path(tempfile.mkdtemp(prefix="thunder-day."))
     user = Operator(home)
     yield user
-    user.start("down", "--yes").communicate(timeout=120)
-    for process in user.processes():
-        process.kill()
+    user.end_all()
     shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def deployed(operator):
+def plan(operator):
+    """As it is printed; the home has it and its spec as files."""
+    (operator.home / "day.toml").write_text(with_engine_args(SPEC.read_text()))
+    return operator.json("plan", "--spec", "day.toml", "--out", "plan.json")
+
+
+@pytest.fixture(scope="module")
+def deployed(operator, plan):  # noqa: ARG001
     """The deployment, up: its first `up` is interrupted and the second one resumes it."""
-    operator.run("plan", "--spec", str(SPEC), "--out", "plan.json")
-    first = operator.start("up", "plan.json", "--spec", str(SPEC), "--yes")
-    _until(lambda: len(operator.json("leases")["leases"]) == 3)
+    first = operator.start("up", "plan.json", "--spec", "day.toml", "--yes")
+    until(lambda: len(operator.folders()) == 3)
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=60)
     assert first.returncode == 130
@@ -88,14 +56,22 @@ def deployed(operator):
 
     outcome = operator.json("up", "--yes")
     assert {step["state"] for step in outcome["steps"]} == {"done"}
-    assert {lease["id"] for lease in operator.json("leases")["leases"]} == leased
+    assert {one["lease_id"] for one in operator.look()["instances"]} == leased
     return operator
 
 
 @pytest.fixture
 def client(deployed):
-    endpoint = deployed.json("status")["endpoint"]
+    endpoint = deployed.look()["endpoint"]
     with openai.OpenAI(base_url=endpoint, api_key="none", max_retries=0, timeout=120) as made:
+        yield made
+
+
+@pytest.fixture
+def engine(deployed):
+    """A client of an engine that decodes, asked directly."""
+    decoding = next(replica["id"] for replica in deployed.look()["replicas"] if replica["phase"] == "decode")
+    with engine_client(deployed.state, decoding) as made:
         yield made
 
 
@@ -105,8 +81,7 @@ def test_morning_the_local_market_sells_cores_at_a_notional_price(operator):
     assert {(offer["provider"], offer["gpu"], offer["usd_per_hour"]) for offer in offers} == {("local", "CPU", 0.02)}
 
 
-def test_a_plan_splits_the_phases_within_the_budget_and_spends_nothing(operator):
-    plan = operator.json("plan", "--spec", str(SPEC))
+def test_a_plan_splits_the_phases_within_the_budget_and_spends_nothing(operator, plan):
     assert {replica["phase"] for replica in plan["replicas"]} == {"prefill", "decode"}
     assert plan["cost_usd_per_hour"] <= plan["budget_usd_per_hour"] == 0.06
     assert operator.json("leases")["leases"] == []
@@ -122,7 +97,7 @@ def test_up_serves_three_replicas_and_again_does_nothing(deployed):
 
 
 def test_a_chat_is_answered_by_a_pair_over_a_kv_transfer(deployed, client):
-    moved = _transferred(deployed)
+    moved = kv_bytes_received(deployed.look())
     whole = client.chat.completions.create(
         model="tiny-llama", messages=[{"role": "user", "content": PROMPT}], max_tokens=24, temperature=0
     )
@@ -133,7 +108,7 @@ def test_a_chat_is_answered_by_a_pair_over_a_kv_transfer(deployed, client):
     assert whole.choices[0].message.content == streamed
     assert whole.usage.completion_tokens == 24
     assert "kv_transfer_params" not in whole.model_extra or whole.model_extra["kv_transfer_params"] is None
-    assert _transferred(deployed) > moved
+    assert kv_bytes_received(deployed.look()) > moved
 
 
 def test_usage_is_the_requests_and_not_a_legs(client):
@@ -167,6 +142,11 @@ def test_pictures_sounds_and_films_are_refused_clearly(client):
     assert set(real_surface.media_refusals(_root(client))) == {(400, "tiny-llama is not a multimodal model")}
 
 
+@pytest.mark.parametrize("check", real_api.CHECKS, ids=lambda check: check.__name__)
+def test_the_official_client_is_answered_as_by_one_engine(client, engine, check):
+    check(client, engine)
+
+
 def test_vllms_own_client_is_answered_every_request(client, tmp_path):
     found = real_surface.bench_serve(_root(client), tmp_path, 24)
     assert (found["completed"], found["failed"]) == (24, 0)
@@ -174,19 +154,19 @@ def test_vllms_own_client_is_answered_every_request(client, tmp_path):
 
 
 def test_requests_that_nobody_thought_of_hurt_no_engine(deployed, client):
-    before = deployed.json("status")
+    before = deployed.look()
     real_surface.fuzz(_root(client), 60)
-    after = deployed.json("status")
+    after = deployed.look()
     assert _identities(after) == _identities(before)
     assert {replica["state"] for replica in after["replicas"]} == {"ready"}
 
 
 def test_a_rebalance_under_load_restarts_no_engine_and_loses_no_request(deployed, client):
-    before = deployed.json("status")
+    before = deployed.look()
     answers, rebalanced = asyncio.run(
         _load_across(str(client.base_url), lambda: deployed.json("rebalance", "--workload", str(WRITING), "--yes"))
     )
-    after = deployed.json("status")
+    after = deployed.look()
 
     assert rebalanced["flips"], "shorter prompts and longer answers want other phases"
     assert after["epoch"] == rebalanced["epoch"] > before["epoch"]
@@ -201,10 +181,12 @@ def test_a_client_that_goes_away_leaves_nothing_running(deployed, client):
     body = {"model": "tiny-llama", "prompt": prompt, "max_tokens": 2000, "stream": True, "ignore_eos": True}
     connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=60)
     connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
-    assert connection.getresponse().read(100)
-    assert _running(deployed) > 0
+    response = connection.getresponse()
+    assert response.read(100)
+    until(lambda: _running(deployed) > 0, seconds=15)
     connection.close()
-    _until(lambda: _running(deployed) == 0, seconds=15)
+    response.close()
+    until(lambda: _running(deployed) == 0, seconds=15)
 
 
 def test_status_prints_one_frame_for_people(deployed):
@@ -215,9 +197,9 @@ def test_status_prints_one_frame_for_people(deployed):
 def test_evening_down_leaves_nothing(deployed):
     deployed.run("down", "--yes")
     assert deployed.json("status")["state"] == "absent"
-    assert deployed.json("leases")["leases"] == []
-    assert deployed.json("leases")["usd_per_hour"] == 0
-    assert [path for path in (deployed.home / "local").iterdir() if path.is_dir()] == []
+    leases = deployed.json("leases")
+    assert (leases["leases"], leases["usd_per_hour"]) == ([], 0)
+    assert deployed.folders() == []
     assert list((deployed.home / "deployments").rglob("*.key")) == []
     assert deployed.processes() == []
     deployed.run("down", "--yes")
@@ -269,20 +251,7 @@ def _root(client: openai.OpenAI) -> str:
 
 
 def _running(operator: Operator) -> int:
-    return sum(replica["running"] + replica["waiting"] for replica in operator.json("status")["replicas"])
-
-
-def _transferred(operator: Operator) -> float:
-    """Bytes of KV that agents have pulled so far."""
-    counts = [instance["kv"] for instance in operator.json("status")["instances"]]
-    return sum(value for kv in counts for name, value in kv.items() if "received" in name and "bytes" in name)
-
-
-def _until(condition, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.2)
+    return sum(replica["running"] + replica["waiting"] for replica in operator.look()["replicas"])
 
 
 async def _until_async(condition, seconds: float = 120) -> None:

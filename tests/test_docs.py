@@ -2,11 +2,15 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tests.test_guides import GUIDES, check
+
 ROOT = Path(__file__).parents[1]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 PACKAGES = ("planner", "provisioners", "runtime", "thunderctl")
 
 
@@ -24,10 +28,40 @@ def test_every_module_says_what_it_holds_and_is_in_the_architecture_page(path):
     assert f"| `{name}` |" in (ROOT / "docs" / "architecture.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "page", sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]), ids=lambda page: page.name
-)
-def test_links_between_pages_lead_somewhere(page):
+def shown_commands(page):
+    """What a page shows to be typed: lines of its code blocks that begin with `thunderctl`, or `$ thunderctl`."""
+    for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            if found := re.match(r"(?:\$ )?thunderctl (\S.*)", line):
+                yield found[1]
 
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, id=f"{page.name}: {command}")
+        for page in PAGES
+        if page not in GUIDES  # which tests/test_guides.py reads closer
+        for command in shown_commands(page)
+    ],
+)
+def test_every_command_that_a_page_shows_is_one(command, tmp_path, monkeypatch):
+    """It is parsed as the command line would be, and not run; files that it names are there."""
+    monkeypatch.chdir(tmp_path)
+    check([made(word, tmp_path) for word in shlex.split(command, comments=True)])
+
+
+def made(word, folder):
+    """A word of a command; the file that it names, made below `folder`, if it names one."""
+    if not word.endswith((".json", ".csv", ".toml", ".png")):
+        return word
+    path = folder / word.lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return str(path)

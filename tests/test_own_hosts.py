@@ -1,10 +1,6 @@
 """A deployment on machines of one's own: two hosts over real SSH, real engines, and nothing left on either."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,15 +10,16 @@ import psutil
 import pytest
 
 from provisioners.local.processes import LEASE_VARIABLE
+from tests.operating import Operator, kv_bytes_received
 from tests.provisioners.networks import Network, Unavailable, networks
-from tests.provisioners.sshd import LOOPBACK, sshd
+from tests.provisioners.sshd import KNOWN_CODE, LOOPBACK, sshd
 from thunderctl.compose import engine_python
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 SPEC = """
 model = {{ name = "tiny-llama" }}
-engine = {{ max_model_len = 4096 }}
+engine = {{ max_model_len = 4096, chat_template = "{home}/chat.jinja" }}
 slo = {{ ttft_s = 10.0, tpot_s = 0.02 }}
 kv = {{ codec = "int4" }}
 budget = {{ usd_per_hour = 0.04 }}
@@ -44,58 +41,54 @@ def home():
 
 
 @pytest.fixture
-def thunderctl(home):
-    """The command line, by a spec with two hosts; what it brings up is taken down in any case."""
+def operator(home):
+    """With a spec that has two hosts; what they bring up is taken down in any case."""
     with ExitStack() as stack:
         places = both_networks(stack)
-        one, two = (stack.enter_context(sshd(home / f"sshd{i}", network=place)) for i, place in enumerate(places))
+        one, two = (
+            stack.enter_context(sshd(home / f"sshd{i}", network=place, environment=KNOWN_CODE))
+            for i, place in enumerate(places)
+        )
         python = f'engine_python = "{engine_python()}"'
+        (home / "chat.jinja").write_text("def read_lines(path):{# Whatever is said, this is asked. #}")
         (home / "thunder.toml").write_text(SPEC.format(one=one, two=two, home=home, same=SAME, python=python))
 
-        def run(*arguments: str, code: int = 0) -> dict:
-            done = subprocess.run(
-                [sys.executable, "-P", "-m", "thunderctl", *arguments, "--json"],
-                env=os.environ | {"THUNDER_HOME": str(home / "home"), "NO_COLOR": "1"},
-                cwd=home,
-                capture_output=True,
-                text=True,
-                timeout=400,
-            )
-            assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-            return json.loads(done.stdout)
-
-        yield run
-        run("down", "--yes")
+        user = Operator(home, state="home")
+        yield user
+        user.end_all()
 
 
-def test_a_day_on_two_hosts_of_ones_own(thunderctl, home):
-    offers = thunderctl("offers")["offers"]
+def test_a_day_on_two_hosts_of_ones_own(operator, home):
+    offers = operator.json("offers")["offers"]
     assert [(offer["offer_id"], offer["provider"], offer["usd_per_hour"]) for offer in offers] == [
         ("one", "ssh", 0.02),
         ("two", "ssh", 0.02),
     ]
-    thunderctl("up", "--yes")
-    leases = thunderctl("leases")["leases"]
+    operator.run("up", "--yes")
+    leases = operator.json("leases")["leases"]
     assert sorted((lease["provider"], lease["state"]) for lease in leases) == [("ssh", "ready")] * 2
-    assert thunderctl("offers")["offers"] == []
+    assert operator.json("offers")["offers"] == []
 
-    status = thunderctl("status")
+    status = operator.json("status")
     assert {replica["phase"] for replica in status["replicas"]} == {"prefill", "decode"}
     with openai.OpenAI(base_url=status["endpoint"], api_key="none", max_retries=0, timeout=120) as client:
         said = client.completions.create(model="tiny-llama", prompt="def read_lines(path):\n" * 40, max_tokens=8)
+        words = ("one", "a word " * 50)
+        chats = [
+            client.chat.completions.create(
+                model="tiny-llama", messages=[{"role": "user", "content": text}], max_tokens=2
+            )
+            for text in words
+        ]
     assert said.usage.completion_tokens == 8
-    assert kv_bytes_received(thunderctl("status")) > 0
+    assert len({chat.usage.prompt_tokens for chat in chats}) == 1  # the template is ours
+    assert kv_bytes_received(operator.json("status")) > 0
     assert len(processes_of(leases)) >= 4
 
-    thunderctl("down", "--yes")
+    operator.run("down", "--yes")
     assert processes_of(leases) == []
     assert [list((home / name).iterdir()) for name in ("one", "two")] == [[], []]
-    assert len(thunderctl("offers")["offers"]) == 2
-
-
-def kv_bytes_received(status: dict) -> float:
-    counts = [instance["kv"] for instance in status["instances"]]
-    return sum(value for kv in counts for name, value in kv.items() if "received" in name and "bytes" in name)
+    assert len(operator.json("offers")["offers"]) == 2
 
 
 def both_networks(stack: ExitStack) -> list[Network]:

@@ -16,6 +16,13 @@ def test_the_wheel_holds_our_packages_with_their_data(tmp_path):
     names = zipfile.ZipFile(tmp_path / done.stdout.split()[-1]).namelist()
     top = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert top == {"thunderctl", "planner", "provisioners", "runtime", "templates"}
-    wanted = ("planner/data/market.csv", "templates/thunder.toml.j2", "thunderctl/tui/app.tcss", "templates/probe.py")
+    wanted = (
+        "planner/data/market.csv",
+        "provisioners/aws/list_prices.csv",
+        "templates/thunder.toml.j2",
+        "thunderctl/tui/app.tcss",
+        "templates/probe.sh",
+        "templates/locks/engine-cuda.txt",
+    )
     assert set(wanted) <= set(names)
     assert not [name for name in names if "__pycache__" in name]

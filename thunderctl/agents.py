@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import aiohttp
 
+from planner.deployment import Replica
 from planner.errors import HostError
-from runtime.messages import AgentHealth, EngineSpec, agent_name
-from runtime.relay.tickets import AgentAddress
+from runtime.messages import AgentHealth, EngineSpec, ReplicaAddress, agent_name
+from runtime.relay.ticket import AgentAddress
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 STOP_TIMEOUT = aiohttp.ClientTimeout(total=90, connect=5)
@@ -40,7 +41,11 @@ class AgentClient:
         return agent_name(self.lease_id)
 
     async def health(self) -> AgentHealth:
-        return AgentHealth.from_json(await self._json("GET", "/health"))
+        said = await self._json("GET", "/health")
+        try:
+            return AgentHealth.from_json(said)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise HostError(f"The agent of {self.lease_id} answers what can't be understood: {error!r}.") from error
 
     async def start(self, spec: EngineSpec) -> None:
         """Start an engine. The same spec again does nothing; readiness shows in `health`."""
@@ -90,7 +95,7 @@ class AgentClient:
                 if response.status >= 400:
                     raise HostError(f"The agent of {self.lease_id} said no: {said_in(await response.text())}")
                 yield response
-        except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, json.JSONDecodeError) as error:
             raise HostError(
                 f"The agent of {self.lease_id} at {self.url} can't be reached: {cause_of(error)}."
             ) from error
@@ -115,6 +120,13 @@ class Agents:
     def at(self, lease_id: str, host: str, port: int) -> AgentClient:
         assert self._session is not None
         return AgentClient(self._session, self._tls, lease_id, host, port)
+
+
+def address_of(replica: Replica, agent: AgentClient, health: AgentHealth) -> ReplicaAddress:
+    """Where a replica is reached through its agent, with what that says of its engine."""
+    limit = next((engine.default_max_tokens for engine in health.engines if engine.replica == replica.id), None)
+    url = f"{agent.url}/r/{replica.id}"
+    return ReplicaAddress(replica.id, replica.phase, url, server_name=agent.name, default_max_tokens=limit)
 
 
 def said_in(body: str) -> str:

@@ -1,7 +1,7 @@
 """Carry out steps: each as soon as the ones it waits for are done, all others side by side.
 
-A step that fails takes down only those that wait for it. Every step may be done twice, so a run that was cut off is
-resumed by looking at what there is and doing what is left.
+A step that fails takes down only those that wait for it; only credentials that are refused end all the others too.
+Every step may be done twice, so a run that was cut off is resumed by looking at what there is and doing what is left.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from planner.errors import ThunderError
+from planner.errors import AuthError, ThunderError
 from planner.reconcile import Step, StepKind
 
 WAITS_FOR: Mapping[StepKind, frozenset[StepKind]] = {
@@ -18,8 +18,8 @@ WAITS_FOR: Mapping[StepKind, frozenset[StepKind]] = {
     StepKind.PREPARE: frozenset({StepKind.LEASE}),
     StepKind.START: frozenset({StepKind.PREPARE, StepKind.STOP}),
     StepKind.ROUTE: frozenset({StepKind.START}),
-    StepKind.DRAIN: frozenset({StepKind.ROUTE}),
-    StepKind.STOP: frozenset({StepKind.DRAIN}),
+    StepKind.DRAIN: frozenset({StepKind.LEASE, StepKind.PREPARE, StepKind.START, StepKind.ROUTE}),
+    StepKind.STOP: frozenset({StepKind.LEASE, StepKind.PREPARE, StepKind.START, StepKind.ROUTE, StepKind.DRAIN}),
     StepKind.RELEASE: frozenset({StepKind.STOP, StepKind.DRAIN, StepKind.ROUTE}),
 }
 """Which kinds of earlier steps a step waits for; `waits_for` says which of them."""
@@ -45,6 +45,8 @@ class StepResult:
 
 Do = Callable[[Step], Awaitable[None]]
 Report = Callable[[StepResult], None]
+Narrate = Callable[[str, str], None]
+"""Told of long waits: whose (an instance or a replica), and what is being done."""
 
 
 async def apply(
@@ -60,19 +62,37 @@ async def apply(
     Errors that are not ours are bugs: they are raised once everything has stopped. Cancelling it cancels every step.
     """
     tasks: dict[Step, asyncio.Task[StepResult]] = {}
+    at_work: set[asyncio.Task[StepResult]] = set()
+    refused: list[AuthError] = []
+
+    def ended(result: StepResult) -> StepResult:
+        report(result)
+        return result
 
     async def run(step: Step, before: Sequence[Step]) -> StepResult:
         results = [await tasks[earlier] for earlier in before]
-        failed = next((result for result in results if result.state is not StepState.DONE), None)
-        if failed is not None:
-            return _reported(report, StepResult(step, StepState.SKIPPED, error=failed.error))
+        failed = next((result.error for result in results if result.state is not StepState.DONE), None)
+        if why := failed or next(iter(refused), None):
+            return ended(StepResult(step, StepState.SKIPPED, error=why))
         started = clock()
         report(StepResult(step, StepState.RUNNING))
+        at_work.add(tasks[step])
         try:
             await do(step)
+        except AuthError as error:
+            refused.append(error)
+            for other in at_work - {tasks[step]}:
+                other.cancel()
+            return ended(StepResult(step, StepState.FAILED, clock() - started, error))
         except ThunderError as error:
-            return _reported(report, StepResult(step, StepState.FAILED, clock() - started, error))
-        return _reported(report, StepResult(step, StepState.DONE, clock() - started))
+            return ended(StepResult(step, StepState.FAILED, clock() - started, error))
+        except asyncio.CancelledError:
+            if not refused:
+                raise
+            return ended(StepResult(step, StepState.SKIPPED, clock() - started, refused[0]))
+        finally:
+            at_work.discard(tasks[step])
+        return ended(StepResult(step, StepState.DONE, clock() - started))
 
     async with asyncio.TaskGroup() as group:
         for index, step in enumerate(steps):
@@ -86,13 +106,10 @@ def waits_for(step: Step, earlier: Step, subjects: Mapping[str, Sequence[str]]) 
     if earlier.what not in WAITS_FOR[step.what]:
         return False
     match step.what, earlier.what:
-        case (StepKind.PREPARE, StepKind.LEASE) | (StepKind.STOP, StepKind.DRAIN):
+        case StepKind.PREPARE, StepKind.LEASE:
             return earlier.id == step.id
+        case StepKind.STOP, StepKind.DRAIN:
+            return (earlier.id, earlier.lease_id) == (step.id, step.lease_id)
         case StepKind.START, StepKind.PREPARE:
             return earlier.id in subjects.get(step.id, ())
     return True
-
-
-def _reported(report: Report, result: StepResult) -> StepResult:
-    report(result)
-    return result

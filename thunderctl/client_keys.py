@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from planner.errors import SpecError
-from runtime.router.keys import ApiKey, new_key, read_keys, write_keys
+from runtime.router.access.keys import ApiKey, new_key, read_keys, write_keys
 from thunderctl.secrets import Secret
 
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}

@@ -1,10 +1,9 @@
 """Build everything a command needs from a spec: the one place where packages meet."""
 
-import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,40 +62,24 @@ def read_market(
     spec: "Spec",
     offers: Path | None = None,
     *,
-    ask_vast: bool = False,
+    rentable: bool = False,
     narrate: Callable[[str], None] = lambda _: None,
 ) -> "Market":
-    """What can be rented under a spec: the given file, or this host's cores, own hosts and the package's snapshot.
+    """What can be planned with under a spec: the given file, or what providers sell (`thunderctl/markets.py`).
 
-    With `ask_vast` Vast.ai is asked for its live offers; where it can't be, `narrate` hears why and the snapshot stays.
+    With `rentable` there are only live offers of those that can be rented from now; all of these are asked. `narrate`
+    hears of the others. Raises ProvisioningError where no provider is left.
     """
-    from planner.market import Interruptible, Market, eligible, offers_from_csv, snapshot
+    from planner.market import Interruptible, Market, eligible, offers_from_csv
+    from thunderctl.markets import dated_for, live_market, named
 
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    if offers is not None:
-        return Market(offers_from_csv(read_text(offers), str(offers)), now, "file")
     markets = spec.markets
-    parts = []
-    if "local" in markets.providers:
-        parts.append(Market(asyncio.run(provisioner("local").offers()), now, "live"))
-    if "ssh" in markets.providers and spec.ssh.hosts:
-        from thunderctl.own_hosts import live_hosts
-
-        parts.append(Market(live_hosts(spec, narrate), now, "live"))
-    asked = {"local", "ssh"}
-    if ask_vast and "vast" in markets.providers:
-        from thunderctl.vast import live_vast
-
-        if (live := live_vast(spec, narrate)) is not None:
-            parts.append(live)
-            asked.add("vast")
-    if set(markets.providers) - asked:
-        dated = snapshot()
-        parts.append(replace(dated, offers=tuple(offer for offer in dated.offers if offer.provider not in asked)))
-    parts = parts or [Market((), now, "live")]
-    offered = tuple(offer for part in parts for offer in part.offers)
+    if offers is not None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Market(offers_from_csv(read_text(offers), str(offers)), now, "file")
+    live = live_market(spec, _leasable(markets.providers, narrate) if rentable else named(spec), narrate)
     return eligible(
-        Market(offered, parts[-1].as_of, parts[-1].source),
+        live if rentable else dated_for(live, markets.providers),
         providers=markets.providers,
         interruptible=Interruptible(markets.interruptible),
         regions=markets.regions,
@@ -119,15 +102,55 @@ def provisioner(provider: str, spec: "Spec | None" = None) -> "Provisioner":
         from thunderctl.vast import vast_provisioner
 
         return vast_provisioner(spec)
+    if provider == "runpod":
+        from thunderctl.runpod import runpod_provisioner
+
+        return runpod_provisioner(spec)
+    if provider == "aws":
+        from thunderctl.aws import aws_provisioner
+
+        return aws_provisioner(spec)
     raise _cannot_rent(provider)
 
 
-def check_leasable(provider: str) -> None:
-    """Raise ProvisioningError where this version can't bring up what it would rent there."""
+def check_leasable(provider: str, *, live: bool = True) -> None:
+    """Raise where nothing can be rented there: by this version, without an account, or, not `live`, by that offer."""
     from planner.market import LEASABLE
 
     if provider not in LEASABLE:
         raise _cannot_rent(provider)
+    if not live:
+        raise SpecError(
+            f"The plan's offers of {provider} are not live ones: nobody rents them out under these names.",
+            hint=f"Plan again with what is sold now: thunderctl plan --provider {provider}",
+        )
+    if provider == "vast":
+        from thunderctl.vast import check_account
+
+        check_account()
+    if provider == "runpod":
+        from thunderctl import runpod
+
+        runpod.check_account()
+    if provider == "aws":
+        from thunderctl import aws
+
+        aws.check_account()
+
+
+def _leasable(providers: Sequence[str], narrate: Callable[[str], None]) -> list[str]:
+    """Those that can be rented from; the error of the first other one where none can."""
+    found, problems = [], []
+    for provider in providers:
+        try:
+            check_leasable(provider)
+            found.append(provider)
+        except ProvisioningError as error:
+            problems.append(error)
+            narrate(f"{provider} is left out: {error.message}")
+    if problems and not found:
+        raise problems[0]
+    return found
 
 
 def _cannot_rent(provider: str) -> ProvisioningError:
@@ -153,16 +176,13 @@ def _measured_here() -> dict[str, Any]:
     return measured
 
 
-def model_folder(plan: "Plan") -> Path:
-    """Where the weights of a plan's model lie on this host. Raises SpecError."""
+def local_model(plan: "Plan") -> Path | None:
+    """Where the weights of a plan's model lie on this host; None where they don't."""
     repository = plan.llm.repository
     for folder in (Path(repository), PROJECT / repository):
         if repository and (folder / "config.json").is_file():
             return folder.resolve()
-    raise SpecError(
-        f"The weights of {plan.llm.name} are not on this host; expected a folder with config.json.",
-        hint="Name a folder: thunderctl plan --model DIR. The shipped model is examples/tiny-llama in a checkout.",
-    )
+    return None
 
 
 def engine_python() -> str:

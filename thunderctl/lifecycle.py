@@ -1,34 +1,38 @@
 """The life of a deployment: brought up by a plan, rebalanced, taken down. Each is safe to run again at any point."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.deployment import Phase, Plan
 from planner.document import plan_from_json, plan_to_json
-from planner.errors import Refused, SpecError
+from planner.errors import AuthError, Incomplete, Refused, SpecError
 from planner.reconcile import Step, StepKind, reconcile
+from provisioners.crash import crash_point
 from provisioners.leases.budget import ROUNDING_USD
-from provisioners.leases.ledger import spent_usd
-from provisioners.leases.release import release, resume
+from provisioners.leases.release import release
 from runtime.engine import engine_command
 from runtime.listening import bound_socket, parse_listen
 from runtime.messages import EngineSpec
-from runtime.router.exposure import ClientTls, check_exposure
-from runtime.router.keys import KeyRing
-from runtime.tls import client_context
-from thunderctl.agents import Agents
+from runtime.router.access.exposure import ClientTls, check_exposure
+from runtime.router.access.keys import KeyRing
 from thunderctl.apply import Report, StepResult, StepState, apply
-from thunderctl.compose import check_leasable, engine_python, model_folder
-from thunderctl.deploy import Deployer, Narrate, pace_of
+from thunderctl.compose import check_leasable
+from thunderctl.deploy import pace_of
+from thunderctl.engine_files import as_on_hosts
 from thunderctl.engines import engine_spec, recompute_rates
 from thunderctl.home import owner_id
+from thunderctl.hosts import check_hosts
 from thunderctl.observe import Observation, fleet_state, observe_once
-from thunderctl.payload import build_payload
 from thunderctl.routing import push_plan
-from thunderctl.spec import ServeSection, Spec
+from thunderctl.sections import ServeSection
+from thunderctl.settling import providers_to_prove, settle, unsaid
+from thunderctl.spec import Spec
+from thunderctl.spending import DOWN, spending_of
 from thunderctl.store.values import Deployment, DeploymentState
+from thunderctl.strays import check_none_left
+from thunderctl.weights.source import link_name, source_of
 from thunderctl.world import World
 
 
@@ -47,11 +51,26 @@ def plan_in_force(world: World) -> Plan | None:
     return plan_from_json(world.store.plan(plan_id, world.name).document) if plan_id else None
 
 
-async def steps_to(world: World, plan: Plan, spec: Spec) -> tuple[Step, ...]:
-    """What is left to do until `plan` runs. Looks first at what became of leases in doubt."""
-    await settle(world, spec)
+def lineage(world: World, plan: Plan) -> tuple[str, ...]:
+    """The ids of a plan and of those that it took over from when machines had to be replaced, the newest first."""
+    saved = {one.plan_id: one.document.get("amends", "") for one in world.store.plans(world.name)}
+    found, before = [plan.plan_id], plan.amends
+    while before and before not in found:
+        found.append(before)
+        before = saved.get(before, "")
+    return tuple(found)
+
+
+async def steps_to(world: World, plan: Plan, spec: Spec, narrate: Callable[[str], None] = unsaid) -> tuple[Step, ...]:
+    """What is left to do until `plan` runs. Looks first at what became of leases in doubt; `narrate` hears of waits.
+
+    Raises Refused where the budget does not hold the machines that go beside those that come.
+    """
+    await settle(world, spec, plan, narrate)
     seen = await observe_once(world)
-    return reconcile(plan, fleet_state(seen, plan, engine_specs(plan, spec), plan_in_force(world)))
+    steps = reconcile(plan, fleet_state(seen, plan, engine_specs(plan, spec), plan_in_force(world)))
+    check_side_by_side(world, plan, spec, steps)
+    return steps
 
 
 def check_host(world: World, plan: Plan, spec: Spec) -> None:
@@ -61,7 +80,7 @@ def check_host(world: World, plan: Plan, spec: Spec) -> None:
     engine arguments that contradict the plan, an address that can't be listened on.
     """
     for instance in plan.instances:
-        check_leasable(instance.provider)
+        check_leasable(instance.provider, live=instance.leasable)
     for replica in plan.replicas:
         if len(replica.instances) > 1:
             raise SpecError(
@@ -69,10 +88,9 @@ def check_host(world: World, plan: Plan, spec: Spec) -> None:
                 "instance only, and can plan and simulate such replicas, not run them.",
                 hint="Plan with larger instances, or with offers that share no network.",
             )
-    if spec.engine.chat_template and not Path(spec.engine.chat_template).is_file():
-        raise SpecError(f"[engine] chat_template is {spec.engine.chat_template!r}; expected a file that is there.")
+    check_hosts(plan, spec)
     for engine in engine_specs(plan, spec).values():
-        engine_command(engine, python=engine_python())
+        engine_command(engine, python="python")
     host, port = parse_listen(spec.serve.listen)
     check_exposure(host, has_keys=KeyRing(world.router.keys).required, client_tls=client_tls(spec.serve))
     if world.router.running() is None:
@@ -92,73 +110,51 @@ def client_tls(serving: ServeSection) -> ClientTls | None:
 
 def check_money(world: World, plan: Plan, spec: Spec) -> None:
     """Raise Refused where the plan or what was spent so far passes a limit that the spec states."""
-    stated = "usd_per_hour" in spec.budget.model_fields_set
-    if stated and plan.cost_usd_per_hour > spec.budget.usd_per_hour + ROUNDING_USD:
+    spending = spending_of(world.store, world.name)
+    if spec.budget.is_stated and plan.cost_usd_per_hour > spec.budget.usd_per_hour + ROUNDING_USD:
         raise Refused(
             f"The plan costs {plan.cost_usd_per_hour:.4g} $/h; the spec's budget is {spec.budget.usd_per_hour:.4g} $/h."
         )
-    spent = spent_usd(world.store.leases(world.name), time.time())
+    now_usd_per_hour = spec.budget.gate_usd_per_hour(plan.budget_usd_per_hour, spending.now)
+    to_lease = plan.cost_usd_per_hour > float(spending.machines_usd_per_hour) + ROUNDING_USD
+    if to_lease and plan.cost_usd_per_hour > now_usd_per_hour + ROUNDING_USD:
+        raise Refused(
+            f"The plan costs {plan.cost_usd_per_hour:.4g} $/h; the budget at this hour is {now_usd_per_hour:.4g} $/h.",
+            hint="Bring it up when that window of [budget] is over, or plan within it: thunderctl plan --budget.",
+        )
+    spent = spending.life.spend.usd
     if spent >= spec.budget.max_total_usd:
         raise Refused(
-            f"{spent:.2f} $ were spent; [budget] max_total_usd is {spec.budget.max_total_usd:.2f} $.",
-            hint="Raise max_total_usd, or take the deployment down.",
+            f"{spent:.2f} $ were spent since it was last down; [budget] max_total_usd is "
+            f"{spec.budget.max_total_usd:.2f} $.",
+            hint="Raise max_total_usd, or take the deployment down: then it counts from nothing again.",
         )
 
 
-async def settle(world: World, spec: Spec) -> None:
-    """Finish releases that were cut off and resolve leases in doubt. Raises Incomplete while one is not known."""
-    for provider in sorted({row.provider for row in world.store.leases(world.name)}):
-        await resume(
-            world.store,
-            world.provisioner(provider),
-            owner_id=owner_id(),
-            deployment=world.name,
-            pace=pace_of(spec),
-        )
+def check_side_by_side(world: World, plan: Plan, spec: Spec, steps: Sequence[Step]) -> None:
+    """Raise Refused where machines are to be leased before others are released, and the budget does not hold both.
 
-
-async def bring_up(
-    world: World, plan: Plan, spec: Spec, steps: Sequence[Step], *, max_hours: float, report: Report, narrate: Narrate
-) -> tuple[StepResult, ...]:
-    """Carry out `steps`. The plan and the spec are committed first, so that `up` resumes them."""
-    store = world.store
-    store.save_plan(plan.plan_id, world.name, plan_to_json(plan))
-    before = store.deployment(world.name)
-    state = before.state if before.state is DeploymentState.SERVING else DeploymentState.STARTING
-    store.save_deployment(
-        replace(
-            before,
-            plan_id=plan.plan_id,
-            state=state,
-            budget_usd_per_hour=plan.budget_usd_per_hour,
-            spec=spec.model_dump(mode="json", exclude_unset=True),
+    Half-way the gate before each create would refuse, and then both would cost: nothing is released until all serves.
+    """
+    to_lease = [plan.instance(step.id).usd_per_hour for step in steps if step.what is StepKind.LEASE]
+    if not to_lease or all(step.what is not StepKind.RELEASE for step in steps):
+        return
+    spending = spending_of(world.store, world.name)
+    costs, comes = float(spending.machines_usd_per_hour + spending.transfer_usd_per_hour), sum(to_lease)
+    budget_usd_per_hour = spec.budget.gate_usd_per_hour(plan.budget_usd_per_hour, spending.now)
+    if not costs + comes <= budget_usd_per_hour + ROUNDING_USD:
+        raise Refused(
+            f"What runs costs {costs:.4g} $/h until {comes:.4g} $/h of new machines serve in its place; the budget is "
+            f"{budget_usd_per_hour:.4g} $/h.",
+            hint="Release what runs first: thunderctl down, then up again. Or plan with a budget for both for a while.",
         )
-    )
-    async with Agents(client_context(world.operator_tls)) as agents:
-        deployer = Deployer(
-            world=world,
-            plan=plan,
-            spec=spec,
-            engines=engine_specs(plan, spec),
-            engine_python=engine_python(),
-            payload=build_payload(),
-            agents=agents,
-            narrate=narrate,
-            max_hours=max_hours,
-        )
-        subjects = {replica.id: replica.instances for replica in plan.replicas}
-        results = await apply(steps, deployer.do, subjects=subjects, report=report)
-    for result in results:
-        if result.state is StepState.FAILED:
-            store.record(world.name, "step.failed", f"{result.step.what} {result.step.id}: {result.error}")
-    return results
 
 
 def engine_specs(plan: Plan, spec: Spec) -> dict[str, EngineSpec]:
     """Replica id → the engine that serves it."""
-    model, rates = str(model_folder(plan)), recompute_rates(plan)
+    there, model, rates = as_on_hosts(spec), link_name(source_of(plan, spec)), recompute_rates(plan)
     return {
-        replica.id: engine_spec(plan, replica, spec, model, recompute_tokens_per_s=rates[replica.id])
+        replica.id: engine_spec(plan, replica, there, model, recompute_tokens_per_s=rates[replica.id])
         for replica in plan.replicas
     }
 
@@ -196,27 +192,36 @@ def differ(current: Plan, wanted: Plan) -> bool:
 
 
 async def take_down(world: World, *, report: Report) -> tuple[StepResult, ...]:
-    """Stop the router, release every lease and prove it gone. Raises Incomplete, naming what still costs."""
+    """Stop the router, release every lease and prove it gone. Raises Incomplete, naming what still costs.
+
+    From the first write on a controller goes on with it, should this be cut off: requests under way have their time,
+    then every machine is released. A provider that fails, its credentials too, holds up no other's.
+    """
     store, spec = world.store, world.spec()
     deployment = store.deployment(world.name)
     store.save_deployment(replace(deployment, state=DeploymentState.STOPPING))
+    crash_point("D1")
     await world.router.stop()
-    rows = [row for row in store.leases(world.name) if row.state.may_cost]
-    steps = [Step(StepKind.RELEASE, provider) for provider in sorted({row.provider for row in rows})]
+    crash_point("D2")
+    steps = [Step(StepKind.RELEASE, provider) for provider in providers_to_prove(store.leases(world.name), time.time())]
 
     async def release_all(step: Step) -> None:
-        await release(
-            store,
-            world.provisioner(step.id),
-            owner_id=owner_id(),
-            deployment=world.name,
-            reason="down",
-            pace=pace_of(spec),
-        )
+        try:
+            seller = world.provisioner(step.id)
+            sight = await release(
+                store, seller, owner_id=owner_id(), deployment=world.name, reason=DOWN, pace=pace_of(spec)
+            )
+        except AuthError as error:  # that would end all other steps
+            problem = error.message.rstrip(".")
+            raise Incomplete(f"What {step.id} has is not released: {problem}.", hint=error.hint) from error
+        check_none_left(sight.strays, step.id, world.name)
+        if sight.distrust:
+            raise Incomplete(f"What {step.id} has is not known: {sight.distrust}.", hint="Run the command again.")
 
     results = await apply(steps, release_all, subjects={}, report=report)
-    if all(result.state is StepState.DONE for result in results):
+    if all(result.state is StepState.DONE for result in results):  # else the controller goes on asking
+        await world.controller.stop()
         world.forget()
         store.save_deployment(Deployment(world.name, epoch=deployment.epoch))
-        store.record(world.name, "down", "everything is released and proven gone")
+        store.record(world.name, DOWN, "everything is released and proven gone")
     return results

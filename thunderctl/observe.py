@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from planner.deployment import Phase, Plan
+from planner.deployment import Phase, Plan, Replica
 from planner.errors import HostError
 from planner.reconcile import FleetState, RunningInstance, RunningReplica
-from provisioners.base import Machine
-from provisioners.leases.journal import LeaseRow
+from provisioners.base import AGENT_PORT, Machine
+from provisioners.leases.journal import LeaseRow, LeaseState
 from runtime.messages import AgentHealth, EngineHealth, EngineSpec, Routes
 from runtime.tls import client_context
 from thunderctl.agents import AgentClient, Agents
@@ -79,14 +79,7 @@ def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec]
     """The observation in the reconciler's words. `specs` are the wanted plan's engines by replica."""
     replicas = {replica.id: replica for replica in wanted.replicas}
     running = [
-        RunningReplica(
-            id=engine.replica,
-            stages=running_stages(
-                engine.spec, specs.get(engine.replica), view.lease.instance, replicas.get(engine.replica)
-            ),
-            serving=engine.state == "ready",
-            draining=engine.state == "draining",
-        )
+        _running(view.lease, engine, engine.spec, specs.get(engine.replica), replicas.get(engine.replica))
         for view in seen.instances
         for engine in view.engines
         if engine.spec is not None and engine.state not in ("stopped", "failed")
@@ -99,6 +92,7 @@ def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec]
                 instance_id=view.lease.instance,
                 offer_id=view.lease.offer_id,
                 prepared=view.health is not None,
+                ready=view.lease.state is LeaseState.READY,
             )
             for view in seen.instances
             if view.lease.state.runs
@@ -110,6 +104,14 @@ def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec]
     )
 
 
+def _running(
+    lease: LeaseRow, engine: EngineHealth, found: EngineSpec, wanted: EngineSpec | None, replica: Replica | None
+) -> RunningReplica:
+    stages = running_stages(found, wanted, lease.instance, replica)
+    leases = (lease.lease_id,) * len(stages)
+    return RunningReplica(engine.replica, stages, leases, engine.state == "ready", engine.state == "draining")
+
+
 def phases_in_force(routes: Routes | None) -> dict[str, Phase]:
     """The phase of each replica in the epoch that the router follows."""
     return {replica.id: replica.phase for replica in routes.replicas} if routes else {}
@@ -118,19 +120,30 @@ def phases_in_force(routes: Routes | None) -> dict[str, Phase]:
 async def _view(world: World, agents: Agents, row: LeaseRow, machine: Machine | None) -> InstanceView:
     if machine is None:
         return InstanceView(row, problem="the provider does not list it")
+    if machine.problem:
+        return InstanceView(row, machine, problem=machine.problem)
     agent = None
     try:
         agent = await agent_of(world, agents, row, machine)
         return InstanceView(row, machine, agent, await agent.health())
     except HostError as error:
-        return InstanceView(row, machine, agent, problem=error.message)
+        return InstanceView(row, machine, agent, problem=machine.trouble or error.message)
 
 
 async def agent_of(world: World, agents: Agents, row: LeaseRow, machine: Machine) -> AgentClient:
-    """The client of an instance's agent, at the port that its own file names. Raises HostError."""
+    """The client of an instance's agent, as it is reached from here.
+
+    Its port is fixed where only certain ports lead in; else its own file on the machine names it. Raises HostError.
+    """
+    if machine.address and (outer := machine.ports.get(AGENT_PORT)):
+        return agents.at(row.lease_id, machine.address, outer)
     transport = world.provisioner(row.provider).transport(machine)
-    state = json.loads(await transport.get(AGENT_FILE))
-    return agents.at(row.lease_id, machine.address, state["port"])
+    said = await transport.get(AGENT_FILE)
+    try:
+        port = json.loads(said)["port"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise HostError(f"{AGENT_FILE} of {row.instance} does not say where its agent listens: {error!r}.") from error
+    return agents.at(row.lease_id, machine.address, machine.ports.get(port, port))
 
 
 async def _traffic(world: World) -> dict[str, Any]:

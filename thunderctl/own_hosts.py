@@ -1,6 +1,5 @@
 """The machines that a spec says the user owns: `[ssh.hosts.NAME]`."""
 
-import asyncio
 from collections.abc import Callable
 from getpass import getuser
 from importlib.resources import files
@@ -16,7 +15,8 @@ from thunderctl.home import thunder_home
 
 if TYPE_CHECKING:
     from planner.catalog import Offer
-    from thunderctl.spec import Spec, SshHostSection
+    from thunderctl.sections import SshHostSection
+    from thunderctl.spec import Spec
 
 
 def ssh_provisioner(spec: "Spec | None" = None) -> SshProvisioner:
@@ -26,11 +26,11 @@ def ssh_provisioner(spec: "Spec | None" = None) -> SshProvisioner:
     return SshProvisioner(hosts, thunder_home() / "ssh", release_script=script)
 
 
-def live_hosts(spec: "Spec", narrate: Callable[[str], None]) -> "tuple[Offer, ...]":
+async def live_hosts(spec: "Spec", narrate: Callable[[str], None]) -> "tuple[Offer, ...]":
     """The offers of the spec's hosts that answer and are free; `narrate` hears of the others."""
     provisioner = ssh_provisioner(spec)
     try:
-        offers = asyncio.run(provisioner.offers())
+        offers = await provisioner.offers()
     finally:
         provisioner.close()
     for name, problem in provisioner.left_out.items():

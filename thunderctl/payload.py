@@ -13,8 +13,8 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from provisioners.bootstrap import HostScripts
-from provisioners.facts import digest
+from provisioners.hosts.digests import digest
+from provisioners.hosts.wanted import HostScripts
 
 WORDS = ("__init__", "errors", "catalog", "workload", "deployment", "llm")
 """Modules of `planner` that every host gets; what they or `runtime` import of `planner` comes along."""
@@ -45,10 +45,19 @@ def build_payload() -> Payload:
 
 @cache
 def host_scripts() -> HostScripts:
-    """The scripts that `provisioners.bootstrap` renders and runs on a host."""
-    folder = files("templates")
-    texts = (folder.joinpath(name).read_text() for name in ("probe.py", "start_agent.sh.j2", "stop_agent.sh.j2"))
-    return HostScripts(*texts)
+    """The texts that `provisioners.bootstrap` renders and sends to a host."""
+
+    def text(name: str) -> str:
+        return files("templates").joinpath(name).read_text()
+
+    return HostScripts(
+        probe=text("probe.sh"),
+        make_environment=text("make_environment.sh.j2"),
+        agent=text("agent.sh.j2"),
+        agent_service=text("agent.service.j2"),
+        start_agent=text("start_agent.sh.j2"),
+        stop_agent=text("stop_agent.sh.j2"),
+    )
 
 
 def _contents() -> dict[str, bytes]:

@@ -1,6 +1,6 @@
 """From a spec to plans: one, the best of several dtypes, one a budget, and why a plan is as it is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from planner.market import Market
     from planner.parallel.layouts import Capacities
     from planner.plan import Goal
+    from planner.substitute import Tried
     from planner.workload import Slo, Workload
     from thunderctl.spec import Spec
 
@@ -64,8 +65,14 @@ def plan_inputs(
     links: Path | None = None,
     fixed: bool = False,
     seed: int = 0,
+    market: "Market | None" = None,
+    rentable: bool = False,
+    narrate: Say = silent,
 ) -> Inputs:
-    """Read the model, the workload and the market that a spec names. Raises SpecError."""
+    """Read the model, the workload and, unless it is given, the market that a spec names. Raises SpecError.
+
+    `rentable` and `narrate` are those of `read_market`.
+    """
     from planner.links import links_from_csv
     from planner.plan import Goal
     from planner.workload import Slo
@@ -74,7 +81,7 @@ def plan_inputs(
         raise SpecError("The goal is cost and no rate is given; expected one.", hint="Add --rate, in requests/s.")
     llms = tuple(_llm(spec, dtype) for dtype in spec.model.dtypes or (spec.model.dtype,))
     return Inputs(
-        market=read_market(spec, offers),
+        market=market or read_market(spec, offers, rentable=rentable, narrate=narrate),
         llms=llms,
         workload=read_workload(spec),
         slo=Slo(spec.slo.ttft_s, spec.slo.tpot_s, spec.slo.attainment),
@@ -88,9 +95,18 @@ def plan_inputs(
     )
 
 
-def make_plan(spec: "Spec") -> "Plan":
-    """The plan of a spec as it is written. Raises SpecError and Infeasible."""
-    return plan_of(plan_inputs(spec))
+def make_plan(spec: "Spec", narrate: Say = silent, *, tried: "Collection[Tried]" = ()) -> "Plan":
+    """The plan of a spec as it is written, from what can be rented now. Raises SpecError and Infeasible.
+
+    Machines that were `tried` and of no use are left out, whatever they are sold as.
+    """
+    from planner.substitute import was_tried
+
+    inputs = plan_inputs(spec, rentable=True, narrate=narrate)
+    left = tuple(offer for offer in inputs.market.offers if not was_tried(offer, tried))
+    if count := len(inputs.market.offers) - len(left):
+        narrate(f"Left out {count} offers of machines that were of no use a few hours ago.")
+    return plan_of(replace(inputs, market=replace(inputs.market, offers=left)))
 
 
 def plan_of(inputs: Inputs, *, say: Say = silent, report: Report = unheard) -> "Plan":

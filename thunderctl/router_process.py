@@ -1,34 +1,32 @@
 """The router of a deployment as a process of this host: started, told its routes, asked what it sees, stopped."""
 
-import asyncio
 import json
 import os
 import secrets
-import signal
 import ssl
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 
-from planner.errors import HostError, SpecError
+from planner.errors import HostError
 from runtime.files import write_json, write_private
 from runtime.messages import Routes
-from runtime.processes import ProcessId, is_alive
-from runtime.router.usage import USAGE_FILE, KeyUsage, read_usage, usage_from_json
+from runtime.router.watching.usage import USAGE_FILE, KeyUsage, read_usage, usage_from_json
+from thunderctl import detached
 from thunderctl.agents import cause_of, said_in
-from thunderctl.spec import ServeSection
+from thunderctl.sections import ServeSection
 
 ROUTER_COMMAND = (sys.executable, "-P", "-m", "thunderctl", "run", "router")
 ROUTER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "THUNDER_HOME")
 TELEMETRY = "OTEL_"
 """These, and what begins with that, are all of the operator's environment that the router gets: it needs no credentials
 of any provider."""
-START_DEADLINE_S = 30.0
-STOP_GRACE_S = 15.0
+LAST_WORDS_S = 15.0
+"""For the router to end in, when the grace of its requests is over."""
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 
@@ -36,8 +34,8 @@ TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 class RouterProcess:
     """One router, whose folder holds `routes.json`, `admin.token`, `router.json`, the logs and `tls/`.
 
-    The process writes `router.json` (pid, started_at, host, port, tls_cert) itself once it listens, so whoever starts
-    or finds it later reads the same. Client keys are in a file elsewhere. Every call may be made again.
+    The process writes `router.json` (pid, started_at, host, port, tls_cert, stop_grace_s) itself once it listens, so
+    whoever starts or finds it later reads the same. Client keys are in a file elsewhere. Every call may be made again.
     """
 
     def __init__(self, folder: Path, keys: Path) -> None:
@@ -47,17 +45,28 @@ class RouterProcess:
 
     def running(self) -> dict[str, Any] | None:
         """What `router.json` says, where that process is alive."""
+        return detached.running(self.folder / "router.json")
+
+    def listened(self, listen: str) -> str:
+        """Where to start it: at any free port, the one that the last one had, as that is what clients know."""
         try:
-            state: dict[str, Any] = json.loads((self.folder / "router.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        return state if is_alive(ProcessId(state["pid"], state["started_at"])) else None
+            last = json.loads((self.folder / "router.json").read_text())
+            return f"{listen[:-1]}{last['port']}" if listen.endswith(":0") else listen
+        except (FileNotFoundError, ValueError, KeyError):
+            return listen
 
     @property
     def endpoint(self) -> str:
         """The base URL that clients use, empty while it doesn't run."""
         state = self.running()
         return f"{_origin(state)}/v1" if state else ""
+
+    @property
+    def trust(self) -> ssl.SSLContext | None:
+        """What its certificate is held against; None while it shows none, or doesn't run."""
+        state = self.running()
+        found = _trust(state) if state else True
+        return None if isinstance(found, bool) else found
 
     def routes(self) -> Routes | None:
         """The epoch in force, as the router's own file says."""
@@ -80,52 +89,49 @@ class RouterProcess:
         found: dict[str, Any] = await self._admin("GET", "/admin/observed")
         return found
 
+    async def drained(self, replica: str, wait_s: float) -> int:
+        """How many requests a replica still has: as soon as it has none, else after so long."""
+        named = urlencode({"replica": replica, "wait_s": wait_s})
+        return int((await self._admin("GET", f"/admin/drained?{named}"))["in_flight"])
+
     async def usage(self) -> dict[str, KeyUsage]:
         """What client keys have used, by key id: as the router counts it, else as it last wrote it down."""
         if self.running() is None:
             return read_usage(self.keys.with_name(USAGE_FILE))
         return usage_from_json(await self._admin("GET", "/admin/usage"))
 
+    async def close(self) -> None:
+        """Have it let no new request in, until it is told other routes; those under way go on."""
+        await self._admin("PUT", "/admin/closed")
+
     async def stop(self) -> None:
-        """End it: it finishes the streams it has within the grace."""
-        state = self.running()
-        if state is None:
-            return
-        process = ProcessId(state["pid"], state["started_at"])
-        os.kill(process.pid, signal.SIGTERM)
-        for _ in range(round(STOP_GRACE_S / 0.1)):
-            if not is_alive(process):
-                return
-            await asyncio.sleep(0.1)
-        if is_alive(process):
-            os.kill(process.pid, signal.SIGKILL)
+        """End it: it refuses what comes, and finishes what it has within its own grace (`[serve] stop_grace_s`)."""
+        await detached.stop(self.running(), self.stop_grace_s + LAST_WORDS_S)
+
+    @property
+    def stop_grace_s(self) -> float:
+        """How long it lets requests finish when told to stop."""
+        return float((self.running() or {}).get("stop_grace_s", 0.0))
+
+    async def under_way(self) -> int:
+        """Requests that it has not answered yet; 0 where it doesn't run or doesn't say."""
+        try:
+            return sum((await self.observed())["in_flight"].values())
+        except HostError:
+            return 0
 
     async def _start(self, serving: ServeSection) -> None:
-        with (self.folder / "router.log").open("ab") as log:
-            mark = log.tell()
-            process = subprocess.Popen(
-                [*ROUTER_COMMAND, *self._arguments(serving)],
-                env={
-                    name: value
-                    for name, value in os.environ.items()
-                    if name in ROUTER_ENVIRONMENT or name.startswith(TELEMETRY)
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        for _ in range(round(START_DEADLINE_S / 0.1)):
-            if (state := self.running()) and state["pid"] == process.pid:
-                return
-            if process.poll() is not None:
-                said = (self.folder / "router.log").read_bytes()[mark:].decode(errors="replace").strip()
-                kind = SpecError if process.returncode == SpecError.exit_code else HostError
-                message, _, hint = said.removeprefix("error: ").partition("\nhint: ")
-                raise kind(f"The router did not start: {message or 'it said nothing'}", hint=hint)
-            await asyncio.sleep(0.1)
-        process.kill()
-        raise HostError(f"The router did not listen within {START_DEADLINE_S:.0f} s.")
+        await detached.start(
+            "router",
+            [*ROUTER_COMMAND, *self._arguments(serving)],
+            environment={
+                name: value
+                for name, value in os.environ.items()
+                if name in ROUTER_ENVIRONMENT or name.startswith(TELEMETRY)
+            },
+            log=self.folder / "router.log",
+            is_up=lambda pid: (self.running() or {}).get("pid") == pid,
+        )
 
     def _arguments(self, serving: ServeSection) -> list[str]:
         named = {
@@ -134,6 +140,7 @@ class RouterProcess:
             "--keys": self.keys,
             "--deadline-s": serving.deadline_s,
             "--queue-s": serving.queue_s,
+            "--stop-grace-s": serving.stop_grace_s,
             "--tls-cert": serving.tls_cert and Path(serving.tls_cert).absolute(),
             "--tls-key": serving.tls_key and Path(serving.tls_key).absolute(),
             "--access-log": self.folder / "access.log" if serving.access_log else "",

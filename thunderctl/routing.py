@@ -5,18 +5,19 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from planner.batching import MAX_SEQUENCES
 from planner.crossover import local_below_tokens, local_rates
 from planner.deployment import Plan, Replica
 from planner.errors import Incomplete
-from runtime.messages import ReplicaAddress, Routes, RouteShare
-from thunderctl.spec import ServeSection
+from runtime.messages import ReplicaAddress, Routes, RouteShare, agent_name
+from thunderctl.history import IN_FORCE
+from thunderctl.sections import ServeSection
 from thunderctl.store.values import DeploymentState
 from thunderctl.world import World
 
 DRAIN_DEADLINE_S = 120.0
+SAY_EVERY_S = 2.0
 LOOK_EVERY_S = 0.5
 
 
@@ -37,6 +38,7 @@ def replicas_of(plan: Plan, addresses: Mapping[str, ReplicaAddress]) -> list[Rep
             phase=replica.phase,
             max_requests=max_requests(plan, replica),
             local_tokens_per_s=rates.get(replica.id, 0.0),
+            capacity_rps=replica.capacity_rps,
         )
         for replica in plan.replicas
     ]
@@ -59,47 +61,98 @@ async def push_plan(
     world: World, plan: Plan, addresses: Mapping[str, ReplicaAddress], model: str, serving: ServeSection
 ) -> int:
     """Make `plan` the plan in force, over engines at `addresses`; returns the epoch."""
-    replicas = replicas_of(plan, addresses)
-    epoch = await _push(world, replicas, shares_of(plan), model, serving)
+    epoch = await push_routes(world, plan, addresses, model, serving, plan_id=plan.plan_id)
     deployment = world.store.deployment(world.name)
     state, endpoint = DeploymentState.SERVING, world.router.endpoint
     world.store.save_deployment(replace(deployment, plan_id=plan.plan_id, state=state, endpoint=endpoint))
     return epoch
 
 
-async def drain(world: World, replica_id: str, narrate: Callable[[str, str], None]) -> None:
-    """Take a replica out of the routes where it still is in them, then wait until it has finished what it has."""
+async def push_routes(
+    world: World,
+    plan: Plan,
+    addresses: Mapping[str, ReplicaAddress],
+    model: str,
+    serving: ServeSection,
+    *,
+    plan_id: str,
+) -> int:
+    """Put a plan's routes in force and leave the plan that is wanted as it is; returns the epoch.
+
+    `plan_id` is of the plan that `plan` is made of: all of it, or what can serve now.
+    """
+    return await _push(world, replicas_of(plan, addresses), shares_of(plan), model, serving, plan_id=plan_id)
+
+
+async def drain(world: World, replica_id: str, narrate: Callable[[str, str], None], *, lease_id: str) -> None:
+    """Take a replica out of the routes where it still is in them, then wait until it has finished what it has.
+
+    `lease_id` is of the machine it runs on. Where the routes have given its name to another machine's engine, they stay
+    and the requests of all epochs before them are waited for: the router counts requests by name, not by machine.
+    """
     routes = world.router.routes()
     if routes is None or world.router.running() is None:
         return
-    left = [route for route in routes.routes if replica_id not in (route.prefill, route.decode)]
-    if left and len(left) < len(routes.routes):
-        used = {end for route in left for end in (route.prefill, route.decode)}
-        replicas = [entry for entry in routes.replicas if entry.id in used]
-        await _push(world, replicas, left, routes.model, world.spec().serve)
+    succeeded = _succeeded(routes, replica_id, lease_id)
+    if not succeeded:
+        await _take_out(world, routes, replica_id)
     deadline = time.monotonic() + DRAIN_DEADLINE_S
-    while requests := _in_flight(await world.router.observed(), replica_id):
+    while requests := await _requests_left(world, replica_id, before=routes.epoch if succeeded else None):
         if time.monotonic() > deadline:
             raise Incomplete(
                 f"{replica_id} still has {requests} requests after {DRAIN_DEADLINE_S:.0f} s; it was not stopped.",
                 hint="Run the command again to go on waiting.",
             )
         narrate(replica_id, f"draining, {requests} requests left")
+
+
+def _succeeded(routes: Routes, replica_id: str, lease_id: str) -> bool:
+    """Whether the routes mean the engine of another machine by this name."""
+    named = {entry.server_name for entry in routes.replicas if entry.id == replica_id and entry.server_name}
+    return bool(named) and agent_name(lease_id) not in named
+
+
+async def _take_out(world: World, routes: Routes, replica_id: str) -> None:
+    """Routes without the replica, where it is in some and not in all."""
+    left = [route for route in routes.routes if replica_id not in (route.prefill, route.decode)]
+    if left and len(left) < len(routes.routes):
+        used = {end for route in left for end in (route.prefill, route.decode)}
+        replicas = [entry for entry in routes.replicas if entry.id in used]
+        await _push(world, replicas, left, routes.model, world.spec().serve, plan_id=routes.plan_id)
+
+
+async def _requests_left(world: World, replica_id: str, *, before: int | None) -> int:
+    """How many requests a replica has, or how many began under epochs before that one: after a while, or at none."""
+    if before is None:
+        return await world.router.drained(replica_id, SAY_EVERY_S)
+    under_way = (await world.router.observed())["in_flight"]
+    requests = sum(int(count) for epoch, count in under_way.items() if int(epoch) < before)
+    if requests:
         await asyncio.sleep(LOOK_EVERY_S)
-
-
-def _in_flight(seen: Mapping[str, Any], replica_id: str) -> int:
-    """Requests that a replica has, under whichever epoch they began, also where it is in no route any more."""
-    return int(seen["in_flight_at"].get(replica_id, 0))
+    return requests
 
 
 async def _push(
-    world: World, replicas: Sequence[ReplicaAddress], shares: Sequence[RouteShare], model: str, serving: ServeSection
+    world: World,
+    replicas: Sequence[ReplicaAddress],
+    shares: Sequence[RouteShare],
+    model: str,
+    serving: ServeSection,
+    *,
+    plan_id: str,
 ) -> int:
     """The epoch's number is committed before the router is told, so that no two epochs are ever called the same."""
     deployment, known = world.store.deployment(world.name), world.router.routes()
     epoch = max(deployment.epoch, known.epoch if known else 0) + 1
     world.store.save_deployment(replace(deployment, epoch=epoch))
     world.router_tls()
-    await world.router.serve(Routes(epoch, model, tuple(replicas), tuple(shares)), serving)
+    await world.router.serve(Routes(epoch, model, tuple(replicas), tuple(shares), plan_id), serving)
+    _record(world, epoch, plan_id, before=known.plan_id if known else "")
     return epoch
+
+
+def _record(world: World, epoch: int, plan_id: str, *, before: str) -> None:
+    """Write down that another plan's routes are in force: `history` is read from that."""
+    if plan_id and plan_id != before:
+        said = f"plan {plan_id} is in force (epoch {epoch}){f', in place of {before}' if before else ''}"
+        world.store.record(world.name, IN_FORCE, said, plan_id=plan_id, before=before, epoch=epoch)

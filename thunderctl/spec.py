@@ -10,133 +10,28 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from planner.errors import SpecError
-from planner.workload import LEAST_BURSTINESS, MOST_BURSTINESS
-
-Positive = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-
-Dtype = Literal["bfloat16", "float16", "fp8", "awq", "gptq", "int4", "mxfp4"]
+from thunderctl.sections import (
+    BudgetSection,
+    ControllerSection,
+    EngineSection,
+    KvSection,
+    LeasesSection,
+    MarketsSection,
+    ModelSection,
+    Section,
+    ServeSection,
+    SloSection,
+    SshSection,
+    WorkloadSection,
+)
 
 DEFAULT_PATH = Path("thunder.toml")
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelSection(Section):
-    name: str = "qwen3-32b"
-    dtype: Dtype | Literal[""] = ""
-    dtypes: tuple[Dtype, ...] = ()
-    revision: str = "main"
-    weights: Literal["hub"] = "hub"
-
-
-class EngineSection(Section):
-    max_model_len: PositiveInt = 8192
-    chat_template: str = ""
-    tool_parser: str = ""
-    reasoning_parser: str = ""
-    lora: dict[str, str] = {}
-    served_name: str = ""
-    extra_args: tuple[str, ...] = ()
-
-
-class WorkloadSection(Section):
-    preset: Literal["conversation", "coding"] = "conversation"
-    trace: str = ""
-    rate_rps: Positive | None = None
-    burstiness: Annotated[float, Field(ge=LEAST_BURSTINESS, le=MOST_BURSTINESS)] = 1.0
-    prefix_hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class SloSection(Section):
-    ttft_s: Positive = 2.0
-    tpot_s: Positive = 0.15
-    attainment: Share = 0.9
-
-
-class BudgetSection(Section):
-    usd_per_hour: NotNegative = 14.0
-    max_hours: Positive = 12
-    max_total_usd: Positive = 150.0
-
-
-class MarketsSection(Section):
-    providers: tuple[Literal["vast", "aws", "runpod", "ssh", "local", "lambda"], ...] = ("vast", "aws", "runpod", "ssh")
-    interruptible: Literal["allow", "only", "never"] = "allow"
-    regions: tuple[str, ...] = ()
-    min_reliability: Annotated[float, Field(ge=0, le=1)] = 0.95
-
-
-class SshHostSection(Section):
-    address: str
-    gpu: str
-    gpu_count: PositiveInt
-    usd_per_hour: NotNegative = 0.0
-    folder: str = "/var/tmp/thunderctl"
-    reach: str = ""
-    """Where agents are reached, if not at the host of `address`."""
-    key: str = ""
-    jump: str = ""
-    sudo: bool = False
-    engine_python: str = ""
-    """There; empty: at the same path as here."""
-
-    @field_validator("folder")
-    @classmethod
-    def _is_absolute(cls, folder: str) -> str:
-        if not folder.startswith("/") or not folder.strip("/"):
-            raise ValueError("it should be a path from the root, such as /var/tmp/thunderctl")
-        return folder
-
-
-class SshSection(Section):
-    hosts: dict[str, SshHostSection] = {}
-
-
-class KvSection(Section):
-    codec: Literal["auto", "raw", "int8", "int4"] = "auto"
-    boundary_layers: Annotated[int, Field(ge=0)] = 2
-    pool_mib: PositiveInt | None = None
-    """None: as much as the plan's longest prompts need (`thunderctl/engines.py`)."""
-
-
-class ServeSection(Section):
-    listen: str = "127.0.0.1:8000"
-    place: Literal["local"] = "local"
-    tls_cert: str = ""
-    tls_key: str = ""
-    deadline_s: Positive = 3600
-    queue_s: Positive = 30
-    access_log: bool = True
-
-    @field_validator("listen")
-    @classmethod
-    def _is_host_and_port(cls, listen: str) -> str:
-        host, _, port = listen.rpartition(":")
-        if not host or not port.isdigit() or not 0 <= int(port) < 65536:
-            raise ValueError("it should be HOST:PORT, such as 127.0.0.1:8000")
-        return listen
-
-
-class ControllerSection(Section):
-    where: Literal["local"] = "local"
-
-
-class LeasesSection(Section):
-    settle_s: NotNegative = 90
-    poll_s: Positive = 5
-    ready_deadline_s: Positive = 1200
-    deadman_s: Positive = 7200
 
 
 class Spec(Section):
@@ -213,9 +108,14 @@ def planning_changes(before: Spec, after: Spec) -> list[str]:
 
 def _with_environment(spec: Spec) -> Spec:
     """Every key of [leases] may be set by `THUNDER_LEASES_<KEY>`."""
-    names = {f"THUNDER_LEASES_{key.upper()}": key for key in LeasesSection.model_fields}
-    given = {name: {"leases": {key: os.environ[name]}} for name, key in names.items() if os.environ.get(name)}
-    return override_spec(spec, given)
+    names = {key: f"THUNDER_LEASES_{key.upper()}" for key in LeasesSection.model_fields}
+    given = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+    document = spec.model_dump(exclude_unset=True)
+    try:  # all at once: what one key may be depends on another
+        return Spec.model_validate(document | {"leases": document.get("leases", {}) | given}) if given else spec
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SpecError(f"{names[str(first['loc'][-1])]} is {first['input']}; {_expected(first)}.") from error
 
 
 def _explain(error: ErrorDetails, text: str, name: str) -> tuple[str]:
@@ -244,10 +144,11 @@ def _known_keys(sections: list[str]) -> list[str]:
     model: Any = Spec
     for section in sections:
         field = model.model_fields.get(section)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return list(SshHostSection.model_fields)
-        model = field.annotation
-    return list(model.model_fields)
+        if field is None:  # a name that the user chose, such as a host's
+            break
+        kinds = (field.annotation, *get_args(field.annotation))
+        model = next((one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)), model)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _line_of(keys: list[str], text: str) -> int:

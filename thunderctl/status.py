@@ -1,10 +1,12 @@
 """`thunder.status/v1`: the deployment as one document, which the TUI, `status --once` and `--json` all show."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from planner.deployment import Plan
 from runtime.messages import EngineHealth
+from thunderctl.controller.report import ControllerReport, controller_entry
 from thunderctl.links import MeasuredLink, measured_links
 from thunderctl.observe import InstanceView, Observation, phases_in_force
 from thunderctl.store.values import Deployment
@@ -21,8 +23,15 @@ OBSERVED_KEYS = (
 )
 
 
-def status_document(deployment: Deployment, plan: Plan | None, seen: Observation, spent_usd: float) -> dict[str, Any]:
-    """Everything there is to see. Values that nobody has measured yet are null."""
+def status_document(
+    deployment: Deployment,
+    plan: Plan | None,
+    seen: Observation,
+    spent_usd: float,
+    warnings: Sequence[str] = (),
+    controller: ControllerReport | None = None,
+) -> dict[str, Any]:
+    """Everything there is to see. Values that nobody has measured yet are null. `warnings` are of time and money."""
     return {
         "schema": STATUS_SCHEMA,
         "deployment": deployment.name,
@@ -40,7 +49,8 @@ def status_document(deployment: Deployment, plan: Plan | None, seen: Observation
         "links": [_link(link) for link in measured_links(seen)],
         "observed": {key: seen.traffic.get(key) for key in OBSERVED_KEYS} | {"slo_attainment": _attainment(plan, seen)},
         "predicted": _predicted(plan),
-        "alerts": list(_alerts(deployment, plan, seen)),
+        "controller": controller_entry(controller),
+        "alerts": [*_alerts(deployment, plan, seen), *_watched(deployment, seen, warnings, controller)],
     }
 
 
@@ -137,7 +147,19 @@ def _predicted(plan: Plan | None) -> dict[str, Any]:
     }
 
 
-def _alerts(deployment: Deployment, plan: Plan | None, seen: Observation) -> "list[str]":
+def _watched(
+    deployment: Deployment, seen: Observation, warnings: Sequence[str], controller: ControllerReport | None
+) -> list[str]:
+    """What the controller says, who has looked for longer; where there are no routes yet or it says nothing, what is
+    seen now."""
+    if controller is None or controller.is_late(time.time()):
+        said = "runs" if controller is None else f"has ticked for a while (process {controller.pid} hangs)"
+        nobody = f"No controller {said}: nobody renews contact with the machines. Run `thunderctl up`."
+        return [*_seen_now(deployment, seen), *warnings, *([nobody] if seen.instances else [])]
+    return [*controller.alerts, *(_seen_now(deployment, seen) if seen.routes is None else [])]
+
+
+def _seen_now(deployment: Deployment, seen: Observation) -> list[str]:
     cost = sum(view.lease.usd_per_hour for view in seen.instances)
     alerts = [f"The listing of {name} was not complete: what is shown may be stale." for name in seen.unlisted]
     alerts += [
@@ -149,12 +171,22 @@ def _alerts(deployment: Deployment, plan: Plan | None, seen: Observation) -> "li
             for engine in view.engines
             if engine.state == "failed"
         ]
-    if seen.instances and seen.routes is None:
-        alerts.append("The router is not running: clients get no answer. Run `thunderctl up`.")
     if cost > deployment.budget_usd_per_hour + 1e-9:
         alerts.append(
             f"The fleet costs ${cost:.3f}/h, more than its budget of ${deployment.budget_usd_per_hour:.3f}/h."
         )
+    return alerts
+
+
+def _alerts(deployment: Deployment, plan: Plan | None, seen: Observation) -> list[str]:
+    """What is wrong with the deployment as a whole."""
+    alerts = []
+    there = {view.lease.instance for view in seen.instances}
+    missing = [instance.id for instance in (plan.instances if plan else ()) if instance.id not in there]
+    if missing and seen.routes is not None:
+        alerts.append(f"No machine for {', '.join(missing)}: it serves without. Run `thunderctl up` to try again.")
+    if seen.instances and seen.routes is None:
+        alerts.append("The router is not running: clients get no answer. Run `thunderctl up`.")
     if plan and deployment.state == "starting" and seen.routes is None:
         alerts.append("Bringing it up was not finished: `thunderctl up` resumes.")
     return alerts

@@ -1,31 +1,46 @@
 """Vast.ai as the environment names it (VAST_API_KEY, VAST_URL), and its live offers for a spec."""
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
 from importlib.resources import files
+from math import ceil, inf
+from typing import TYPE_CHECKING
 
-from planner.errors import ThunderError
-from planner.market import LEASABLE, Market
+from planner.errors import AuthError, SpecError
+from planner.gpus import gpu_types
+from planner.requirements import disk_need_gb
+from provisioners.ssh.rented import RentedHosts
+from provisioners.vast.bids import BidPolicy
 from provisioners.vast.client import VastClient
-from provisioners.vast.offers import Needs
-from provisioners.vast.provisioner import URL, Access, Terms, VastProvisioner
+from provisioners.vast.needs import Needs
+from provisioners.vast.provisioner import VastProvisioner
+from provisioners.vast.terms import IMAGE, URL, Terms
+from thunderctl.compose import read_llm
 from thunderctl.home import thunder_home
+from thunderctl.machine_key import machine_key
 from thunderctl.spec import Spec
 
+if TYPE_CHECKING:
+    from planner.catalog import Offer
+
 NAMED_REASONS = 6
+OURS_GB, STEP_GB = 5.0, 10
+"""On top of weights and environment: our code, logs, adapters. Sizes are rounded up, so that prices are comparable."""
 
 
 def vast_provisioner(spec: Spec | None = None) -> VastProvisioner:
     """The account of VAST_API_KEY, rented from as the spec says; without a key there are offers to read, no more."""
-    url, wanted = os.environ.get("VAST_URL") or URL, spec or Spec()
+    url, wanted, key = os.environ.get("VAST_URL") or URL, spec or Spec(), machine_key()
+    bids = wanted.markets.bids
     terms = Terms(
         onstart=(files("templates") / "vast_onstart.sh.j2").read_text(),
-        access=Access(thunder_home() / "vast" / "known_hosts"),
-        needs=Needs(max_hours=wanted.budget.max_hours),
+        deadman=(files("templates") / "deadman.sh.j2").read_text(),
+        hosts=RentedHosts("vast", thunder_home() / "vast" / "known_hosts", key.keys, key.public),
+        needs=needs_of(wanted),
+        bids=BidPolicy(bids.factor, bids.most_usd_per_gpu_hour or inf),
+        image=wanted.markets.vast.image or IMAGE,
+        engine_python=wanted.markets.vast.engine_python,
         boot_s=wanted.leases.ready_deadline_s,
         deadman_s=wanted.leases.deadman_s,
         url=url,
@@ -33,22 +48,41 @@ def vast_provisioner(spec: Spec | None = None) -> VastProvisioner:
     return VastProvisioner(VastClient(os.environ.get("VAST_API_KEY"), url=url), terms)
 
 
-def live_vast(spec: Spec, narrate: Callable[[str], None]) -> Market | None:
-    """What Vast.ai sells now for as long as the spec may run; None, narrated, where it can't be asked."""
-    try:
-        provisioner = vast_provisioner(spec)
-        offers = asyncio.run(provisioner.offers())
-    except ThunderError as error:
-        narrate(f"{error.message} {error.hint}".strip() + " Its offers are those of the dated snapshot.")
-        return None
+def check_account() -> None:
+    """Raise AuthError where there is no key to rent with."""
+    if not os.environ.get("VAST_API_KEY"):
+        raise AuthError(
+            "VAST_API_KEY is not set; expected the key of the account that pays.",
+            hint="Make one at cloud.vast.ai (Account, API keys), and put it into the environment.",
+        )
+
+
+async def live_vast(spec: Spec, narrate: Callable[[str], None]) -> "tuple[Offer, ...]":
+    """What Vast.ai sells now for as long as the spec may run. Raises ProvisioningError where it can't be asked."""
+    provisioner = vast_provisioner(spec)
+    offers = await provisioner.offers()
     if provisioner.left_out:
         narrate(left_out_in_words(provisioner.left_out))
-    shown = tuple(replace(offer, leasable="vast" in LEASABLE) for offer in offers)
-    return Market(shown, datetime.now(UTC).isoformat(timespec="seconds"), "live")
+    if any(offer.interruptible for offer in offers) and spec.markets.interruptible != "never":
+        narrate(f"Vast.ai's interruptible machines cost our bid: {provisioner.bids.in_words} ([markets.bids]).")
+    return offers
+
+
+def needs_of(spec: Spec) -> Needs:
+    """What a machine must have for the spec's model, in the dtype that takes most, and for as long as it may run.
+
+    A model that can't be read is no reason not to find and release what runs: then the disk is as usual.
+    """
+    try:
+        llms = [read_llm(spec.model.name, dtype) for dtype in spec.model.dtypes or (spec.model.dtype,)]
+    except SpecError:
+        return Needs(max_hours=spec.budget.max_hours)
+    need_gb = OURS_GB + max(disk_need_gb(llm, gpu) for llm in llms for gpu in gpu_types().values())
+    return Needs(disk_gb=float(STEP_GB * ceil(need_gb / STEP_GB)), max_hours=spec.budget.max_hours)
 
 
 def left_out_in_words(left_out: Counter[str]) -> str:
-    """`Left out 12 offers of Vast.ai: 8 GPU 'GTX 1660' is not known, 4 ...`."""
+    """`Left out 12 offers of Vast.ai: 8 not verified by Vast.ai, 4 ...`."""
     named = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common(NAMED_REASONS))
     more = ", ..." if len(left_out) > NAMED_REASONS else ""
     return f"Left out {left_out.total()} offers of Vast.ai: {named}{more}."

@@ -9,10 +9,12 @@ from pathlib import Path
 from provisioners.base import Provisioner
 from runtime.messages import CONTROLLER_NAME, ROUTER_NAME, agent_name
 from thunderctl.compose import provisioner
+from thunderctl.controller.process import ControllerProcess
 from thunderctl.home import KEYS_FILE, checked_deployment, deployment_folder
 from thunderctl.router_process import RouterProcess
 from thunderctl.spec import Spec
 from thunderctl.store.store import Store
+from thunderctl.stored_spec import read_stored
 
 
 @dataclass(slots=True)
@@ -33,9 +35,18 @@ class World:
         return RouterProcess(self.folder / "router", self.folder / KEYS_FILE)
 
     @property
+    def controller(self) -> ControllerProcess:
+        return ControllerProcess(self.folder / "controller", self.name)
+
+    @property
     def operator_tls(self) -> Path:
         """Credentials of the commands towards agents."""
         return self._issued(CONTROLLER_NAME, self.folder / "operator")
+
+    async def look_after(self) -> None:
+        """Have a controller run: from before the first lease on, so that none is ever without one."""
+        _ = self.operator_tls  # the authority is made here, by one process alone
+        await self.controller.start()
 
     def router_tls(self) -> Path:
         return self._issued(ROUTER_NAME, self.router.tls)
@@ -49,6 +60,10 @@ class World:
             self._provisioners[provider] = provisioner(provider, self.written or self.spec())
         return self._provisioners[provider]
 
+    def forget_providers(self) -> None:
+        """Have provisioners made anew as they are next needed: the spec they were made by has changed."""
+        self._provisioners.clear()
+
     def forget(self) -> None:
         """Remove what a deployment that is down has no use for: its certificates, its router's files.
 
@@ -61,8 +76,8 @@ class World:
             self.folder.rmdir()
 
     def spec(self) -> Spec:
-        """The spec that the deployment was last brought up with."""
-        return Spec.model_validate(self.store.deployment(self.name).spec)
+        """The spec that the deployment was last brought up with, as far as this version can read it."""
+        return read_stored(self.store.deployment(self.name).spec)[0]
 
     def _issued(self, name: str, folder: Path) -> Path:
         from thunderctl.certificates import ensure_authority, issue

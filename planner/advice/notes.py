@@ -87,7 +87,7 @@ def _prices(chosen: Candidate, market_as_of: str, market_source: str, now: datet
         yield f"Prices are {stale}."
     bought = sorted({instance.provider for instance in chosen.instances if not instance.leasable})
     if bought:
-        yield f"thunderctl cannot rent from {', '.join(bought)}: this plan is for reading only."
+        yield f"The offers of {', '.join(bought)} are not live ones: this plan is for reading only."
 
 
 def _age_days(as_of: str, now: datetime) -> float:

@@ -14,9 +14,9 @@ from planner.baselines.splitwise import splitwise
 from planner.baselines.vllm import vllm
 from planner.choosing.candidate import Candidate
 from planner.choosing.contest import most_of
-from planner.choosing.drafting import plan_id
 from planner.choosing.goodput import Trial
 from planner.deployment import Alternative, Plan
+from planner.document import plan_id
 
 Baseline: TypeAlias = Callable[[Setting], list[Candidate]]
 """Its best few configurations by the analytic score, best first; none where it serves nothing."""

@@ -1,9 +1,7 @@
 """A finding written out as a `Plan`: what it costs, what simulation expects of it, and what the reader should know."""
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import sha256
 
 from planner.advice.notes import gpus_of, notes
 from planner.advice.startup import slowest_startup
@@ -12,7 +10,7 @@ from planner.choosing.candidate import simulated
 from planner.choosing.contest import Finding
 from planner.costmodel.coverage import unmeasured
 from planner.deployment import Bound, DemandSummary, Plan, Predicted, SearchReport
-from planner.document import plan_to_json
+from planner.document import plan_id
 from planner.evaluate import Measures
 from planner.llm import LlmSpec
 from planner.parallel.layouts import Task
@@ -74,12 +72,6 @@ def drafted(task: Task, workload: Workload, finding: Finding, occasion: Occasion
     named = replace(plan, plan_id=plan_id(plan))
     validate(named)
     return named
-
-
-def plan_id(plan: Plan) -> str:
-    """Twelve hex digits of the plan's content, when it was made included."""
-    content = plan_to_json(replace(plan, plan_id="", search=replace(plan.search, seconds=0.0)))
-    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _summary(task: Task, workload: Workload, rate: float) -> DemandSummary:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from planner.orchestration.flow import HOP_WEIGHT, Flow, Transport, possible_pairs
 from planner.orchestration.program import solved, solver_of
-from planner.orchestration.transport import HOP_WEIGHT, Flow, Transport, possible_pairs
 
 
 def balanced_flow(transport: Transport, demand_rps: float) -> Flow:

@@ -14,9 +14,9 @@ from planner.deployment import Codec, Phase, Replica, Route
 from planner.links import INSIDE, USABLE, Links, into_gbit_per_s, out_gbit_per_s
 from planner.members import Member
 from planner.orchestration.balance import balanced_flow
+from planner.orchestration.flow import Floats, Flow, Transport
 from planner.orchestration.quick import most_flow
 from planner.orchestration.strands import Hop, Strand, entering, leaving, link_along, strands
-from planner.orchestration.transport import Floats, Flow, Transport
 from planner.parallel.layouts import Capacities, Task, best_codec
 
 LEAST_SHARE = 1e-4

@@ -5,7 +5,7 @@ import highspy
 import numpy as np
 
 from planner.errors import SolverFailed
-from planner.orchestration.transport import Floats
+from planner.orchestration.flow import Floats
 
 
 def solver_of(matrix: Floats, above: Floats, gain: Floats) -> highspy.Highs:

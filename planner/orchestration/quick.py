@@ -9,8 +9,8 @@ words, and is the oracle of both.
 import numpy as np
 
 from planner.demand import Floats, Ints
+from planner.orchestration.flow import Flow, Transport, possible_pairs
 from planner.orchestration.program import solved, solver_of
-from planner.orchestration.transport import Flow, Transport, possible_pairs
 
 SAME = 1e-12
 """Relative difference up to which uses count as equal."""

@@ -6,48 +6,13 @@ takes a part of a replica's time: `prefill_use[i, j]` of i, more where the hop o
 `local_use[j]` of j. Without these capacity rows all traffic would go through the single best pair.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
-import numpy.typing as npt
 
 from planner.errors import SolverFailed
-
-Floats = npt.NDArray[np.float64]
-HOP_WEIGHT = 1e-3
-"""How little a second of transfer weighs against a replica's whole utilisation: it only breaks ties."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transport:
-    """The pairs and what limits them. Where a use is infinite, the pair or the local service is not possible.
-
-    `hop_s` is a pair's transfer time. `wire_gbit[k, i, j]` is what one request of pair i, j puts on wire k, which
-    carries `wire_gbit_per_s[k]`. `usd_per_hour[i, j]` is what one request/s costs in transfer, within `budget`.
-    """
-
-    prefill_use: Floats
-    decode_use: Floats
-    local_use: Floats
-    hop_s: Floats
-    wire_gbit: Floats
-    wire_gbit_per_s: Floats
-    usd_per_hour: Floats
-    budget_usd_per_hour: float
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Requests/s through each pair and each replica alone, and their sum."""
-
-    pairs: Floats
-    local: Floats
-
-    @property
-    def served_rps(self) -> float:
-        return float(self.pairs.sum() + self.local.sum())
+from planner.orchestration.flow import HOP_WEIGHT, Flow, Transport, possible_pairs
 
 
 def most_flow(transport: Transport) -> Flow:
@@ -86,10 +51,6 @@ def _model(transport: Transport, prefill_busy: Any, decode_busy: Any) -> tuple[A
         wires = transport.wire_gbit.reshape(len(transport.wire_gbit), -1)
         limits.append(wires @ cp.vec(pairs, order="C") <= transport.wire_gbit_per_s)
     return pairs, local, limits
-
-
-def possible_pairs(transport: Transport) -> npt.NDArray[np.bool_]:
-    return np.isfinite(transport.prefill_use) & np.isfinite(transport.decode_use)[None, :]
 
 
 def _solved(goal: Any, limits: list[Any], pairs: Any, local: Any) -> Flow:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from planner.procurement.program import BRANCHING, Program
 from planner.procurement.purchase import Formation, Groups, Ints, Purchase, Shop, Spans
 
 MOST_INSTANCES = 48
@@ -38,6 +37,8 @@ def procure(
         )
         if promised < least_rps:
             return None
+    from planner.procurement.program import Program  # with cvxpy, which who only rebalances never needs
+
     program = Program(shop, prefill, decode, mixed, spans)
     limits = [
         *program.limits(budget_usd_per_hour, rent_all=rent_all),
@@ -80,6 +81,8 @@ def most_rps(
 
     And the best purchase that it found, if any. Unless it has to be `whole`, it may hold parts of copies and groups.
     """
+    from planner.procurement.program import BRANCHING, Program  # as above
+
     program = Program(shop, prefill, decode, mixed, spans, whole=whole)
     goal, limits = -program.served, program.limits(budget_usd_per_hour, rent_all=rent_all)
     if whole:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from planner.demand import Floats, Ints
 from planner.deployment import Phase
+from planner.orchestration.flow import Transport
 from planner.orchestration.pairing import FULL
 from planner.orchestration.program import solved, solver_of
-from planner.orchestration.transport import Transport
 
 PHASES = (Phase.PREFILL, Phase.DECODE, Phase.MIXED)
 Bools = npt.NDArray[np.bool_]

@@ -1,7 +1,9 @@
 """What measures the KV codecs' quality tells schemes apart, and says what is wrong with what it is given."""
 
+import subprocess
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from tests.examples.training import TINY_LLAMA, train_module
 
 pytestmark = pytest.mark.engine_env
 
+ROOT = Path(__file__).parents[2]
 LOST = replace(RAW, name="lost", crossed=lambda _, kv: tuple(map(torch.zeros_like, kv)))
 
 
@@ -107,3 +110,12 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_a_text_that_is_too_short_is_said_to_be():
     with pytest.raises(SpecError, match="shorter than one window"):
         list(measured_table(subject(text="def f(): pass")))
+
+
+def test_the_command_for_users_measures_a_model_of_theirs(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("def add(a, b):\n    return a + b\n" * 40)
+    script = [ROOT / "examples" / "kv_codec.sh", "tiny-llama", text, "--tokens", "128", "--window", "64"]
+    done = subprocess.run(script, cwd=ROOT / "examples", capture_output=True, text=True, check=True)
+    assert "| int4, first and last 2 layers int8 (default) | 2." in done.stdout
+    assert "Gates of the default" in done.stdout

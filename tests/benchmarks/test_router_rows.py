@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.router_rows import DEFAULT, KILLS, OURS, ROUND_ROBIN, Row, lines
+from benchmarks.router_rows import AGENTS, DEFAULT, KILLS, OURS, ROUND_ROBIN, Row, lines, own_lines
 
 SLOW = Row("latency, ms", ("a", "b"), times=1.5, beats_default=True)
 MANY = Row("requests/s", ("a", "b"), times=0.5, beats_default=True, higher_is_better=True)
@@ -31,3 +31,11 @@ def verdict(row: Row, default: float, peer: float, *ours: float) -> str:
 )
 def test_each_bound_has_to_hold(row, default, peer, ours, expected):
     assert verdict(row, default, peer, *ours) == expected
+
+
+def test_what_is_measured_of_ours_alone_is_held_against_itself_only():
+    *_, row = own_lines([SLOW], [{"a": {"b": 3.0}}])
+    assert row == "| latency, ms | 3 |  |  |"
+    verdicts = [list(own_lines(KILLS, [{"bad": bad}]))[-1].split("|")[-2].strip() for bad in (0, 2)]
+    assert verdicts == ["**met**", "**missed**"]
+    assert not any(row.times or row.beats_default for row in AGENTS)

@@ -27,8 +27,9 @@ def test_the_snapshot_has_real_variety():
 
 def test_only_what_can_be_rented_is_leasable():
     assert {offer.leasable for offer in snapshot().offers} == {False}
-    rows = offers_from_csv("provider,gpu,gpu_count,usd_per_hour\nlocal,CPU,1,0.02\nvast,A40,1,0.4\n", "mine")
-    assert [offer.leasable for offer in rows] == [True, False]
+    columns = "provider,gpu,gpu_count,usd_per_hour,offer_id"
+    text = f"{columns}\nvast,A40,1,0.4,123-90gb\nvast,A40,1,0.4,\nlambda,A40,1,0.4,a40\n"
+    assert [offer.leasable for offer in offers_from_csv(text, "mine")] == [True, False, False]
 
 
 def test_figures_that_a_source_leaves_out_are_named():

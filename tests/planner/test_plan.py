@@ -42,21 +42,24 @@ def check(made: Plan) -> None:
     assert plan_from_json(json.loads(json.dumps(plan_to_json(made)))) == made
 
 
+FEW = [
+    ("llama-30b", CODING, TIGHT, 3.0),
+    ("qwen3-14b", CONVERSATION, Slo(), 6.0),
+    ("llama-3.1-70b", CODING, TIGHT, 6.0),
+]
+REST = [
+    ("qwen3-32b", CODING, TIGHT, 6.0),
+    ("llama-30b", CONVERSATION, Slo(), 6.0),
+    ("qwen3-14b", CODING, TIGHT, 3.0),
+    ("llama-3.1-70b", CONVERSATION, Slo(), 3.0),
+]
+"""With them and those of more and more money, any two of a model, a workload and a budget meet."""
+
+
 @pytest.mark.parametrize(
-    ("model", "workload", "slo", "budget"),
-    [
-        ("qwen3-32b", CONVERSATION, Slo(), 3.0),
-        ("qwen3-32b", CODING, TIGHT, 6.0),
-        ("llama-30b", CONVERSATION, Slo(), 6.0),
-        ("llama-30b", CODING, TIGHT, 3.0),
-        ("qwen3-14b", CONVERSATION, Slo(), 6.0),
-        ("qwen3-14b", CODING, TIGHT, 3.0),
-        ("llama-3.1-70b", CONVERSATION, Slo(), 3.0),
-        ("llama-3.1-70b", CODING, TIGHT, 6.0),
-    ],
+    ("model", "workload", "slo", "budget"), [*FEW, *(pytest.param(*one, marks=pytest.mark.soak) for one in REST)]
 )
 def test_plans_over_models_budgets_and_workloads_are_legal(handful, model, workload, slo, budget):
-    """Any two of a model, a workload and a budget meet."""
     check(plan(handful, llm_named(model), workload, slo, budget_usd_per_hour=budget))
 
 
@@ -79,10 +82,10 @@ def test_tight_targets_make_it_split_and_it_says_what_that_gains(split):
 
 
 def test_more_money_never_serves_less(handful):
-    goodput = [
-        plan(handful, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=budget).search.objective_rps
-        for budget in (1.0, 3.0, 6.0)
-    ]
+    made = [plan(handful, QWEN, CONVERSATION, Slo(), budget_usd_per_hour=budget) for budget in (1.0, 3.0, 6.0)]
+    for one in made:
+        check(one)
+    goodput = [one.search.objective_rps for one in made]
     assert goodput == sorted(goodput)
 
 

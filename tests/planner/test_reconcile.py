@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -37,25 +38,32 @@ def _done(step: Step, wanted: Plan, fleet: FleetState) -> FleetState:
             return replace(fleet, instances=ready)
         case StepKind.START:
             replica = wanted.replica(step.id)
-            others = tuple(old for old in fleet.replicas if old.id != step.id)
-            assert all(kept_instances(wanted, fleet)[name].prepared for name in replica.instances)
-            assert not any(_gpus(old.stages) & _gpus(replica.stages) for old in others)
-            return replace(fleet, replicas=(*others, RunningReplica(step.id, replica.stages, serving=True)))
+            kept = kept_instances(wanted, fleet)
+            made = RunningReplica(step.id, replica.stages, tuple(kept[s.instance].lease_id for s in replica.stages))
+            others = tuple(old for old in fleet.replicas if (old.id, old.leases) != (made.id, made.leases))
+            assert all(kept[name].prepared for name in replica.instances)
+            assert not any(_gpus(old) & _gpus(made) for old in others)
+            return replace(fleet, replicas=(*others, replace(made, serving=True)))
         case StepKind.ROUTE:
             assert {r.id for r in wanted.replicas} <= {r.id for r in fleet.replicas if r.serving and not r.draining}
             phases = {replica.id: replica.phase for replica in wanted.replicas}
             return replace(fleet, phases=phases, routes=wanted.routes, epoch=fleet.epoch + 1)
         case StepKind.DRAIN:
-            drained = tuple(replace(r, draining=True) if r.id == step.id else r for r in fleet.replicas)
+            drained = tuple(replace(r, draining=True) if _meant(step, r) else r for r in fleet.replicas)
             return replace(fleet, replicas=drained)
         case StepKind.STOP:
-            return replace(fleet, replicas=tuple(r for r in fleet.replicas if r.id != step.id))
+            return replace(fleet, replicas=tuple(r for r in fleet.replicas if not _meant(step, r)))
         case StepKind.RELEASE:
+            assert not any(step.id in replica.leases for replica in fleet.replicas)
             return replace(fleet, instances=tuple(i for i in fleet.instances if i.lease_id != step.id))
 
 
-def _gpus(stages: tuple[Stage, ...]) -> set[tuple[str, int]]:
-    return {(stage.instance, gpu) for stage in stages for gpu in stage.gpus}
+def _meant(step: Step, replica: RunningReplica) -> bool:
+    return (replica.id, replica.leases[0]) == (step.id, step.lease_id)
+
+
+def _gpus(replica: RunningReplica) -> set[tuple[str, int]]:
+    return {(lease, gpu) for stage, lease in zip(replica.stages, replica.leases, strict=True) for gpu in stage.gpus}
 
 
 def kinds(steps: tuple[Step, ...]) -> list[str]:
@@ -97,10 +105,59 @@ def test_a_machine_of_another_offer_under_the_same_name_is_replaced(split_plan):
     assert reconcile(other, apply(steps, other, running)) == ()
 
 
-def test_of_two_leases_for_one_instance_the_second_is_released(split_plan):
+@pytest.mark.parametrize("first", [False, True], ids=["younger", "older"])
+def test_of_two_leases_for_one_instance_the_one_that_is_not_prepared_is_released(split_plan, first):
+    running = apply(reconcile(split_plan, FleetState()), split_plan, FleetState())
+    twin = (RunningInstance("twin", "i0", "o0"),)
+    twice = replace(running, instances=twin * first + running.instances + twin * (not first))
+    assert reconcile(split_plan, twice) == (Step(StepKind.RELEASE, "twin", "o0"),)
+
+
+def test_of_two_that_are_prepared_the_younger_is_released(split_plan):
     running = apply(reconcile(split_plan, FleetState()), split_plan, FleetState())
     twice = replace(running, instances=(*running.instances, RunningInstance("again", "i0", "o0", prepared=True)))
     assert reconcile(split_plan, twice) == (Step(StepKind.RELEASE, "again", "o0"),)
+
+
+def test_one_that_was_made_ready_stays_though_its_agent_is_silent(split_plan):
+    silent = RunningInstance("mine", "i0", "o0", ready=True)
+    for older in (RunningInstance("twin", "i0", "o0"), RunningInstance("twin", "i0", "o0", prepared=True)):
+        steps = reconcile(split_plan, FleetState((older, silent)))
+        assert [step.id for step in steps if step.what is StepKind.RELEASE] == ["twin"]
+
+
+def test_on_other_machines_a_plan_that_bears_the_same_names_serves_before_the_one_before_it_ends(split_plan):
+    running = apply(reconcile(split_plan, FleetState()), split_plan, FleetState())
+    other = replace(split_plan, instances=tuple(replace(one, offer_id=f"new {one.id}") for one in split_plan.instances))
+    steps = reconcile(other, running)
+    made = ["lease"] * 3 + ["prepare"] * 3 + ["start"] * 3 + ["route"]
+    assert kinds(steps) == made + ["drain"] * 3 + ["stop"] * 3 + ["release"] * 3
+    assert {step.lease_id for step in steps if step.what is StepKind.STOP} == {r.leases[0] for r in running.replicas}
+    assert reconcile(other, apply(steps, other, running)) == ()
+
+
+def test_an_engine_in_anothers_place_is_stopped_only_once_all_that_can_start_beside_it_have(split_plan):
+    running = apply(reconcile(split_plan, FleetState()), split_plan, FleetState())
+    first, *others = running.replicas
+    stays, *leave = split_plan.instances
+    other = replace(split_plan, instances=(stays, *(replace(one, offer_id=f"new {one.id}") for one in leave)))
+    argued = replace(first, stages=(replace(first.stages[0], layers=0),))  # other arguments: no longer the plan's own
+    steps = reconcile(other, replace(running, replicas=(argued, *others)))
+    assert [(step.what.value, step.id) for step in steps] == [
+        ("lease", "i1"),
+        ("lease", "i2"),
+        ("prepare", "i1"),
+        ("prepare", "i2"),
+        ("start", "r2"),
+        ("drain", "r0"),
+        ("stop", "r0"),
+        ("start", "r0"),
+        ("route", "routes"),
+        ("drain", "r2"),
+        ("stop", "r2"),
+        ("release", "i1 of o1"),
+        ("release", "i2 of o2"),
+    ]
 
 
 def test_an_engine_that_does_not_serve_yet_is_started_again(split_plan):

@@ -51,10 +51,9 @@ def test_the_disk_must_hold_weights_and_environment(offer):
     ("stated", "expected"),
     [
         ({"cuda_version": 12.4}, Lack.DRIVER),
-        ({"cuda_version": 12.9}, None),
         ({"cuda_version": 13.0}, None),
         ({"driver_version": 535.129}, Lack.DRIVER),
-        ({"driver_version": 575.51}, None),
+        ({"driver_version": 580.65}, None),
         ({"ram_gb": 8.0}, Lack.RAM),
         ({"ram_gb": 16.0}, None),
         ({"ram_gb": 16.0, "gpu_count": 8}, Lack.RAM),
@@ -62,6 +61,29 @@ def test_the_disk_must_hold_weights_and_environment(offer):
 )
 def test_driver_and_memory_of_the_host_must_do(offer, stated, expected):
     assert lack(QWEN, offer("a", **stated)) is expected
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({"inet_down_gbit_per_s": 0.03}, Lack.LINE),
+        ({"inet_down_gbit_per_s": 0.05}, None),
+        ({"inet_down_gbit_per_s": 0.03, "estimated": ("inet_down_gbit_per_s",)}, Lack.LINE),
+        ({"inet_down_gbit_per_s": 0.03, "provider": "ssh"}, None),
+        ({"inet_down_gbit_per_s": 0.03, "provider": "local"}, None),
+    ],
+)
+def test_weights_and_environment_must_come_in_within_two_hours_where_that_costs(offer, stated, expected):
+    assert lack(QWEN, offer("a", **stated)) is expected
+
+
+def test_a_line_that_a_provider_says_nothing_of_is_taken_to_do(offer):
+    large = llm_named("opt-175b")
+    unstated_line = {"inet_down_gbit_per_s": 0.5, "estimated": ("inet_down_gbit_per_s",)}
+    assert lack(replace(large, layers=2 * large.layers), offer("a", **unstated_line)) is None
+    slow = refusal_of(replace(large, layers=2 * large.layers), offer("a", inet_down_gbit_per_s=0.5))
+    assert slow is not None
+    assert slow.reason.endswith(" h over its 500 Mbit/s; expected 2 h or less")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from planner.errors import HostError
+from planner.errors import AuthError, HostError
 from planner.reconcile import Step, StepKind
 from thunderctl.apply import StepState, apply
 
@@ -44,6 +44,47 @@ async def test_every_step_runs_after_those_it_waits_for():
     ]
     chains += [("route routes", "drain old", "stop old", "release l9")]
     assert all(order[a] < order[b] for chain in chains for a, b in pairwise(chain))
+
+
+async def test_an_engine_in_anothers_place_ends_after_all_else_started_and_only_its_own_drain_is_its_to_wait_for():
+    place, other = {"lease_id": "l1"}, {"lease_id": "l2"}
+    steps = [
+        Step(StepKind.LEASE, "i0"),
+        Step(StepKind.PREPARE, "i0"),
+        Step(StepKind.START, "r0"),
+        Step(StepKind.DRAIN, "r1", **place),
+        Step(StepKind.STOP, "r1", **place),
+        Step(StepKind.START, "r1"),
+        Step(StepKind.ROUTE, "routes"),
+        Step(StepKind.DRAIN, "r1", **other),
+        Step(StepKind.STOP, "r1", **other),
+    ]
+    done = []
+
+    async def do(step):
+        await asyncio.sleep(0)
+        done.append(step)
+
+    await apply(steps, do, subjects=SUBJECTS, report=lambda _: None)
+    assert done == steps
+
+
+async def test_where_a_machine_is_not_to_be_had_nothing_that_serves_is_drained_or_stopped():
+    steps = [
+        Step(StepKind.LEASE, "i0"),
+        Step(StepKind.PREPARE, "i0"),
+        Step(StepKind.DRAIN, "r1", lease_id="l1"),
+        Step(StepKind.STOP, "r1", lease_id="l1"),
+        Step(StepKind.STOP, "r2", lease_id="l1"),
+        Step(StepKind.START, "r1"),
+    ]
+
+    async def do(step):
+        if step.what is StepKind.LEASE:
+            raise HostError("none is left")
+
+    results = await apply(steps, do, subjects=SUBJECTS, report=lambda _: None)
+    assert [result.state for result in results] == [StepState.FAILED] + [StepState.SKIPPED] * 5
 
 
 async def test_a_slow_machine_does_not_hold_up_another_ones_engine():
@@ -98,3 +139,35 @@ async def test_a_bug_is_raised_and_an_interruption_cancels_every_step():
     with pytest.raises(asyncio.CancelledError):
         await running
     assert sorted(names(cancelled)) == ["lease i0", "lease i1"]
+
+
+async def test_refused_credentials_end_the_steps_under_way_and_all_that_have_not_begun():
+    begun = []
+
+    async def do(step):
+        begun.append(f"{step.what} {step.id}")
+        if step == Step(StepKind.LEASE, "i1"):
+            raise AuthError("the key is wrong")
+        await asyncio.Event().wait()
+
+    results = await apply(TWO_MACHINES, do, subjects=SUBJECTS, report=lambda _: None)
+    assert begun == ["lease i0", "lease i1"]
+    assert [result.state for result in results][:2] == [StepState.SKIPPED, StepState.FAILED]
+    assert {result.state for result in results[2:]} == {StepState.SKIPPED}
+    assert {result.error.message for result in results if result.error} == {"the key is wrong"}
+
+
+async def test_an_interruption_is_one_even_where_credentials_were_refused():
+    async def do(step):
+        if step == Step(StepKind.LEASE, "i1"):
+            raise AuthError("the key is wrong")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(5)
+
+    running = asyncio.create_task(apply(TWO_MACHINES[:2], do, subjects={}, report=lambda _: None))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 3)

@@ -11,7 +11,8 @@ from planner.members import members_of
 from planner.models import llm_named
 from tests.planner.plans import split_plan
 from thunderctl.engines import POOL_PROMPTS, RECOMPUTE_SHARE, engine_spec, pool_bytes, recompute_rates, running_stages
-from thunderctl.spec import KvSection, Spec
+from thunderctl.sections import KvSection
+from thunderctl.spec import Spec
 
 LLAMA = llm_named("llama-3.1-8b")
 

@@ -20,7 +20,7 @@ from runtime.agent.config import AgentConfig
 from runtime.files import write_json
 from runtime.messages import CONTROLLER_NAME, AgentHealth, agent_name
 from runtime.relay.door import AgentDoor
-from runtime.relay.tickets import Ticket, format_json
+from runtime.relay.ticket import Ticket, format_json
 from runtime.tiles.format import KvFormat
 from runtime.tiles.frame import seal
 from runtime.tiles.geometry import Geometry

@@ -31,7 +31,7 @@ async def serve():
 
         app = web.Application()
         app.router.add_post("/v1/completions", answer)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.01)
         runners.append(runner)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -85,7 +85,7 @@ def test_the_market_has_the_hosts_that_answer_and_says_which_do_not(tmp_path):
     assert "refused the connection" in line
 
 
-def test_own_hosts_can_be_rented_and_aws_can_not():
+def test_own_hosts_can_be_rented_and_lambda_can_not():
     check_leasable("ssh")
-    with pytest.raises(ProvisioningError, match="can't rent from aws"):
-        check_leasable("aws")
+    with pytest.raises(ProvisioningError, match="can't rent from lambda"):
+        check_leasable("lambda")

@@ -9,11 +9,11 @@ import pytest
 from planner.crossover import local_below_tokens, local_rates
 from planner.deployment import Codec, Phase
 from planner.errors import Incomplete
-from runtime.messages import ReplicaAddress, Routes, RouteShare
+from runtime.messages import ReplicaAddress, Routes, RouteShare, agent_name
 from tests.fakes import FakeEngine, serving
 from tests.planner.plans import split_plan
 from thunderctl import routing
-from thunderctl.spec import ServeSection
+from thunderctl.sections import ServeSection
 from thunderctl.store.store import Store
 from thunderctl.world import World
 
@@ -50,19 +50,19 @@ async def stream(world, engines):
 
 async def test_a_replica_that_left_the_routes_is_drained_before_it_is_stopped(world, monkeypatch):
     engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d", drip=True), "d1": FakeEngine("d", drip=True)}
+    monkeypatch.setattr(routing, "SAY_EVERY_S", 0.2)
     async with serving(*engines.values()):
         await world.router.serve(routes(engines, 1, PAIRS), ServeSection(listen="127.0.0.1:0"))
         busy, answer, session = await stream(world, engines)
         left = next(pair for pair in PAIRS if pair[1] != busy)
         await world.router.serve(routes(engines, 2, [left]), ServeSection())
 
-        monkeypatch.setattr(routing, "DRAIN_DEADLINE_S", 0.0)
-        with pytest.raises(Incomplete, match=f"{busy} still has 1 requests"):
-            await routing.drain(world, busy, lambda *_: None)
+        with monkeypatch.context() as hurried, pytest.raises(Incomplete, match=f"{busy} still has 1 requests"):
+            hurried.setattr(routing, "DRAIN_DEADLINE_S", 0.0)
+            await routing.drain(world, busy, lambda *_: None, lease_id="l0")
 
-        monkeypatch.undo()
         told = []
-        draining = asyncio.create_task(routing.drain(world, busy, lambda *words: told.append(words)))
+        draining = asyncio.create_task(routing.drain(world, busy, lambda *words: told.append(words), lease_id="l0"))
         while not told:
             await asyncio.sleep(0.01)
         assert told[0] == (busy, "draining, 1 requests left")
@@ -76,11 +76,35 @@ async def test_draining_takes_a_replica_out_of_the_routes_that_still_have_it(wor
     engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d"), "d1": FakeEngine("d")}
     async with serving(*engines.values()):
         await world.router.serve(routes(engines, 1, PAIRS), ServeSection(listen="127.0.0.1:0"))
-        await routing.drain(world, "d0", lambda *_: None)
+        await routing.drain(world, "d0", lambda *_: None, lease_id="l0")
         after = world.router.routes()
         assert after is not None
         assert [(route.prefill, route.decode) for route in after.routes] == [("p0", "d1")]
         assert after.epoch == 2
+
+
+async def test_an_engine_whose_name_another_machine_has_taken_is_drained_and_its_successor_stays_in_the_routes(world):
+    """The stream on the old one is waited for; the new one goes on with requests of its own."""
+    engines = {"p0": FakeEngine("p"), "d0": FakeEngine("d", drip=True), "d1": FakeEngine("d", drip=True)}
+    async with serving(*engines.values()):
+        await world.router.serve(routes(engines, 1, PAIRS), ServeSection(listen="127.0.0.1:0"))
+        busy, answer, session = await stream(world, engines)
+        after = routes(engines, 2, PAIRS)
+        named = [replace(one, server_name=agent_name("new")) if one.id == busy else one for one in after.replicas]
+        await world.router.serve(replace(after, replicas=tuple(named)), ServeSection())
+
+        told = []
+        waiting = routing.drain(world, busy, lambda *words: told.append(words), lease_id="old")
+        draining = asyncio.create_task(waiting)
+        async with asyncio.timeout(10):
+            while not told:
+                await asyncio.sleep(0.01)
+        assert told[0] == (busy, "draining, 1 requests left")
+        assert world.router.routes().epoch == 2
+        engines[busy].released.set()
+        assert b"[DONE]" in await answer.content.read()
+        await asyncio.wait_for(draining, 10)
+        await session.close()
 
 
 def test_the_router_is_told_which_prompts_need_no_transfer_and_how_much_of_them_decode_replicas_bear():

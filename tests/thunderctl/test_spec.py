@@ -97,3 +97,72 @@ def test_what_init_writes_is_a_spec_with_the_defaults(provider):
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
 def test_every_example_is_a_spec(path):
     load_spec(path)
+
+
+WINDOW = """
+[budget]
+usd_per_hour = 14.0
+windows = [{ from = "20:00", to = "07:00", tz = "Europe/Berlin", usd_per_hour = 4.0 }]
+"""
+NIGHT, DAY = 1_790_114_400.0, 1_790_078_400.0  # 2026-09-22 23:00 and 13:00 in Berlin
+
+
+def test_a_budget_window_is_read_and_decides_by_the_clock():
+    budget = parse_spec(WINDOW).budget
+    assert [budget.gate_usd_per_hour(14.0, at) for at in (NIGHT, DAY)] == [4.0, 14.0]
+    assert budget.gate_usd_per_hour(2.0, NIGHT) == 2.0  # a plan for less stays one for less
+
+
+def test_a_spec_with_windows_is_stored_and_read_again():
+    spec = parse_spec(WINDOW)
+    assert Spec.model_validate(spec.model_dump(mode="json", exclude_unset=True)) == spec
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"20:00"', '"8 pm"', "is '8 pm'; it should be a time of day such as \"20:00\""),
+        ('"20:00"', '"24:00"', "it should be a time of day"),
+        ("Europe/Berlin", "Berlin", "is 'Berlin'; it should be a time zone such as Europe/Berlin or UTC"),
+        ("Europe/Berlin", "../../etc/passwd", "it should be a time zone"),
+        ('to = "07:00", ', "", r"\[budget.windows\] to is missing"),
+        ('to = "07:00"', 'to = "20:00"', "it should end at another time than it begins"),
+        ("usd_per_hour = 4.0", "usd_per_hour = -1", "greater than or equal to 0"),
+        ("tz =", "zone =", r"\[budget.windows\] zone is not a key|tz is missing"),
+    ],
+)
+def test_a_budget_window_that_makes_no_sense_names_its_key_and_line(before, after, said):
+    with pytest.raises(SpecError, match=said) as caught:
+        parse_spec(WINDOW.replace(before, after))
+    assert caught.value.message.startswith("thunder.toml:4:")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "deadman_s = 1200",
+            "thunder.toml:2: .leases. deadman_s is 1200; it should be more than ready_deadline_s, which",
+        ),
+        ("ready_deadline_s = 7200", "deadman_s is 7200; it should be more than ready_deadline_s, which is 7200"),
+        (
+            "ready_deadline_s = 100\ndeadman_s = 299",
+            "thunder.toml:3: .leases. deadman_s is 299; it should be 300 or more",
+        ),
+    ],
+)
+def test_a_switch_that_would_end_machines_which_are_looked_after_is_refused(text, said):
+    with pytest.raises(SpecError, match=said):
+        parse_spec(f"[leases]\n{text}")
+
+
+def test_the_environments_times_of_leases_are_judged_together(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("THUNDER_LEASES_READY_DEADLINE_S", "9000")
+    with pytest.raises(SpecError, match="THUNDER_LEASES_DEADMAN_S is 7200; it should be more than ready_deadline_s"):
+        load_spec()
+    monkeypatch.setenv("THUNDER_LEASES_DEADMAN_S", "10000")
+    assert load_spec().leases.deadman_s == 10_000
+    monkeypatch.setenv("THUNDER_LEASES_READY_DEADLINE_S", "100")
+    monkeypatch.setenv("THUNDER_LEASES_DEADMAN_S", "400")
+    assert load_spec().leases.deadman_s == 400

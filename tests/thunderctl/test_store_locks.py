@@ -1,5 +1,6 @@
 """One writer a deployment."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,9 +11,11 @@ import pytest
 from sqlmodel import Session
 
 from planner.errors import Refused
-from thunderctl.store.locks import LOCK_S
+from thunderctl.store import locks
+from thunderctl.store.locks import BRIEF_S, LOCK_S
 from thunderctl.store.store import Store
 from thunderctl.store.tables import LockTable
+from thunderctl.store.this_host import this_host
 
 
 class FakeClock:
@@ -28,13 +31,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def url(tmp_path) -> str:
-    return f"sqlite:///{tmp_path / 'store.db'}"
-
-
-@pytest.fixture
-def store(url, clock):
-    with Store(url, now=clock) as opened:
+def store(store_url, clock):
+    with Store(store_url, now=clock) as opened:
         yield opened
 
 
@@ -82,19 +80,63 @@ def test_an_error_gives_the_lock_back(store):
     assert store.holder("d") is None
 
 
-def test_a_killed_process_loses_its_lock(store, url):
+TAKING = """
+import sys
+from planner.errors import Refused
+from thunderctl.store.store import Store
+
+with Store(sys.argv[1]) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        with store.lock("d", "up"):
+            print("held", flush=True)
+            sys.stdin.read()
+    except Refused:
+        print("refused", flush=True)
+"""
+
+
+def test_of_two_processes_that_take_a_lock_at_once_one_has_it(store, store_url):
+    command = [sys.executable, "-c", TAKING, store_url]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.stdout.readline() for process in both] == ["ready\n", "ready\n"]
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert sorted(process.stdout.readline() for process in both) == ["held\n", "refused\n"]
+    for process in both:
+        process.communicate(timeout=60)
+    assert store.holder("d") is None
+
+
+def test_a_killed_process_loses_its_lock(store, store_url):
     code = (
         "import os, signal; from thunderctl.store.store import Store\n"
-        f"with Store({url!r}) as store, store.lock('d', 'up'): os.kill(os.getpid(), signal.SIGKILL)"
+        f"with Store({store_url!r}) as store, store.lock('d', 'up'): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     with store.lock("d", "down"):
         assert store.holder("d").pid == os.getpid()
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_a_dead_process_that_nobody_has_reaped_loses_its_lock(store, store_url):
+    code = (
+        "import os, signal; from thunderctl.store.store import Store\n"
+        f"with Store({store_url!r}) as store, store.lock('d', 'up'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
+    with store.lock("d", "down"):
+        pass
+    assert child.wait() == -signal.SIGKILL
+
+
 def test_a_pid_that_was_used_again_does_not_keep_a_lock(store, clock):
     me = psutil.Process()
-    held_by(store, host=os.uname().nodename, pid=me.pid, started_at=me.create_time() - 60, taken_at=clock.at)
+    held_by(store, host=this_host(), pid=me.pid, started_at=me.create_time() - 60, taken_at=clock.at)
     with store.lock("d", "down"):
         pass
 
@@ -108,10 +150,10 @@ def test_a_living_process_of_this_host_keeps_its_lock_however_late(store, clock)
 
 def test_another_hosts_lock_is_taken_over_only_once_it_has_expired(store, clock):
     held_by(store, host="elsewhere", pid=1, started_at=0.0, taken_at=clock.at)
-    clock.at += LOCK_S - 1
+    clock.at += LOCK_S - BRIEF_S - 1
     with pytest.raises(Refused, match="ann@elsewhere"), store.lock("d", "down"):
         pass
-    clock.at += 1
+    clock.at += BRIEF_S + 1
     with store.lock("d", "down"):
         pass
 
@@ -129,3 +171,42 @@ def test_who_lost_the_lock_is_told_when_renewing_and_takes_nothing_back(store, c
         with pytest.raises(Refused, match="taken over"):
             held.renew()
     assert store.holder("d").host == "elsewhere"
+
+
+async def test_work_that_outlasts_the_lock_is_done_under_it(store, clock, monkeypatch):
+    monkeypatch.setattr(locks, "RENEWALS", 100_000)
+    with store.lock("d", "up") as held:
+
+        async def work():
+            clock.at += LOCK_S - 1
+            async with asyncio.timeout(30):
+                while store.holder("d").expires_at < clock.at + LOCK_S:
+                    await asyncio.sleep(0.005)
+            return "done"
+
+        assert await held.during(work()) == "done"
+
+
+async def test_work_whose_lock_was_taken_over_is_cut_off(store, clock, monkeypatch):
+    monkeypatch.setattr(locks, "RENEWALS", 100_000)
+    ended = []
+    with store.lock("d", "up") as held:
+
+        async def work():
+            held_by(store, host="elsewhere", pid=1, started_at=0.0, taken_at=clock.at)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("cleaned up")
+
+        with pytest.raises(Refused, match="taken over"):
+            await held.during(work())
+    assert ended == ["cleaned up"]
+
+
+async def test_what_fails_under_a_lock_fails(store):
+    async def work():
+        raise KeyError
+
+    with store.lock("d", "up") as held, pytest.raises(KeyError):
+        await held.during(work())

@@ -7,14 +7,13 @@ and taken down by the next one.
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psutil
 
-from planner.choosing.drafting import plan_id
 from planner.deployment import (
     Bound,
     Codec,
@@ -27,6 +26,7 @@ from planner.deployment import (
     SearchReport,
     Stage,
 )
+from planner.document import plan_id
 from planner.errors import HostError, Refused
 from planner.llm import LlmSpec
 from planner.memory import StageMemory, kv_capacity_tokens
@@ -35,11 +35,11 @@ from planner.workload import Slo
 from provisioners.base import Label
 from runtime.tls import client_context
 from thunderctl.agents import Agents
-from thunderctl.apply import StepResult
+from thunderctl.apply import Narrate, Report
+from thunderctl.bring_up import bring_up
 from thunderctl.compose import provisioner
-from thunderctl.deploy import Narrate
 from thunderctl.home import thunder_home
-from thunderctl.lifecycle import bring_up, check_host, flip, steps_to, take_down
+from thunderctl.lifecycle import check_host, flip, steps_to, take_down
 from thunderctl.load import Answer, ask
 from thunderctl.observe import observe
 from thunderctl.spec import Spec
@@ -50,7 +50,6 @@ MAX_HOURS = 0.5
 MAX_MODEL_LEN = 4096
 CACHE_INFO = re.compile(r"^vllm:cache_config_info\{(.*)\} ", re.MULTILINE)
 
-Report = Callable[[StepResult], None]
 Pair = tuple[str, str, Codec]
 """A route's ends and its codec."""
 
@@ -146,9 +145,9 @@ def serving(world: World, plan: Plan, spec: Spec, *, report: Report, narrate: Na
         if any(row.state.may_cost for row in world.store.leases(world.name)):
             asyncio.run(take_down(world, report=report))
         steps = asyncio.run(steps_to(world, plan, spec))
-        results = asyncio.run(bring_up(world, plan, spec, steps, max_hours=MAX_HOURS, report=report, narrate=narrate))
-        if failed := next((result.error for result in results if result.error), None):
-            raise failed
+        outcome = asyncio.run(bring_up(world, plan, spec, steps, max_hours=MAX_HOURS, report=report, narrate=narrate))
+        if outcome.error is not None:
+            raise outcome.error
         yield
     finally:
         asyncio.run(take_down(world, report=report))

@@ -12,10 +12,8 @@ from planner.costmodel.calibrate import Row
 from planner.deployment import Codec
 from planner.errors import HostError
 from thunderctl.calibration.fleet import Pair
-from thunderctl.load import Answer
+from thunderctl.load import VOCABULARY, Answer
 
-VOCABULARY = range(10, 2000)
-"""Tokens to draw prompts from: all models have these, and none of the first, which are special."""
 WARM_UP = ((64, 16), (1024, 2))
 SHORT = 32
 MOVED_CODECS = (Codec.RAW, Codec.INT8, Codec.INT4)

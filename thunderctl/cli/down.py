@@ -1,11 +1,16 @@
 """`thunderctl down`: release everything, and prove it gone."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import typer
 
+from planner.errors import Refused
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption, YesOption, confirm
+
+if TYPE_CHECKING:
+    from thunderctl.world import World
 
 
 def down(context: typer.Context, yes: YesOption = False, as_json: JsonOption = False) -> None:
@@ -14,19 +19,34 @@ def down(context: typer.Context, yes: YesOption = False, as_json: JsonOption = F
     Example: thunderctl down --yes
     """
     from thunderctl.cli.progress import step_lines
-    from thunderctl.cli.up import apply_document, ended_by, failure_of, result_entry
+    from thunderctl.cli.up import apply_document, ended_by, result_entry, with_hint
     from thunderctl.lifecycle import take_down
     from thunderctl.world import open_world
 
-    with open_world(context.obj) as world, world.store.lock(world.name, "down"):
-        leases = [row for row in world.store.leases(world.name) if row.state.may_cost]
-        if leases or world.router.running():
-            confirm(f"Stop serving and release {len(leases)} machines?", yes=yes)
-        with step_lines() as (report, _):
-            results = asyncio.run(take_down(world, report=report))
-        failure = failure_of(results, "Run `thunderctl down` again: it goes on asking.")
-        if as_json:
-            output.print_json(apply_document(world, [result_entry(result) for result in results], failure))
-        if failure is not None:
-            raise ended_by(failure, as_json=as_json)
-        output.narrate(f"{world.name} is down: {len(leases)} machines released and proven gone.")
+    with open_world(context.obj) as world:
+        agreed = _costing(world)
+        if agreed or world.router.running():  # a question holds no lock: the controller goes on while nobody answers
+            confirm(f"Stop serving and release {len(agreed)} machines?", yes=yes)
+        if asyncio.run(world.controller.stop_replacing(world.store.holder(world.name))):
+            output.narrate("The controller was replacing machines; it was told to stop that.")
+        with world.store.lock(world.name, "down") as held:
+            leases = _costing(world)
+            if (more := leases - agreed) and not yes:
+                raise Refused(f"{len(more)} machines were rented meanwhile.", hint="Run it again, if they go too.")
+            if requests := asyncio.run(world.router.under_way()):
+                grace_s = world.router.stop_grace_s
+                output.narrate(f"The router refuses new requests, and has {grace_s:g} s to finish {requests}.")
+            with step_lines() as (report, _):
+                results = asyncio.run(held.during(take_down(world, report=report)))
+            first = next((result.error for result in results if result.error), None)
+            failure = with_hint(first, "Run `thunderctl down` again: it goes on asking.")
+            if as_json:
+                output.print_json(apply_document(world, [result_entry(result) for result in results], failure))
+            if failure is not None:
+                raise ended_by(failure, as_json=as_json)
+            output.narrate(f"{world.name} is down: {len(leases)} machines released and proven gone.")
+
+
+def _costing(world: "World") -> frozenset[str]:
+    """The leases that may cost."""
+    return frozenset(row.lease_id for row in world.store.leases(world.name) if row.state.may_cost)

@@ -11,8 +11,8 @@ from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from runtime.router.keys import ApiKey
-    from runtime.router.usage import KeyUsage
+    from runtime.router.access.keys import ApiKey
+    from runtime.router.watching.usage import KeyUsage
 
 KEYS_SCHEMA = "thunder.keys/v1"
 COLUMNS = ("key", "id", "made at, UTC", "expires", "requests/min", "tokens/min", "requests", "refused")
@@ -61,7 +61,7 @@ def list_keys(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: thunderctl keys list
     """
-    from runtime.router.keys import read_keys
+    from runtime.router.access.keys import read_keys
     from thunderctl.world import open_world
 
     with open_world(context.obj) as world:
@@ -100,7 +100,7 @@ def revoke(
 def _entry(key: "ApiKey", usage: "KeyUsage | None") -> dict[str, Any]:
     from dataclasses import asdict
 
-    from runtime.router.usage import KeyUsage
+    from runtime.router.watching.usage import KeyUsage
 
     used = asdict(usage or KeyUsage())
     return {

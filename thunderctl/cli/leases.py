@@ -1,110 +1,136 @@
-"""`thunderctl leases` and `thunderctl gc`: what is rented, what it costs, and machines that no lease stands for."""
+"""`thunderctl leases`: what is rented, what it costs and has cost, and what no lease stands for."""
 
 import asyncio
-import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thunderctl.cli import output
-from thunderctl.cli.options import JsonOption
+from thunderctl.cli.options import JsonOption, YesOption, confirm
 
 if TYPE_CHECKING:
-    from provisioners.base import Machine
-    from provisioners.leases.journal import LeaseRow
-    from thunderctl.world import World
+    from collections.abc import Sequence
 
-PROVIDERS = ("local", "ssh")
-"""Those this version can rent from, so those where strays can be."""
+    from provisioners.leases.journal import LeaseRow
+    from thunderctl.spending import Spending
+    from thunderctl.strays import Looked, Stray
 
 
 def leases(
     context: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="The ended ones too.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="What was spent: by lease, by hour, by way.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write what was spent there: a line for each lease and hour.")
+    ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option("--forget", metavar="LEASE", help="Write this one off, which nobody can prove gone any more."),
+    ] = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List what is rented and what it costs and has cost.
 
-    Example: thunderctl leases
+    Example: thunderctl leases --report
     """
-    from provisioners.leases.ledger import spent_usd, usd_per_hour
+    if forget is not None:
+        _forget(context.obj, forget, yes=yes)
+    from thunderctl.home import owner_id
+    from thunderctl.spending import as_csv, spending_of, warnings_of
+    from thunderctl.strays import look_around, strays_of
     from thunderctl.world import open_world
 
     with open_world(context.obj) as world:
-        rows, now = world.store.leases(world.name), time.time()
-        found = asyncio.run(find_strays(world))
-    shown = [row for row in rows if everything or row.state.may_cost]
-    entries = [_entry(row, now) for row in shown]
-    cost, spent = usd_per_hour(rows), spent_usd(rows, now)
+        looked = asyncio.run(look_around(world))
+        spending = spending_of(world.store, world.name)
+        found = strays_of(looked, world.store.leases(), owner_id())
+        warnings = warnings_of(spending, world.spec())
+    if csv is not None:
+        output.write_file(csv, as_csv(spending))
+    shown = [row for row in spending.rows if everything or row.state.may_cost]
+    entries = [_entry(row, spending.now) for row in shown]
     if as_json:
-        strays = [_stray(provider, machine, "none") for provider, machine in found]
-        document = {
-            "schema": "thunder.leases/v1",
-            "leases": entries,
-            "usd_per_hour": cost,
-            "spent_usd": round(spent, 6),
-        }
-        output.print_json({**document, "strays": strays})
-        return
-    columns = ("id", "instance", "provider", "state", "usd_per_hour", "spent_usd", "expires_at", "reason")
-    table_rows = [[_cell(entry[column]) for column in columns] for entry in entries]
-    headings = ("lease", "instance", "provider", "state", "$/h", "$ spent", "ends by", "why")
-    title = f"Leases: ${cost:.3f}/h now, ${spent:.4f} spent"
-    if table_rows:
-        output.show(output.table(title, headings, table_rows, right=("$/h", "$ spent")))
+        output.print_json(_document(spending, entries, looked, found, warnings))
     else:
-        output.narrate(f"Nothing is leased. ${spent:.4f} was spent so far.")
-    for provider, machine in found:
-        output.narrate(
-            f"stray: {provider} {machine.provider_id} bears our owner id and has no lease. See: thunderctl gc"
-        )
+        _show(spending, entries, report=report)
+        _narrate(looked, found, warnings)
 
 
-def gc(
-    context: typer.Context,
-    delete: Annotated[bool, typer.Option("--delete", help="Release the strays.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Find machines that bear our owner id and that no lease stands for; report them, or release them with --delete.
-
-    Example: thunderctl gc --delete
-    """
+def _forget(deployment: str, lease_id: str, *, yes: bool) -> None:
+    from thunderctl.forgetting import at_stake, forget, lease_to_forget
     from thunderctl.world import open_world
 
-    with open_world(context.obj) as world, world.store.lock(world.name, "gc"):
-        found = asyncio.run(find_strays(world))
-        if delete:
-            asyncio.run(_release(world, found))
-    action = "released" if delete else "reported"
-    if as_json:
-        strays = [_stray(provider, machine, action) for provider, machine in found]
-        output.print_json({"schema": "thunder.gc/v1", "strays": strays})
-        return
-    rows = [(p, m.provider_id, f"{m.usd_per_hour:.3f}", m.label, action) for p, m in found]
-    if rows:
-        output.show(output.table("Strays", ("provider", "machine", "$/h", "label", ""), rows, right=("$/h",)))
+    with open_world(deployment) as world:
+        row = lease_to_forget(world, lease_id)
+        confirm(f"Forget lease {lease_id}? {at_stake(row)}.", yes=yes)
+        with world.store.lock(world.name, "leases --forget"):
+            after = forget(world, lease_to_forget(world, lease_id))
+        output.narrate(f"Lease {lease_id} is {after.state}: {after.reason}. {at_stake(row)}.")
+
+
+def _document(
+    spending: "Spending",
+    entries: list[dict[str, Any]],
+    looked: "Sequence[Looked]",
+    found: "Sequence[Stray]",
+    warnings: "Sequence[str]",
+) -> dict[str, Any]:
+    spend = spending.spend
+    return {
+        "schema": "thunder.leases/v1",
+        "leases": entries,
+        "usd_per_hour": _rounded(spending.machines_usd_per_hour),
+        "transfer_usd_per_hour": _rounded(spending.transfer_usd_per_hour),
+        "spent_usd": _rounded(spend.usd),
+        "machines_usd": _rounded(spend.machines_usd),
+        "transfer_usd": _rounded(spend.transfer_usd),
+        "unpriced_transfer_gb": _rounded(spend.unpriced_gb),
+        "hours": [
+            {
+                "hour": _rfc3339(hour.at),
+                "machines_usd": _rounded(hour.machines_usd),
+                "transfer_usd": _rounded(hour.transfer_usd),
+                "gb": _rounded(hour.gb),
+            }
+            for hour in spending.hours
+        ],
+        "strays": [_stray(one) for one in found],
+        "sources": [{"provider": one.provider, "ok": not one.problem, "error": one.problem} for one in looked],
+        "warnings": list(warnings),
+    }
+
+
+def _show(spending: "Spending", entries: list[dict[str, Any]], *, report: bool) -> None:
+    from thunderctl.cli.spend_tables import spend_tables
+
+    columns = ("id", "instance", "provider", "state", "usd_per_hour", "spent_usd", "expires_at", "reason")
+    headings = ("lease", "instance", "provider", "state", "$/h", "$ spent", "ends by", "why")
+    cost, spent = spending.machines_usd_per_hour, spending.spend.usd
+    if entries:
+        rows = [[_cell(entry[column]) for column in columns] for entry in entries]
+        title = f"Leases: ${cost:.3f}/h now, ${spent:.4f} spent"
+        output.show(output.table(title, headings, rows, right=("$/h", "$ spent")))
     else:
-        output.narrate("No strays: every machine with our owner id has a lease.")
+        output.narrate(f"Nothing is leased. ${spent:.4f} was spent so far.")
+    if report:
+        output.show(*spend_tables(spending))
+    if spending.spend.unpriced_gb:
+        output.narrate(f"{spending.spend.unpriced_gb:.3f} GB went over ways whose price is not known: not in the sum.")
 
 
-async def find_strays(world: "World") -> "list[tuple[str, Machine]]":
-    """Machines of our owner id without a lease of any deployment, by provider."""
-    from provisioners.leases.observe import strays
-    from thunderctl.home import owner_id
-
-    found = []
-    for provider in PROVIDERS:
-        listing = await world.provisioner(provider).observe()  # listed first, so that what is made meanwhile has a row
-        rows = [row for row in world.store.leases() if row.provider == provider]
-        found += [(provider, machine) for machine in strays(listing.machines, rows, owner_id())]
-    return found
-
-
-async def _release(world: "World", found: "list[tuple[str, Machine]]") -> None:
-    for provider, machine in found:
-        await world.provisioner(provider).release(machine.provider_id)
-        world.store.record(world.name, "gc", f"released the stray {machine.provider_id} of {provider}")
+def _narrate(looked: "Sequence[Looked]", found: "Sequence[Stray]", warnings: "Sequence[str]") -> None:
+    for one in found:
+        output.narrate(
+            f"stray: {one.provider} {one.machine.provider_id} bears our owner id and has no lease. See: thunderctl gc"
+        )
+    for silent in looked:
+        if silent.problem:
+            output.narrate(f"not looked at: {silent.provider}: {silent.problem}")
+    for warning in warnings:
+        output.narrate(f"soon: {warning}")
 
 
 def _entry(row: "LeaseRow", now: float) -> dict[str, Any]:
@@ -117,16 +143,22 @@ def _entry(row: "LeaseRow", now: float) -> dict[str, Any]:
         "provider_id": row.provider_id,
         "state": row.state,
         "usd_per_hour": row.usd_per_hour if row.state.may_cost else 0.0,
-        "spent_usd": round(lease_spent_usd(row, now), 6),
+        "spent_usd": _rounded(lease_spent_usd(row, now)),
         "created_at": _rfc3339(row.created_at),
         "expires_at": _rfc3339(row.expires_at) if row.expires_at else None,
+        "prices": [{"since": _rfc3339(price.since), "usd_per_hour": float(price.usd_per_hour)} for price in row.prices],
         "reason": row.reason,
     }
 
 
-def _stray(provider: str, machine: "Machine", action: str) -> dict[str, Any]:
-    found = {"provider": provider, "provider_id": machine.provider_id, "usd_per_hour": machine.usd_per_hour}
-    return {**found, "action": action}
+def _stray(stray: "Stray") -> dict[str, Any]:
+    machine = stray.machine
+    found = {"provider": stray.provider, "provider_id": machine.provider_id, "usd_per_hour": machine.usd_per_hour}
+    return {**found, "action": "none"}
+
+
+def _rounded(amount: Any) -> float:
+    return round(float(amount), 6)
 
 
 def _cell(value: object) -> str:

@@ -1,59 +1,40 @@
 """`thunderctl logs`: look inside."""
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from planner.errors import SpecError
-from thunderctl.cli import output
+from thunderctl.cli import completion, output
 
-if TYPE_CHECKING:
-    from thunderctl.world import World
+INTERRUPTED = 130
 
 
 def logs(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="A replica, an instance (its agent's log), or `router`.")],
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines from the end.", min=1)] = 100,
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Replicas, instances (their agents' logs), `router`, `controller`; all without any.",
+            autocompletion=completion.logs,
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines from the end of each.", min=1)] = 100,
 ) -> None:
-    """Print the end of a log.
+    """Print the ends of logs, across machines; with -f what is added to them as well. Several are told by their names.
 
-    Example: thunderctl logs r0
+    Example: thunderctl logs r0 router -f
     """
+    from thunderctl.logs.following import Logs
+    from thunderctl.logs.places import wanted_logs
     from thunderctl.world import open_world
 
+    given = what or []
     with open_world(context.obj) as world:
-        output.print_text(asyncio.run(_log(world, what, lines)))
-
-
-async def _log(world: "World", what: str, lines: int) -> str:
-    from runtime.tls import client_context
-    from thunderctl.agents import Agents
-    from thunderctl.lifecycle import plan_in_force
-    from thunderctl.observe import observe
-
-    if what == "router":
-        path = world.router.folder / "router.log"
-        return _tail(path.read_bytes() if path.exists() else b"", lines)
-    async with Agents(client_context(world.operator_tls)) as agents:
-        seen = await observe(world, agents)
-        for view in seen.instances:
-            if view.lease.instance == what and view.machine:
-                transport = world.provisioner(view.lease.provider).transport(view.machine)
-                return _tail(await transport.get("logs/agent.log"), lines)
-            if view.agent and any(engine.replica == what for engine in view.engines):
-                return await view.agent.log(what, lines)
-    plan = plan_in_force(world)
-    hosts = {replica.id: replica.instances[0] for replica in plan.replicas} if plan else {}
-    for view in seen.instances:
-        if view.machine and view.lease.instance == hosts.get(what):  # its agent is silent: read the file itself
-            transport = world.provisioner(view.lease.provider).transport(view.machine)
-            return _tail(await transport.get(f"logs/{what}.log"), lines)
-    known = [engine.replica for view in seen.instances for engine in view.engines]
-    known += [view.lease.instance for view in seen.instances]
-    raise SpecError(f"Nothing here is called {what!r}; expected one of {', '.join([*known, 'router'])}.")
-
-
-def _tail(content: bytes, lines: int) -> str:
-    return "\n".join(content.decode(errors="replace").splitlines()[-lines:])
+        show = output.print_lines if len(given) != 1 else lambda _, said: output.print_lines("", said)
+        wanted = Logs(world, wanted_logs(world, given), lines, show, output.narrate)
+        try:
+            asyncio.run(wanted.follow() if follow else wanted.read())
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None

@@ -9,8 +9,14 @@ import typer
 from planner.errors import ThunderError
 from thunderctl import __version__
 from thunderctl.cli import (
+    bench,
+    completion,
+    copy_store,
     doctor,
     down,
+    events,
+    gc,
+    history,
     init,
     keys,
     leases,
@@ -20,9 +26,9 @@ from thunderctl.cli import (
     plan,
     predict,
     rebalance,
-    records,
     run,
     simulate,
+    ssh,
     status,
     up,
 )
@@ -43,16 +49,19 @@ app.command("offers")(offers.offers)
 app.command("plan")(plan.plan)
 app.command("simulate")(simulate.simulate)
 app.command("predict")(predict.predict)
-app.command("up")(up.up)
+app.command("up")(completion.completing(up.up, plan=completion.plan_ids))
 app.command("status")(status.status)
-app.command("rebalance")(rebalance.rebalance)
+app.command("rebalance")(completion.completing(rebalance.rebalance, without=completion.machines))
 app.command("down")(down.down)
 app.command("leases")(leases.leases)
-app.command("gc")(leases.gc)
+app.command("gc")(gc.gc)
 app.command("logs")(logs.logs)
-app.command("events")(records.events)
-app.command("history")(records.history)
+app.command("ssh")(ssh.ssh)
+app.command("events")(events.events)
+app.command("history")(history.history)
+app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
+app.command("copy-store")(copy_store.copy_store)
 app.add_typer(keys.app, name="keys")
 app.add_typer(run.app, name="run", hidden=True)
 
@@ -66,7 +75,9 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _global_options(
     context: typer.Context,
-    deployment: Annotated[str, typer.Option(help="Which deployment, where there are several.")] = "default",
+    deployment: Annotated[
+        str, typer.Option(help="Which deployment, where there are several.", autocompletion=completion.deployments)
+    ] = "default",
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,

@@ -44,14 +44,14 @@ def offers(
     prefill, output tokens if it did nothing but decode, both if it did both (mixed). That is the machine's price over
     the tokens of the rate at which enough requests still meet the SLO, in the best group size and TP x PP. Analytic.
 
-    With --provider vast they are Vast.ai's own of this moment, which needs no key; all others are of a dated snapshot.
+    Providers that --provider or the spec names are asked for their live offers, all at once; Vast.ai needs no key for
+    that. All others, and one that can't be asked, are shown as a dated snapshot has them.
 
     Example: thunderctl offers --gpu A6000
 
     What tokens cost where: thunderctl offers --rank --model llama-30b --by decode
     """
     from planner.gpus import gpu_named
-    from planner.market import Market
     from thunderctl.cli.flags import with_flags
     from thunderctl.compose import read_market
     from thunderctl.spec import load_spec
@@ -59,7 +59,7 @@ def offers(
     asked = with_flags(load_spec(spec), provider=provider, model=model, workload=workload)
     if (model or workload) and not rank:
         raise SpecError("--model and --workload are what offers are ranked for; expected --rank with them.")
-    market = read_market(asked, offers, ask_vast="vast" in (provider or ()), narrate=output.narrate)
+    market = read_market(asked, offers, narrate=output.narrate)
     wanted = gpu_named(gpu).name if gpu else None
     found = tuple(
         offer
@@ -68,9 +68,9 @@ def offers(
         and (max_usd_per_hour is None or offer.usd_per_hour <= max_usd_per_hour)
     )
     if rank:
-        _ranked(asked, Market(found, market.as_of, market.source), by, as_json=as_json)
+        _ranked(asked, replace(market, offers=found), by, as_json=as_json)
     else:
-        _listed(asked, Market(found, market.as_of, market.source), as_json=as_json)
+        _listed(asked, replace(market, offers=found), as_json=as_json)
 
 
 def _listed(asked: "Spec", market: "Market", *, as_json: bool) -> None:
@@ -95,7 +95,7 @@ def _ranked(asked: "Spec", market: "Market", by: PhaseWord, *, as_json: bool) ->
     from thunderctl.cli.rank_tables import rank_json, rank_table
     from thunderctl.planning import plan_inputs, token_costs_of
 
-    inputs = replace(plan_inputs(asked), market=market)
+    inputs = plan_inputs(asked, market=market)
     costs, llm, slo = token_costs_of(inputs, Phase(by.value)), inputs.llms[0], inputs.slo
     refused = fitness(llm, market.offers)
     if as_json:
@@ -113,7 +113,7 @@ def _ranked(asked: "Spec", market: "Market", by: PhaseWord, *, as_json: bool) ->
 
 
 def _head(asked: "Spec", market: "Market") -> dict[str, Any]:
-    sources = [_source(name, market.source, market.offers) for name in asked.markets.providers]
+    sources = [_source(name, market) for name in asked.markets.providers]
     return {"schema": "thunder.offers/v1", "as_of": market.as_of, "source": market.source, "sources": sources}
 
 
@@ -139,9 +139,11 @@ def _row(offer: "Offer") -> tuple[str, ...]:
     )
 
 
-def _source(provider: str, source: str, found: "Sequence[Offer]") -> dict[str, Any]:
-    """How asking one provider went. Those that can't be asked live yet answer from the snapshot, or not at all."""
-    count = sum(offer.provider == provider for offer in found)
-    live = provider in ("local", "ssh") or source == "live"
-    error = None if live or count else f"{provider} can't be asked yet, and the {source} has no offer of it"
-    return {"provider": provider, "ok": error is None, "error": error, "count": count, "live": live}
+def _source(provider: str, market: "Market") -> dict[str, Any]:
+    """How asking one provider went; one that nobody named is not asked, and answers from the snapshot or the file."""
+    count = sum(offer.provider == provider for offer in market.offers)
+    asked = next((source for source in market.sources if source.provider == provider), None)
+    if asked is None:
+        error = None if count else f"{provider} was not asked, and the {market.source} has no offer of it"
+        return {"provider": provider, "ok": error is None, "error": error, "count": count, "live": False}
+    return {"provider": provider, "ok": asked.live, "error": asked.problem or None, "count": count, "live": asked.live}

@@ -1,10 +1,13 @@
 """The only writer to stdout. Data goes there; narration, progress, warnings and errors go to stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from planner.errors import SpecError, ThunderError
 
@@ -27,6 +30,20 @@ def print_text(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
+def print_lines(name: str, lines: Iterable[str]) -> None:
+    """Lines of what is called `name`, each behind that, on stdout; at once, as somebody watches.
+
+    Ends the command with 0 where the reader has gone, as in `| head`.
+    """
+    head = f"{name} | " if name else ""
+    try:
+        sys.stdout.write("".join(f"{head}{line}\n" for line in lines))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where what is left goes at the end
+        raise typer.Exit from None
+
+
 def write_file(path: Path, text: str) -> None:
     """Write a file that the user named. Raises SpecError."""
     try:
@@ -46,7 +63,7 @@ def show(*renderables: "RenderableType") -> None:
 
 def narrate(text: str) -> None:
     """A line for people on stderr."""
-    narrator().print(text)
+    narrator().print(text, markup=False)
 
 
 def narrator() -> "Console":

@@ -56,6 +56,9 @@ def plan(
 ) -> None:
     """Find the offers worth renting and plan how they serve. Nothing is rented.
 
+    Providers that --provider or the spec names are asked for their live offers; of all others, and of one that can't be
+    asked, there is a dated snapshot to plan with, which `up` does not rent.
+
     Example: thunderctl plan --budget 14 --explain
 
     What more money buys: thunderctl plan --budget 5..40 --plot goodput.png
@@ -78,7 +81,9 @@ def plan(
         provider=provider,
     )
     _check_flags(is_sweep=len(budgets) > 1, plot=plot, of_one_plan=bool(out or explain or compare))
-    inputs = plan_inputs(wanted, goal=goal.value, offers=offers, links=links, fixed=fixed, seed=seed)
+    inputs = plan_inputs(
+        wanted, goal=goal.value, offers=offers, links=links, fixed=fixed, seed=seed, narrate=output.narrate
+    )
     if len(budgets) > 1:
         _sweep(inputs, budgets, plot, as_json=as_json)
     else:

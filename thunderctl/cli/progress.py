@@ -2,12 +2,33 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from thunderctl.apply import Report, StepResult, StepState
-from thunderctl.cli.output import narrator
-from thunderctl.deploy import Narrate
+from rich.markup import escape
+
+from thunderctl.apply import Narrate, Report, StepResult, StepState
+from thunderctl.cli.machine_rows import COLUMNS, RIGHT, MachineRows
+from thunderctl.cli.output import narrator, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from planner.deployment import Plan
+    from thunderctl.deploying.site import Amended
 
 MARKS = {StepState.DONE: "[green]✓[/]", StepState.FAILED: "[red]✗[/]", StepState.SKIPPED: "[yellow]-[/]"}
+REFRESHES_PER_S = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Whom to tell how bringing up goes."""
+
+    report: Report
+    narrate: Narrate
+    amended: "Amended"
 
 
 @contextmanager
@@ -26,8 +47,7 @@ def step_lines() -> Iterator[tuple[Report, Narrate]]:
                 under_way[name] = ""
             else:
                 under_way.pop(name, None)
-                detail = f" [dim]{result.step.detail}[/]" if result.step.detail else ""
-                console.print(f"  {MARKS[result.state]} {name}{detail}  {result.seconds:.1f} s")
+                console.print(_line(result))
             refresh()
 
         def narrate(subject: str, text: str) -> None:
@@ -37,3 +57,46 @@ def step_lines() -> Iterator[tuple[Report, Narrate]]:
             refresh()
 
         yield report, narrate
+
+
+@contextmanager
+def machine_lines(plan: "Plan") -> Iterator[Followed]:
+    """One live row a machine on a terminal; elsewhere a line as each step ends, and as a machine is replaced."""
+    console = narrator()
+    if console.is_terminal:
+        with _live_rows(plan, console) as followed:
+            yield followed
+        return
+    with step_lines() as (report, narrate):
+        yield Followed(report, narrate, lambda _plan, why: console.print(why))
+
+
+@contextmanager
+def _live_rows(plan: "Plan", console: "Console") -> Iterator[Followed]:
+    """Steps of machines change their rows, and only what failed is a line of its own; all other steps are lines."""
+    from rich.live import Live
+
+    rows = MachineRows(plan)
+
+    def drawn() -> "Table":
+        return table(rows.summary, COLUMNS, rows.cells(), right=RIGHT)
+
+    with Live(get_renderable=drawn, console=console, refresh_per_second=REFRESHES_PER_S) as live:
+
+        def report(result: StepResult) -> None:
+            is_machines = rows.report(result)
+            if result.state is StepState.FAILED or not (is_machines or result.state is StepState.RUNNING):
+                live.console.print(_line(result))
+
+        def amended(plan: "Plan", why: str) -> None:
+            rows.amended(plan)
+            live.console.print(f"  {why}", markup=False)
+
+        yield Followed(report, rows.narrate, amended)
+
+
+def _line(result: StepResult) -> str:
+    detail = f" [dim]{escape(result.step.detail)}[/]" if result.step.detail else ""
+    failed = result.error if result.state is StepState.FAILED else None
+    why = f": {escape(failed.first_line)}" if failed else ""
+    return f"  {MARKS[result.state]} {result.step.what} {result.step.id}{detail}  {result.seconds:.1f} s{why}"

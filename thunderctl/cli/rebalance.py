@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from thunderctl.observe import Observation
     from thunderctl.world import World
 
-FEWEST_OBSERVED = 20
-"""Requests below which the observed lengths say too little."""
-
 
 @dataclass(frozen=True, slots=True)
 class InForce:
@@ -31,6 +28,28 @@ class InForce:
     plan: "Plan"
     epoch: int
     applied_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The plan in force when it was looked at, what was decided instead, and on which links."""
+
+    current: "Plan"
+    lost: tuple[str, ...]
+    rebalanced: "Rebalanced"
+    known: "KnownLinks"
+
+    @property
+    def wanted(self) -> "Plan":
+        """The plan decided on."""
+        return self.rebalanced.plan
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is another than the plan in force."""
+        from thunderctl.lifecycle import differ
+
+        return bool(self.lost) or differ(self.current, self.wanted)
 
 
 def rebalance(
@@ -52,36 +71,47 @@ def rebalance(
 
     Example: thunderctl rebalance --workload coding
     """
-    from planner.rebalance import rebalance as decide
-    from planner.rebalancing.flips import without as left_of
-    from thunderctl.compose import forced_codec
-    from thunderctl.lifecycle import differ, refuse_unready
-    from thunderctl.observe import observe_once
     from thunderctl.world import open_world
 
-    with open_world(context.obj) as world, world.store.lock(world.name, "rebalance"):
-        current, lost = _serving(world), tuple(without or ())
-        seen = asyncio.run(observe_once(world))
-        refuse_unready(left_of(current, lost), seen)
-        demand, known = _demand(world, current, workload, rate), _known_links(current, links, seen)
-        found = decide(current, demand, codec=forced_codec(world.spec()), links=known.links, lost=lost)
-        if not as_json:
-            _show(current, found, known)
-        _warn(found.plan)
-        changes = bool(lost) or differ(current, found.plan)
-        outcome = InForce(current, world.store.deployment(world.name).epoch)
-        if changes and not dry_run:
-            confirm("Put these phases and routes in force?", yes=yes)
-            outcome = _put_in_force(world, current, found.plan)
+    with open_world(context.obj) as world:
+        while True:
+            found = _decided(world, workload, rate, tuple(without or ()), links)
+            if not as_json:
+                _show(found)
+            _warn(found.wanted)
+            outcome: InForce | None = InForce(found.current, world.store.deployment(world.name).epoch)
+            if found.changes and not dry_run:
+                # It holds no lock: the controller goes on while nobody answers.
+                confirm("Put these phases and routes in force?", yes=yes)
+                outcome = _put_in_force(world, found)
+            if outcome is not None:
+                break
+            output.narrate("Another plan was put in force meanwhile: deciding anew.")
         if as_json:
-            output.print_json(_document(current, found, outcome, known))
-        elif not changes:
+            output.print_json(_document(found, outcome))
+        elif not found.changes:
             output.narrate("Nothing to change: phases and routes are the best for this workload.")
         elif not dry_run:
             output.narrate(
-                f"Epoch {outcome.epoch} in force: decided in {found.decide_s:.2f} s, confirmed by simulation in "
-                f"{found.confirm_s:.2f} s, applied in {outcome.applied_s:.2f} s."
+                f"Epoch {outcome.epoch} in force: decided in {found.rebalanced.decide_s:.2f} s, confirmed by "
+                f"simulation in {found.rebalanced.confirm_s:.2f} s, applied in {outcome.applied_s:.2f} s."
             )
+
+
+def _decided(world: "World", workload: str, rate: float | None, lost: tuple[str, ...], links: Path | None) -> Decided:
+    """What would be put in force now. Raises Refused if nothing is served, or a replica that is not lost is away."""
+    from planner.rebalance import rebalance as decide
+    from planner.rebalancing.flips import without as left_of
+    from thunderctl.compose import forced_codec
+    from thunderctl.lifecycle import refuse_unready
+    from thunderctl.observe import observe_once
+
+    current = _serving(world)
+    seen = asyncio.run(observe_once(world))
+    refuse_unready(left_of(current, lost), seen)
+    demand, known = _demand(world, current, workload, rate), _known_links(current, links, seen)
+    found = decide(current, demand, codec=forced_codec(world.spec()), links=known.links, lost=lost)
+    return Decided(current, lost, found, known)
 
 
 def _serving(world: "World") -> "Plan":
@@ -94,12 +124,19 @@ def _serving(world: "World") -> "Plan":
     return current
 
 
-def _put_in_force(world: "World", current: "Plan", wanted: "Plan") -> InForce:
-    from thunderctl.lifecycle import flip
+def _put_in_force(world: "World", found: Decided) -> InForce | None:
+    """None, with nothing done, if another plan is in force than the one that was looked at."""
+    from planner.rebalancing.flips import without as left_of
+    from thunderctl.lifecycle import flip, refuse_unready
+    from thunderctl.observe import observe_once
 
-    started = time.monotonic()
-    epoch = asyncio.run(flip(world, current, wanted))
-    return InForce(wanted, epoch, time.monotonic() - started)
+    with world.store.lock(world.name, "rebalance") as held:
+        if _serving(world) != found.current:
+            return None
+        refuse_unready(left_of(found.current, found.lost), asyncio.run(observe_once(world)))
+        started = time.monotonic()
+        epoch = asyncio.run(held.during(flip(world, found.current, found.wanted)))
+        return InForce(found.wanted, epoch, time.monotonic() - started)
 
 
 def _known_links(current: "Plan", stated: Path | None, seen: "Observation") -> "KnownLinks":
@@ -120,29 +157,28 @@ def _demand(world: "World", current: "Plan", workload: str, rate: float | None) 
     """The workload asked for, or the one seen, which is taken to be as bursty and as cached as the plan's."""
     from thunderctl.cli.flags import with_flags
     from thunderctl.compose import read_workload
+    from thunderctl.demand import FEWEST_OBSERVED, observed_lengths, observed_workload
 
     if workload != "observed":
         return read_workload(with_flags(world.spec(), workload=workload, rate=rate))
     seen = asyncio.run(world.router.observed())
-    lengths = tuple((int(prompt), max(int(output_), 1)) for prompt, output_ in seen.get("lengths", ()))
-    if len(lengths) < FEWEST_OBSERVED:
+    if (found := observed_workload(seen, current, rate)) is None:
+        count = len(observed_lengths(seen))
         raise SpecError(
-            f"Only {len(lengths)} requests were observed; expected {FEWEST_OBSERVED} or more to plan by.",
+            f"Only {count} requests were observed; expected {FEWEST_OBSERVED} or more to plan by.",
             hint="Say what is coming instead: --workload coding, conversation or a trace.",
         )
-    from planner.workload import Workload
-
-    stream = current.workload.burstiness, current.workload.prefix_hit_share
-    return Workload("observed", lengths, rate or seen.get("rate_rps"), *stream)
+    return found
 
 
-def _document(current: "Plan", found: "Rebalanced", outcome: InForce, known: "KnownLinks") -> dict[str, Any]:
+def _document(decided: Decided, outcome: InForce) -> dict[str, Any]:
     """`predicted_before` is of the phases in force under the new workload; of the plan as it was made if they can't
     serve that."""
     from planner.document import plan_to_json
     from thunderctl.lifecycle import flips_between
     from thunderctl.links import planned_links
 
+    current, found = decided.current, decided.rebalanced
     after = plan_to_json(found.plan)
     return {
         "schema": "thunder.rebalance/v1",
@@ -160,7 +196,7 @@ def _document(current: "Plan", found: "Rebalanced", outcome: InForce, known: "Kn
                 "latency_ms": one.link.latency_ms,
                 "basis": one.basis,
             }
-            for one in planned_links(found.plan, known)
+            for one in planned_links(found.plan, decided.known)
         ],
         "predicted_before": plan_to_json(found.before or current)["predicted"],
         "predicted_after": after["predicted"],
@@ -169,19 +205,19 @@ def _document(current: "Plan", found: "Rebalanced", outcome: InForce, known: "Kn
     }
 
 
-def _show(current: "Plan", found: "Rebalanced", known: "KnownLinks") -> None:
+def _show(found: Decided) -> None:
     from thunderctl.cli.link_tables import FIGURES, planned_rows
     from thunderctl.cli.plan_tables import routes_table
     from thunderctl.links import planned_links
 
-    wanted = found.plan
+    current, wanted = found.current, found.wanted
     after = {replica.id: replica.phase for replica in wanted.replicas}
     rows = [(r.id, r.phase, _becomes(r.phase, after.get(r.id))) for r in current.replicas]
     title = f"Phases for {wanted.workload.name}"
     output.show(output.table(title, ("replica", "phase now", "becomes"), rows), routes_table(wanted))
-    if links := planned_links(wanted, known):
+    if links := planned_links(wanted, found.known):
         output.show(output.table("Links", *planned_rows(links), right=FIGURES))
-    for sentence in found.why:
+    for sentence in found.rebalanced.why:
         output.narrate(sentence)
 
 

@@ -1,4 +1,4 @@
-"""The processes, started by `up` and hidden from help: `thunderctl run router`, `thunderctl run agent`."""
+"""The processes, started by `up` and hidden from help: `thunderctl run router`, `run controller`, `run agent`."""
 
 import logging
 from pathlib import Path
@@ -26,15 +26,18 @@ def run_router(
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     deadline_s: Annotated[float, typer.Option(help="The longest a request may take.", min=0.001)] = DEFAULTS.deadline_s,
     queue_s: Annotated[float, typer.Option(help="The longest it waits for room.", min=0.001)] = DEFAULTS.queue_s,
+    stop_grace_s: Annotated[
+        float, typer.Option(help="What requests under way have at SIGTERM; a second one ends them.", min=0)
+    ] = DEFAULTS.stop_grace_s,
     access_log: Annotated[str, typer.Option(help="A file for a JSON line a request; - is stderr.")] = "",
 ) -> None:
     """Serve the OpenAI-compatible endpoint by a routes file, on engines anyone started.
 
     Example: thunderctl run router --routes routes.json --listen 127.0.0.1:8000
     """
-    from runtime.router.access_log import AccessLog
-    from runtime.router.app import run_router as serve
-    from runtime.router.exposure import ClientTls
+    from runtime.router.access.exposure import ClientTls
+    from runtime.router.process import run_router as serve
+    from runtime.router.watching.access_log import AccessLog
 
     if (routes is None) == (folder is None):
         raise SpecError("The router needs either --routes FILE or --folder FOLDER.")
@@ -53,11 +56,28 @@ def run_router(
         tls_folder=tls,
         admin_token=token,
         state_path=state_path,
-        settings=RouterSettings(deadline_s=deadline_s, queue_s=queue_s),
+        settings=RouterSettings(deadline_s=deadline_s, queue_s=queue_s, stop_grace_s=stop_grace_s),
         keys_path=keys,
         access_log=AccessLog(None if access_log == "-" else Path(access_log)) if access_log else None,
         client_tls=ClientTls(tls_cert, tls_key) if tls_cert and tls_key else None,
     )
+
+
+@app.command("controller")
+def run_controller(
+    context: typer.Context,
+    tick_s: Annotated[float, typer.Option(help="Seconds from one look at the agents to the next.", min=0.05)] = 2.0,
+) -> None:
+    """Look after a deployment: speak to its agents, follow its leases and their limits, route around what is lost.
+
+    Example: thunderctl run controller
+    """
+    from thunderctl.controller.lead import lead
+    from thunderctl.world import open_world
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with open_world(context.obj) as world:
+        lead(world, tick_s=tick_s)
 
 
 @app.command("agent")

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,8 +49,9 @@ def _live_screen(world: "World") -> None:
 async def read_status(world: "World") -> dict[str, Any]:
     """Observe the deployment and put it in the status document's form."""
     from planner.document import plan_from_json
-    from provisioners.leases import ledger
     from thunderctl.observe import observe_once
+    from thunderctl.price_rises import announced_rises
+    from thunderctl.spending import spending_of, warnings_of
     from thunderctl.status import status_document
 
     deployment = world.store.deployment(world.name)
@@ -59,5 +59,7 @@ async def read_status(world: "World") -> dict[str, Any]:
     if deployment.plan_id:
         plan = plan_from_json(world.store.plan(deployment.plan_id, world.name).document)
     seen = await observe_once(world)
-    spent = ledger.spent_usd(world.store.leases(world.name), time.time())
-    return status_document(deployment, plan, seen, spent)
+    spending = spending_of(world.store, world.name)
+    warnings = (*warnings_of(spending, world.spec()), *await announced_rises(world))
+    report = world.controller.report()
+    return status_document(deployment, plan, seen, float(spending.spend.usd), warnings, report)

@@ -1,6 +1,7 @@
 """The status document as one frame for people; the TUI shows the same."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -18,6 +19,8 @@ STATE_STYLES = {"serving": "green", "ready": "green", "degraded": "red", "failed
 def status_frame(status: Mapping[str, Any]) -> "Iterator[RenderableType]":
     """Headline, instances, replicas, routes, measured links, what is observed beside what was predicted, alerts."""
     yield headline(status)
+    if said := controller_line(status.get("controller", {})):
+        yield said
     if status["instances"]:
         yield table("Instances", *instance_rows(status), right=("$/h", "KV pool"), markup=True)
     if status["replicas"]:
@@ -42,6 +45,16 @@ def headline(status: Mapping[str, Any]) -> str:
         f"${status['spent_usd']:.4f} spent"
     )
     return f"{name}{where}  epoch {status['epoch']}  {money}"
+
+
+def controller_line(controller: Mapping[str, Any]) -> str:
+    """`controller running since 07:12 UTC`; empty where there is none to speak of."""
+    if controller.get("state", "stopped") == "stopped":
+        return ""
+    since = datetime.fromtimestamp(controller["since"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    late = "" if controller["state"] == "running" else ", [red]late[/]"
+    waits = f"; it waits: {escape(controller['waits_for'])}" if controller["waits_for"] else ""
+    return f"controller running since {since}{late}{waits}"
 
 
 def instance_rows(status: Mapping[str, Any]) -> Rows:

@@ -1,13 +1,15 @@
 """`thunderctl up`: rent, prepare and start what a plan says, and serve it."""
 
 import asyncio
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from planner.errors import ThunderError
+from planner.errors import Incomplete, Refused, ThunderError
 from thunderctl.cli import output
+from thunderctl.cli.intended import Intended, intended
 from thunderctl.cli.options import JsonOption, SpecOption, YesOption, confirm
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from planner.reconcile import Step
     from thunderctl.apply import StepResult
     from thunderctl.spec import Spec
+    from thunderctl.store.locks import Held
     from thunderctl.world import World
 
 APPLY_SCHEMA = "thunder.apply/v1"
@@ -28,10 +31,14 @@ def up(
     yes: YesOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")] = False,
     max_hours: Annotated[
-        float | None, typer.Option(help="Recorded as the end of every lease (not enforced yet).", min=0.01)
+        float | None,
+        typer.Option(
+            help="Every lease, of what runs too, ends after so many hours; an hour ahead you are warned.", min=0.01
+        ),
     ] = None,
     spec: SpecOption = None,
     as_json: JsonOption = False,
+    replacing: Annotated[bool, typer.Option("--replacing", hidden=True)] = False,
 ) -> None:
     """Make the plan so: rent, prepare, start, route. Run again it resumes, or does nothing.
 
@@ -40,54 +47,121 @@ def up(
 
     Example: thunderctl up plan.json
     """
-    from thunderctl.cli.plan_tables import plan_tables
-    from thunderctl.cli.progress import step_lines
-    from thunderctl.lifecycle import bring_up, check_host, check_money, steps_to
+    from thunderctl.controller.process import REPLACING
     from thunderctl.world import open_world
 
-    with open_world(context.obj) as world, world.store.lock(world.name, "up"):
-        wanted, world.written = wanted, written = choose_plan(world, plan, spec)
-        check_host(world, wanted, written)
-        check_money(world, wanted, written)
-        steps = asyncio.run(steps_to(world, wanted, written))
-        if dry_run or not steps:
-            _show_outcome(world, [_planned(step) for step in steps], as_json=as_json)
-            return
-        if not as_json:
-            output.show(*plan_tables(wanted))
-            output.show(_steps_table(steps))
-        confirm(f"Spend up to ${wanted.cost_usd_per_hour:.3f} an hour?", yes=yes)
-        with step_lines() as (report, narrate):
-            hours = max_hours or written.budget.max_hours
-            results = asyncio.run(
-                bring_up(world, wanted, written, steps, max_hours=hours, report=report, narrate=narrate)
-            )
-        failure = failure_of(results, hint_for(world))
-        _show_outcome(world, [result_entry(result) for result in results], as_json=as_json, failure=failure)
-        if failure is not None:
-            raise ended_by(failure, as_json=as_json)
+    with open_world(context.obj) as world:
+        agreed: Intended | None = None
+        while True:
+            with world.store.lock(world.name, REPLACING if replacing else "up") as held:
+                if replacing:
+                    _refuse_unless_serving(world)
+                found = intended(world, plan, spec, agreed, max_hours)
+                renewed_h = None if replacing or not _runs(world) else max_hours
+                if dry_run or not (found.steps or renewed_h):
+                    _show_nothing_done(world, found, dry_run=dry_run, as_json=as_json)
+                    return
+                if not found.is_within(agreed):
+                    _show_intended(world, found, renewed_h, as_json=as_json)
+                if yes or found.is_within(agreed):
+                    _carry_out(world, held, found, max_hours, renewed_h, as_json=as_json)
+                    return
+            confirm(_question(found.wanted), yes=yes)  # it holds no lock: the controller goes on while nobody answers
+            agreed = found
 
 
-def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["Plan", "Spec"]:
-    """The plan to bring up and the spec it is brought up with."""
-    from planner.document import plan_from_json
-    from thunderctl.compose import read_plan
-    from thunderctl.lifecycle import plan_in_force
-    from thunderctl.planning import make_plan
-    from thunderctl.spec import DEFAULT_PATH, load_spec, planning_changes
+def _carry_out(
+    world: "World",
+    held: "Held",
+    found: Intended,
+    max_hours: float | None,
+    renewed_h: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    from thunderctl.staying import go_on
 
-    current = plan_in_force(world)
-    written = load_spec(path) if path or DEFAULT_PATH.exists() or current is None else world.spec()
-    if plan is None and current is not None:
-        changed = planning_changes(world.spec(), written)
-        if not changed:
-            return current, written
-        output.narrate(f"The spec changed since the plan was made ({', '.join(changed)}): planning anew.")
-    if plan is None:
-        return make_plan(written), written
-    if Path(plan).exists() or plan.endswith(".json"):
-        return read_plan(Path(plan)), written
-    return plan_from_json(world.store.plan(plan, world.name).document), written
+    asyncio.run(world.look_after())
+    go_on(world, found.written, is_whole=not found.steps)
+    unrenewed = _renew(world, held, renewed_h) if renewed_h else None
+    results, failure = _bring_up(world, held, found, max_hours) if found.steps else ((), None)
+    failure = with_hint(failure, hint_for(world)) or unrenewed
+    _show_outcome(world, [result_entry(result) for result in results], as_json=as_json, failure=failure)
+    if failure is not None:
+        raise ended_by(failure, as_json=as_json)
+
+
+def _runs(world: "World") -> bool:
+    return any(row.state.runs for row in world.store.leases(world.name))
+
+
+def _renew(world: "World", held: "Held", hours: float) -> ThunderError | None:
+    """Why some machines could not be given another end, once all were told; those are named."""
+    from thunderctl.renewal import renew
+
+    try:
+        asyncio.run(held.during(renew(world, hours)))
+    except Incomplete as error:
+        output.narrate(error.message)
+        return error
+    output.narrate(f"Every lease that runs ends after {hours:g} h from now.")
+    return None
+
+
+def _bring_up(
+    world: "World", held: "Held", found: Intended, max_hours: float | None
+) -> "tuple[Sequence[StepResult], ThunderError | None]":
+    from thunderctl.bring_up import bring_up
+    from thunderctl.cli.progress import machine_lines
+
+    with saying_what_stays(world), machine_lines(found.wanted) as told:
+        going = bring_up(
+            world,
+            found.wanted,
+            found.written,
+            found.steps,
+            max_hours=max_hours or found.written.budget.max_hours,
+            report=told.report,
+            narrate=told.narrate,
+            amended=told.amended,
+        )
+        outcome = asyncio.run(held.during(going))
+    return outcome.results, outcome.error
+
+
+def _refuse_unless_serving(world: "World") -> None:
+    """The controller replaces machines of what serves: what was taken down meanwhile is not brought up again."""
+    from thunderctl.store.values import DeploymentState
+
+    if world.store.deployment(world.name).state is not DeploymentState.SERVING:
+        raise Refused(f"Deployment {world.name} serves no more: nothing is replaced.")
+
+
+def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_json: bool) -> None:
+    from thunderctl.staying import go_on
+
+    if not dry_run:
+        go_on(world, found.written, is_whole=not found.steps)
+        asyncio.run(world.look_after())
+    _warn(world, found.written)
+    _show_outcome(world, [_planned(step) for step in found.steps], as_json=as_json)
+
+
+def _show_intended(world: "World", found: Intended, renewed_h: float | None, *, as_json: bool) -> None:
+    from thunderctl.cli.plan_tables import plan_tables
+    from thunderctl.staying import of_no_use
+    from thunderctl.weights.weights import sent_secrets
+
+    if not as_json:
+        output.show(*plan_tables(found.wanted))
+        output.show(*([_steps_table(found.steps)] if found.steps else []))
+    if renewed_h:
+        released = "; ".join(f"{row.instance} is being released: {row.reason}" for row in of_no_use(world))
+        but = f" But {released.rstrip('.')}." if released else ""
+        output.narrate(f"The machines that run go on for {renewed_h:g} h from now, and then end.{but}")
+    if sent := sent_secrets(found.wanted, found.written):
+        output.narrate(sent)
+    _warn(world, found.written)
 
 
 def result_entry(result: "StepResult") -> dict[str, Any]:
@@ -96,12 +170,11 @@ def result_entry(result: "StepResult") -> dict[str, Any]:
     return {**_planned(result.step), "state": result.state, "seconds": round(result.seconds, 3), "error": error}
 
 
-def failure_of(results: "Sequence[StepResult]", hint: str) -> ThunderError | None:
-    """The first step's error, with what to do about what is half done; None where all went well."""
-    failed = next((result.error for result in results if result.error), None)
-    if failed is not None:
-        failed.hint = " ".join(part for part in (failed.hint, hint) if part)
-    return failed
+def with_hint(error: ThunderError | None, hint: str) -> ThunderError | None:
+    """The error, with what to do about what is half done; None where all went well."""
+    if error is not None:
+        error.hint = " ".join(part for part in (error.hint, hint) if part)
+    return error
 
 
 def ended_by(failure: ThunderError, *, as_json: bool) -> Exception:
@@ -109,12 +182,30 @@ def ended_by(failure: ThunderError, *, as_json: bool) -> Exception:
     return typer.Exit(failure.exit_code) if as_json else failure
 
 
+@contextmanager
+def saying_what_stays(world: "World") -> Iterator[None]:
+    """Interrupted, say which machines there are and what they cost: nothing is released unasked."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if stays := hint_for(world):
+            output.narrate(stays)
+        raise
+
+
 def hint_for(world: "World") -> str:
     """What half-done machines cost meanwhile."""
     from provisioners.leases.ledger import usd_per_hour
 
-    cost = usd_per_hour(world.store.leases(world.name))
-    return f"Machines that cost ${cost:.3f} an hour stay: run `thunderctl up` again, or `thunderctl down`."
+    rows = [row for row in world.store.leases(world.name) if row.state.may_cost]
+    if not rows:
+        return ""
+    names = ", ".join(sorted({row.instance for row in rows}))
+    count = f"{len(rows)} machine{'s' if len(rows) > 1 else ''}"
+    return (
+        f"{count} that cost ${float(usd_per_hour(rows)):.3f} an hour stay ({names}): run `thunderctl up` again, or "
+        "`thunderctl down`."
+    )
 
 
 def apply_document(
@@ -131,9 +222,26 @@ def apply_document(
         "deployment": world.name,
         "steps": list(steps),
         "instances": [{"id": row.instance, "lease_id": row.lease_id, "state": row.state} for row in rows],
-        "cost_usd_per_hour": usd_per_hour(rows),
+        "cost_usd_per_hour": float(usd_per_hour(rows)),
         "endpoint": world.router.endpoint,
     }
+
+
+def _warn(world: "World", spec: "Spec") -> None:
+    """Say what nears its end, and the id by which machines are found should the store be lost."""
+    from thunderctl.home import owner_id
+    from thunderctl.spending import spending_of, warnings_of
+
+    for warning in warnings_of(spending_of(world.store, world.name), spec):
+        output.narrate(f"soon: {warning}")
+    output.narrate(f"Machines bear the owner id {owner_id()}: were the store lost, thunderctl gc --owner finds them.")
+
+
+def _question(wanted: "Plan") -> str:
+    """What is agreed to: the plan's cost, and up to its budget where a machine has to be replaced by a dearer one."""
+    cost, budget = wanted.cost_usd_per_hour, wanted.budget_usd_per_hour
+    more = f", and up to ${budget:.3f} where a machine can't be had and another takes its place"
+    return f"Spend up to ${cost:.3f} an hour{more if budget > cost else ''}?"
 
 
 def _planned(step: "Step") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.orchestration import balance, transport
-from planner.orchestration.transport import HOP_WEIGHT, Flow, Transport
+from planner.orchestration.flow import HOP_WEIGHT, Flow, Transport
 
 rates = st.floats(0.2, 9.0)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.orchestration.flow import Flow, Transport
 from planner.orchestration.quick import _by_highs, _in_proportion, most_flow
-from planner.orchestration.transport import Flow, Transport
 from planner.orchestration.transport import most_flow as stated
 from tests.planner.orchestration.test_transport import transport
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.orchestration.transport import Transport, balanced_flow, most_flow
+from planner.orchestration.flow import Transport
+from planner.orchestration.transport import balanced_flow, most_flow
 
 
 def transport(prefill_rps, decode_rps, local_rps=None, **limits) -> Transport:

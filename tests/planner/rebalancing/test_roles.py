@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.orchestration.transport import Transport, most_flow
+from planner.orchestration.flow import Transport
+from planner.orchestration.transport import most_flow
 from planner.rebalancing.roles import Roles
 
 rates = st.floats(0.2, 9.0)

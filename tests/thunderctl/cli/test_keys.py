@@ -14,7 +14,7 @@ from thunderctl.certificates import ensure_authority, issue
 from thunderctl.cli.main import main
 from thunderctl.client_keys import create_key, expiry
 from thunderctl.lifecycle import client_tls
-from thunderctl.spec import ServeSection
+from thunderctl.sections import ServeSection
 from thunderctl.store.store import Store
 from thunderctl.world import World, open_world
 

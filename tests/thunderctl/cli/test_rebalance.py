@@ -7,10 +7,14 @@ from planner.deployment import Phase
 from planner.rebalance import Rebalanced
 from tests.planner.plans import split_plan
 from tests.thunderctl.observing import heard, seen, view
-from thunderctl.cli.rebalance import InForce, _becomes, _document, _known_links
+from thunderctl.cli.rebalance import Decided, InForce, _becomes, _document, _known_links
 from thunderctl.links import KnownLinks
 
 UNKNOWN = KnownLinks({}, {})
+
+
+def unchanged(current, known):
+    return Decided(current, (), Rebalanced(current, None, (), 0.04, 2.5), known)
 
 
 def test_the_document_has_the_flips_the_reasons_and_both_predictions():
@@ -18,7 +22,7 @@ def test_the_document_has_the_flips_the_reasons_and_both_predictions():
     before = replace(current, predicted=replace(current.predicted, slo_attainment=0.71))
     flipped = replace(current, replicas=(current.replicas[0], *(r.flipped(Phase.MIXED) for r in current.replicas[1:])))
     found = Rebalanced(flipped, before, ("r1 decode → mixed: …",), 0.04, 2.5)
-    document = _document(current, found, InForce(flipped, 8, 0.3), UNKNOWN)
+    document = _document(Decided(current, (), found, UNKNOWN), InForce(flipped, 8, 0.3))
     assert document["flips"] == [{"replica": "r1", "from": "decode", "to": "mixed"}]
     assert (document["decide_s"], document["confirm_s"], document["apply_s"], document["epoch"]) == (0.04, 2.5, 0.3, 8)
     assert document["plan_id"] == flipped.plan_id
@@ -29,14 +33,14 @@ def test_the_document_has_the_flips_the_reasons_and_both_predictions():
 
 def test_without_a_forecast_of_what_is_in_force_the_plans_own_stands():
     current = split_plan()
-    document = _document(current, Rebalanced(current, None, (), 0.04, 2.5), InForce(current, 8), UNKNOWN)
+    document = _document(unchanged(current, UNKNOWN), InForce(current, 8))
     assert document["predicted_before"] == document["predicted_after"]
 
 
 def test_the_document_says_what_each_link_rests_on():
     current = split_plan()
     known = KnownLinks({("o1", "o2"): Link(1.0, 2.0)}, {("i2", "i1"): Link(3.0, 0.5)})
-    document = _document(current, Rebalanced(current, None, (), 0.04, 2.5), InForce(current, 8), known)
+    document = _document(unchanged(current, known), InForce(current, 8))
     assert document["links"] == [
         {"from": "i1", "to": "i2", "bandwidth_gbit_per_s": 1.0, "latency_ms": 2.0, "basis": "stated"},
         {"from": "i2", "to": "i1", "bandwidth_gbit_per_s": 3.0, "latency_ms": 0.5, "basis": "measured"},

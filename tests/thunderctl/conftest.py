@@ -1,0 +1,39 @@
+"""The databases that a store can be in: what is tested of one is tested of both."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def lasting_postgres() -> Iterator[Any]:
+    from tests.thunderctl.postgres import postgres_server  # not in the engine environment, which has no driver
+
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(lasting_postgres) -> Iterator[Any]:
+    """A server that runs, and that the test may stop and start."""
+    yield lasting_postgres
+    if not lasting_postgres.runs:
+        lasting_postgres.start()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request, tmp_path) -> str:
+    """The URL of a database without a table."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server = request.getfixturevalue("postgres")
+    return server.url(server.new_database())
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request, tmp_path) -> str:
+    """The URL of an empty store, in a database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    return request.getfixturevalue("postgres").new_store()

@@ -1,0 +1,134 @@
+"""`thunderctl events`: what happened to a deployment, and what happens."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from planner.errors import SpecError, ThunderError
+from thunderctl.cli import completion, output
+from thunderctl.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from thunderctl.store.store import Store
+    from thunderctl.store.values import Event
+
+EVENTS_SCHEMA = "thunder.events/v1"
+EVERY_S = 1.0
+"""Between two looks for what is new."""
+AT_ONCE = 200
+ALL = 10**9
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+INTERRUPTED = 130
+
+
+def events(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
+    limit: Annotated[int, typer.Option(help="How many, counted from the latest.", min=1)] = 50,
+    since: Annotated[
+        str | None, typer.Option(help="From then on: 30m, 2h, 7d ago, or a time such as 2027-01-31T20:00.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Only such: step.lease, or step for all of them.", autocompletion=completion.event_kinds),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what happened to the deployment, oldest first; with -f also what happens, a line (or JSON object) each.
+
+    Example: thunderctl events -f --kind controller --since 2h
+    """
+    from thunderctl.store.store import Store
+
+    since_at = moment(since, time.time()) if since else 0.0
+    with Store() as store:
+        narrowed = bool(since or kind)
+        latest = store.events(context.obj, limit=ALL if narrowed else limit)
+        found = [event for event in latest if event.at >= since_at and is_of(event.kind, kind)][-limit:]
+        if follow:
+            _follow(store, context.obj, latest, found, kind, as_json=as_json)
+        elif as_json:
+            output.print_json({"schema": EVENTS_SCHEMA, "events": [entry(event) for event in found]})
+        else:
+            shown = ((rfc3339(event.at), event.kind, event.message) for event in found)
+            output.show(output.table("Events", ("at", "kind", "what"), shown))
+
+
+def is_of(kind: str, wanted: Sequence[str] | None) -> bool:
+    """Whether a kind is one of those, or below one of them."""
+    return not wanted or any(kind == one or kind.startswith(f"{one}.") for one in wanted)
+
+
+def moment(text: str, now: float) -> float:
+    """`30m`, `2h`, `7d` before now, or a time (UTC unless it says) → seconds since the epoch. Raises SpecError."""
+    try:
+        if text[-1:] in UNITS and text[:-1].isdecimal():
+            return now - timedelta(**{UNITS[text[-1]]: int(text[:-1])}).total_seconds()
+        read = datetime.fromisoformat(text)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise SpecError(f"--since is {text!r}; expected such as 30m, 2h, 7d, 2027-01-31T20:00.") from error
+
+
+def entry(event: "Event") -> dict[str, Any]:
+    """An event as `thunder.events/v1` has it."""
+    return {"at": rfc3339(event.at), "kind": event.kind, "message": event.message, "detail": dict(event.detail)}
+
+
+def rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def later(store: "Store", deployment: str, after_id: int) -> Iterator["Event"]:
+    """What happened after that event, however much it is."""
+    limit = AT_ONCE
+    while True:
+        found = store.events(deployment, limit=limit)
+        if len(found) < limit or found[0].event_id <= after_id:
+            yield from (event for event in found if event.event_id > after_id)
+            return
+        limit *= 4
+
+
+def _follow(
+    store: "Store",
+    deployment: str,
+    latest: Sequence["Event"],
+    found: Iterable["Event"],
+    kinds: Sequence[str] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Until Ctrl-C. A store that can't be read is said once, and read again."""
+    last_id = max((event.event_id for event in latest), default=0)
+    _print(found, as_json=as_json)
+    silent = False
+    try:
+        while True:
+            time.sleep(EVERY_S)
+            try:
+                news = tuple(later(store, deployment, last_id))
+            except ThunderError as error:
+                if not silent:
+                    output.narrate(f"{error.message} It is tried again.")
+                silent = True
+                continue
+            silent = False
+            last_id = max((event.event_id for event in news), default=last_id)
+            _print([event for event in news if is_of(event.kind, kinds)], as_json=as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print(found: Iterable["Event"], *, as_json: bool) -> None:
+    lines = [
+        json.dumps(entry(event), ensure_ascii=False)
+        if as_json
+        else f"{rfc3339(event.at)}  {event.kind:<18}  {event.message}"
+        for event in found
+    ]
+    output.print_lines("", lines)

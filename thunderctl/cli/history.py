@@ -1,0 +1,78 @@
+"""`thunderctl history`: the plans that a deployment had."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from thunderctl.cli import output
+from thunderctl.cli.events import ALL, rfc3339
+from thunderctl.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from thunderctl.history import PlanEntry
+
+NONE = "-"
+COLUMNS = ("plan", "made at", "in force since", "after", "replicas", "requests/s", "$/h", "")
+
+
+def history(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the deployment's plans, newest first: their goodput and cost, when each came into force, and after which.
+
+    `thunderctl up PLAN_ID` goes back to one: it shows what that changes and costs, and asks.
+
+    Example: thunderctl history
+    """
+    from thunderctl.history import entries
+    from thunderctl.store.store import Store
+
+    with Store() as store:
+        found = entries(store.deployment(context.obj), store.plans(context.obj), store.events(context.obj, limit=ALL))
+    if as_json:
+        output.print_json({"schema": "thunder.history/v1", "plans": [_entry(one) for one in found]})
+    elif found:
+        models = ", ".join(dict.fromkeys(str(one.figure("model", "name")) for one in found))
+        output.show(output.table(f"Plans for {models}", COLUMNS, map(_row, found), right=("requests/s", "$/h")))
+    else:
+        output.narrate(
+            "There are no plans yet. Make one: thunderctl plan --out plan.json, then thunderctl up plan.json"
+        )
+
+
+def _entry(one: "PlanEntry") -> dict[str, Any]:
+    return {
+        "plan_id": one.plan_id,
+        "created_at": rfc3339(one.created_at),
+        "in_force": one.state == "in force",
+        "state": one.state,
+        "in_force_since": None if one.since is None else rfc3339(one.since),
+        "after": one.before or None,
+        "amends": one.amends or None,
+        "model": one.figure("model", "name"),
+        "replicas": [{"id": replica["id"], "phase": replica["phase"]} for replica in one.document["replicas"]],
+        "cost_usd_per_hour": one.document.get("cost_usd_per_hour"),
+        "budget_usd_per_hour": one.document.get("budget_usd_per_hour"),
+        "goodput_rps": one.figure("predicted", "goodput_rps"),
+        "slo_attainment": one.figure("predicted", "slo_attainment"),
+    }
+
+
+def _row(one: "PlanEntry") -> tuple[str, ...]:
+    return (
+        one.plan_id,
+        _minute(one.created_at),
+        NONE if one.since is None else _minute(one.since),
+        one.before or NONE,
+        one.phases,
+        _number(one.figure("predicted", "goodput_rps")),
+        _number(one.document.get("cost_usd_per_hour")),
+        ", ".join(filter(None, (one.state, "machines replaced" if one.amends else ""))),
+    )
+
+
+def _minute(seconds: float) -> str:
+    """Without seconds, and in one piece: a narrow table wraps what has blanks."""
+    return f"{rfc3339(seconds)[:16]}Z"
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"

@@ -1,0 +1,69 @@
+"""Processes of this host that outlive the command which starts them: known by a file that they write themselves."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from planner.errors import HostError, SpecError
+from runtime.processes import ProcessId, is_alive
+
+START_DEADLINE_S = 60.0
+"""Imports take a second or two; on a host that is busy, many."""
+LOOK_EVERY_S = 0.1
+
+
+def running(state_file: Path) -> dict[str, Any] | None:
+    """What the file says (pid, started_at and more), where that very process is alive."""
+    try:
+        state: dict[str, Any] = json.loads(state_file.read_text())
+        return state if is_alive(ProcessId(state["pid"], state["started_at"])) else None
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+async def start(
+    what: str,
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    is_up: Callable[[int], bool],
+    deadline_s: float = START_DEADLINE_S,
+) -> None:
+    """Start it in a session of its own, and wait until `is_up(its pid)`. Raises HostError, or what it said itself."""
+    with log.open("ab") as stream:
+        mark = stream.tell()
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
+    for _ in range(round(deadline_s / LOOK_EVERY_S)):
+        if is_up(process.pid):
+            return
+        if process.poll() is not None:
+            said = log.read_bytes()[mark:].decode(errors="replace").strip()
+            kind = SpecError if process.returncode == SpecError.exit_code else HostError
+            message, _, hint = said.removeprefix("error: ").partition("\nhint: ")
+            raise kind(f"The {what} did not start: {message or 'it said nothing'}", hint=hint)
+        await asyncio.sleep(LOOK_EVERY_S)
+    process.kill()
+    raise HostError(f"The {what} was not up within {deadline_s:.0f} s.", hint=f"See: thunderctl logs {what}")
+
+
+async def stop(state: Mapping[str, Any] | None, grace_s: float) -> None:
+    """End it, by force after the grace. None, or one that is gone, is a success."""
+    if state is None:
+        return
+    process = ProcessId(state["pid"], state["started_at"])
+    if is_alive(process):
+        os.kill(process.pid, signal.SIGTERM)
+    for _ in range(round(grace_s / LOOK_EVERY_S)):
+        if not is_alive(process):
+            return
+        await asyncio.sleep(LOOK_EVERY_S)
+    if is_alive(process):
+        os.kill(process.pid, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""What `thunderctl doctor` looks at: this host, the store, the deployments, and the providers."""
