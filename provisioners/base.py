@@ -154,6 +154,12 @@ class Guarded(Protocol):
         Safe to repeat. Raises ProvisioningError.
         """
 
+    async def let_operator_in(self, owner_id: str, deployment: str) -> None:
+        """Let this host reach the deployment's machines under the address that it has by now; nobody is kept out.
+
+        Safe to repeat. Raises ProvisioningError.
+        """
+
 
 @runtime_checkable
 class Accounted(Protocol):

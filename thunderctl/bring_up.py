@@ -11,6 +11,7 @@ from runtime.tls import client_context
 from thunderctl.agents import Agents
 from thunderctl.apply import Narrate, Report, StepResult, StepState, apply
 from thunderctl.deploy import Deployer, pace_of
+from thunderctl.deploying.doors import let_operator_in
 from thunderctl.deploying.partly import Meanwhile, routed_of, serve_over
 from thunderctl.deploying.site import Amended, Site
 from thunderctl.hosts import list_weights
@@ -65,6 +66,7 @@ async def bring_up(
     """
     _commit(world, plan, spec)
     await list_weights(world, plan, spec)
+    await let_operator_in(world, {row.provider for row in world.store.leases(world.name) if row.state.runs})
     async with Agents(client_context(world.operator_tls)) as agents:
         engines, pace = engine_specs(plan, spec), pace_of(spec)
         unwanted = frozenset(step.id for step in steps if step.what is StepKind.RELEASE)

@@ -31,6 +31,7 @@ class Places:
     find_image: FindImage = find_image
     fetch: Fetch = fetch
     _images: dict[str, Image] = field(default_factory=dict)
+    _own_address: str = ""
 
     def __post_init__(self) -> None:
         self.open_to = tuple(ranged(text) for text in self.open_to)
@@ -55,6 +56,14 @@ class Places:
         await ensure_group(self.clients, region, name, door)
         await close_others(self.clients, region, name, door)
 
+    async def let_operator_in(self, region: str, owner_id: str, deployment: str) -> None:
+        """Open the deployment's group to who is named, or to the address that this host has now; close nothing."""
+        name = group_name(owner_id, deployment)
+        if await find_group(self.clients, region, name) is None:
+            return
+        self._own_address = ""
+        await ensure_group(self.clients, region, name, Door(await self._operators(), self.port))
+
     async def _clustered(self, region: str, name: str) -> str:
         asked = {"GroupName": name, "Strategy": "cluster"}
         duplicate = ("InvalidPlacementGroup.Duplicate",)
@@ -68,6 +77,6 @@ class Places:
         return self._images[region]
 
     async def _operators(self) -> tuple[str, ...]:
-        if not self.open_to:
-            self.open_to = (await own_address(self.fetch),)
-        return self.open_to
+        if not self.open_to and not self._own_address:
+            self._own_address = await own_address(self.fetch)
+        return self.open_to or (self._own_address,)

@@ -158,6 +158,10 @@ class AwsProvisioner(OnRentedHosts):
         regions = sorted(self._regions.memory.regions())
         await asyncio.gather(*(self._places.let_in(region, owner_id, deployment, fleet) for region in regions))
 
+    async def let_operator_in(self, owner_id: str, deployment: str) -> None:
+        regions = sorted(self._regions.memory.regions())
+        await asyncio.gather(*(self._places.let_operator_in(region, owner_id, deployment) for region in regions))
+
     async def _market(self, region: str) -> RegionMarket | ProvisioningError:
         try:
             return await self._reader.market(region)

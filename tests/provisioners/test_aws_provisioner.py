@@ -203,6 +203,21 @@ async def test_ones_own_address_is_asked_for_where_none_is_named(world):
     assert ("192.0.2.77/32", 22) in await open_ports(world)
 
 
+async def test_who_moved_while_the_fleet_runs_is_let_in_too_and_nobody_is_kept_out(world):
+    world.fetched[CHECK_URL] = "192.0.2.77\n"
+    provisioner = world.provisioner(places={"open_to": (), "fetch": world.fetch})
+    await rented(provisioner)
+    await provisioner.let_in(OWNER, "d", {"203.0.113.1"})
+    world.fetched[CHECK_URL] = "192.0.2.78\n"
+    before = await open_ports(world)
+    for _ in range(2):
+        await provisioner.let_operator_in(OWNER, "d")
+        assert await open_ports(world) == before | {("192.0.2.78/32", 22), ("192.0.2.78/32", 8443)}
+    await provisioner.let_operator_in(OWNER, "another")
+    await provisioner.let_in(OWNER, "d", {"203.0.113.1"})
+    assert ("192.0.2.77/32", 22) not in await open_ports(world)
+
+
 @pytest.mark.parametrize("said", [None, "<html>"])
 async def test_an_address_that_is_not_known_is_asked_of_the_user_before_anything_is_rented(world, said):
     world.fetched |= {CHECK_URL: said} if said else {}

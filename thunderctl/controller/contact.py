@@ -1,13 +1,16 @@
 """Speaks to every agent in every tick: so its engines are seen, and its dead-man's switch hears what it waits for."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from planner.errors import HostError, ThunderError
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow
 from thunderctl.agents import AgentClient, Agents
+from thunderctl.deploying.doors import let_operator_in
 from thunderctl.observe import InstanceView, agent_of
 from thunderctl.world import World
 
@@ -15,6 +18,8 @@ ANSWER_S = 2.5
 """An agent that takes longer to say how it is counts as missed, this time."""
 FIND_S = 20.0
 """To read over its transport where an agent listens; meanwhile ticks go on."""
+KNOCK_EVERY_S = 60.0
+"""How often a provider is asked to let this host in, while one of its machines can't be reached."""
 
 
 @dataclass(slots=True)
@@ -23,8 +28,10 @@ class Contact:
 
     world: World
     agents: Agents
+    clock: Callable[[], float] = time.monotonic
     _clients: dict[str, AgentClient] = field(default_factory=dict)
     _searches: dict[str, "asyncio.Task[AgentClient]"] = field(default_factory=dict)
+    _knocked: dict[str, float] = field(default_factory=dict)
 
     async def hear(self, rows: Iterable[LeaseRow], machines: Mapping[str, Machine]) -> list[InstanceView]:
         """Every lease whose machine is there, and what its agent says now. `machines` are as last listed, by lease."""
@@ -68,10 +75,20 @@ class Contact:
 
     async def _find(self, row: LeaseRow, machine: Machine) -> AgentClient:
         try:
+            await self._knock(row.provider)
             async with asyncio.timeout(FIND_S):
                 return await agent_of(self.world, self.agents, row, machine)
         except TimeoutError as error:
             raise HostError(f"Where the agent listens could not be read within {FIND_S:.0f} s.") from error
+
+    async def _knock(self, provider: str) -> None:
+        """Before a machine is looked for: this host may have another address by now, which nobody lets in yet."""
+        now = self.clock()
+        if now - self._knocked.get(provider, -KNOCK_EVERY_S) >= KNOCK_EVERY_S:
+            self._knocked[provider] = now
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIND_S):
+                    await let_operator_in(self.world, [provider])
 
     def _forget(self, but: set[str]) -> None:
         self._clients = {lease: client for lease, client in self._clients.items() if lease in but}

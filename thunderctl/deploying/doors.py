@@ -1,12 +1,17 @@
 """Let the machines of a fleet reach each other, where a provider keeps everybody out who is not let in."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterable
 
+from planner.errors import ThunderError
 from provisioners.base import Guarded
 from thunderctl.deploying.site import Site
 from thunderctl.home import owner_id
+from thunderctl.world import World
+
+log = logging.getLogger(__name__)
 
 
 async def let_in(site: Site, instances: Iterable[str]) -> None:
@@ -19,6 +24,20 @@ async def let_in(site: Site, instances: Iterable[str]) -> None:
     found = await asyncio.gather(*(_addresses(site, name) for name in names))
     fleet = frozenset(address for addresses in found for address in addresses)
     await asyncio.gather(*(one.let_in(owner_id(), site.world.name, fleet) for one in guarded))
+
+
+async def let_operator_in(world: World, providers: Iterable[str]) -> None:
+    """Open the machines of these providers to this host under the address that it has now: it may have moved.
+
+    What a provider says against it is logged: whether a machine is reached shows by itself.
+    """
+    for name in sorted(set(providers)):
+        try:
+            provisioner = world.provisioner(name)
+            if isinstance(provisioner, Guarded):
+                await provisioner.let_operator_in(owner_id(), world.name)
+        except ThunderError as error:
+            log.warning("%s does not let this host in: %s", name, error.message)
 
 
 async def _addresses(site: Site, name: str) -> frozenset[str]:

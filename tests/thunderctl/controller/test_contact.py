@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 
-from planner.errors import HostError
+from planner.errors import HostError, ProvisioningError
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseState
 from runtime.messages import CONTROLLER_NAME, AgentHealth, EngineHealth, agent_name
@@ -39,6 +39,7 @@ class Answering:
     def __init__(self):
         self.says, self.status, self.hang, self.asked, self.port = WELL, 200, False, 0, 0
         self.file = None
+        self.guarded, self.knocked = False, 0
 
     async def health(self, _request):
         self.asked += 1
@@ -46,7 +47,19 @@ class Answering:
             await asyncio.sleep(60)
         return web.Response(text=self.says, status=self.status, content_type="application/json")
 
+    def transport(self, _machine):
+        return self
+
+    async def let_in(self, owner_id, deployment, fleet):
+        raise AssertionError("the fleet is let in by `up` alone")
+
+    async def let_operator_in(self, _owner_id, deployment):
+        assert deployment == "d"
+        self.guarded, self.knocked = False, self.knocked + 1
+
     async def get(self, _path):
+        if self.guarded:
+            raise HostError("nobody answers")
         if self.file is not None:
             return self.file
         if not self.port:
@@ -65,7 +78,7 @@ async def in_contact(tls):
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     agent.port = runner.addresses[0][1]
-    world = SimpleNamespace(provisioner=lambda _: SimpleNamespace(transport=lambda _: agent))
+    world = SimpleNamespace(name="d", provisioner=lambda _: agent)
     async with Agents(client_context(tls / CONTROLLER_NAME)) as agents:
         found = Contact(world, agents)
         yield agent, found
@@ -167,3 +180,25 @@ async def test_leases_that_do_not_run_are_not_spoken_to(tls):
     async with in_contact(tls) as (_, found):
         ended = ROW.moved(LeaseState.GONE)
         assert await found.hear([ended], {}) == []
+
+
+async def test_who_has_another_address_by_now_knocks_before_the_machine_is_looked_for_and_seldom(tls):
+    async with in_contact(tls) as (agent, found):
+        agent.guarded = True
+        assert (await answered(found)).health
+        assert agent.knocked == 1
+        agent.port = 0
+        found._clients.clear()
+        while (await view(found)).problem == "its agent was not reached yet":
+            await asyncio.sleep(0.01)
+        assert agent.knocked == 1
+
+
+async def test_a_provider_that_lets_nobody_in_keeps_nobody_from_looking(tls):
+    async with in_contact(tls) as (agent, found):
+
+        async def refuses(_owner_id, _deployment):
+            raise ProvisioningError("the key may not")
+
+        agent.let_operator_in = refuses
+        assert (await answered(found)).health

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from planner.errors import ProvisioningError
 from provisioners.base import Machine
 from thunderctl.deploying import doors
 
@@ -14,6 +15,9 @@ class GuardedProvider:
 
     async def let_in(self, owner_id, deployment, fleet):
         self.told.append((owner_id, deployment, fleet))
+
+    async def let_operator_in(self, owner_id, deployment):
+        self.told.append((owner_id, deployment))
 
 
 OPEN = SimpleNamespace()
@@ -71,3 +75,15 @@ async def test_where_nobody_is_kept_out_nothing_is_asked():
     fleet = Fleet(i0=(OPEN, "no-such-host.invalid"))
     await doors.let_in(fleet, fleet.machines)
     assert not fleet.said
+
+
+async def test_the_operator_is_let_in_where_somebody_is_kept_out_whatever_one_provider_says():
+    aws, refused = GuardedProvider(), GuardedProvider()
+
+    async def refuses(_owner_id, _deployment):
+        raise ProvisioningError("the key may not")
+
+    refused.let_operator_in = refuses
+    world = SimpleNamespace(name="d", provisioner={"aws": aws, "another": refused, "open": OPEN}.__getitem__)
+    await doors.let_operator_in(world, ["another", "aws", "open", "aws"])
+    assert aws.told == [("owner", "d")]
