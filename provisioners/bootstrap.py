@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from math import inf
 
-from planner.errors import HostError, HostSilent
+from planner.errors import HostError, HostSilent, HostUnfit
 from provisioners.crash import crash_point
 from provisioners.hosts.agent import LOG, start_commands, stop_commands
 from provisioners.hosts.checks import check_host
@@ -21,6 +21,8 @@ from provisioners.transport import Transport
 
 ARCHIVE = "payload.tar.gz"
 AGENT_DEADLINE_S = 60.0
+SWITCH_DEADLINE_S = 120.0
+SWITCH_LOG = "run/deadman.log"
 GONE_S = 1.5
 """So long without a process, and an agent that was started has ended: more than its supervisor waits at first."""
 
@@ -59,7 +61,8 @@ async def prepare(
     """Make the instance as wanted and return its facts, its agent listening. `narrate` is told what is being done.
 
     Raises HostError for what `bootstrap` says, for a command that failed and, with the end of its log, for an agent
-    that ended; HostSilent where nothing moves for `still_s`, or all of it takes longer than `most_s`.
+    that ended; HostUnfit for a machine without its switch; HostSilent where nothing moves for `still_s`, or all of it
+    takes longer than `most_s`.
     """
     doing = ["look at what is there"]
     began = last = asyncio.get_running_loop().time()
@@ -82,6 +85,7 @@ async def prepare(
                 crash_point(label)
             moved()
             facts = await _listening(transport, wanted, poll_s=poll_s, clock=clock, sleep=sleep)
+            facts = await _switched(transport, wanted, facts, poll_s=poll_s, clock=clock, sleep=sleep)
     except TimeoutError:
         now = asyncio.get_running_loop().time()
         stood = f"Nothing moved on the instance for {still_s:g} s"
@@ -119,6 +123,28 @@ async def _listening(
     return facts
 
 
+async def _switched(
+    transport: Transport,
+    wanted: HostSpec,
+    facts: Facts,
+    *,
+    poll_s: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]],
+) -> Facts:
+    """The facts once its switch runs, which a machine starts by itself at boot: SSH may have been there before."""
+    started = clock()
+    while wanted.switched and not facts.switch:
+        if clock() - started >= SWITCH_DEADLINE_S:
+            raise HostUnfit(
+                f"Its dead-man's switch did not run within {SWITCH_DEADLINE_S:g} s, by which it ends itself when "
+                f"nobody speaks to it. The end of its log:\n{await _log(transport, SWITCH_LOG)}"
+            )
+        await sleep(poll_s)
+        facts = await look(transport, wanted)
+    return facts
+
+
 def _files(facts: Facts, wanted: HostSpec) -> Iterator[Command]:
     if facts.payload != wanted.payload_digest:
         yield Put(ARCHIVE, wanted.payload, 0o600)
@@ -145,6 +171,6 @@ def _unpack(payload_digest: str) -> str:
     )
 
 
-async def _log(transport: Transport) -> str:
-    done = await transport.run(f"tail -n 20 {LOG}", timeout_s=10.0)
+async def _log(transport: Transport, log: str = LOG) -> str:
+    done = await transport.run(f"tail -n 20 {log}", timeout_s=10.0)
     return done.stdout.decode(errors="replace").strip() or "(empty)"

@@ -44,6 +44,9 @@ say ram_limit "$(cat /sys/fs/cgroup/memory.max 2>/dev/null | grep -v max)"
 say disk_free_kib "$(df -Pk . | awk 'NR == 2 { print $4 }')"
 say begun_kib "$(du -skc "$weights.new" "$shared"/engines/*.new "$shared/cache" 2>/dev/null | tail -n 1 | cut -f 1)"
 say listening "$(awk '$4 == "0A" { split($2, at, ":"); print at[2] }' /proc/net/tcp /proc/net/tcp6 2>/dev/null | sort -u | tr '\n' ' ')"
+for found in $(grep -ls 'run/deadman[.]sh' /proc/[0-9]*/cmdline); do
+  if [ "${found%/cmdline}/cwd" -ef . ]; then say switch yes; fi
+done
 for tool in clang curl flock gcc nvidia-smi python3 sha256sum uv; do if has $tool; then say tool $tool; fi; done
 if has nvidia-smi; then
   say driver "$(smi driver_version | head -n 1)"

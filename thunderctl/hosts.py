@@ -8,6 +8,7 @@ from planner.errors import HostError, HostSilent, SpecError
 from provisioners.base import AGENT_PORT, Machine
 from provisioners.hosts.wanted import Environment, Gpus, HostSpec
 from provisioners.leases.journal import LeaseRow
+from provisioners.ssh.rented import OnRentedHosts
 from runtime.agent.config import AgentConfig
 from runtime.tls import AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY
 from thunderctl.compose import engine_python
@@ -43,10 +44,10 @@ async def host_spec(world: World, plan: Plan, spec: Spec, row: LeaseRow, machine
     """What the machine of a lease shall have. Raises ThunderError."""
     payload, tls = build_payload(), world.agent_tls(row.lease_id)
     config = agent_config(world.name, plan, spec, row, machine)
-    instance = plan.instance(row.instance)
+    instance, provisioner = plan.instance(row.instance), world.provisioner(row.provider)
     return HostSpec(
         name=row.lease_id,
-        folder=world.provisioner(row.provider).folder(machine),
+        folder=provisioner.folder(machine),
         environment=environment(row.provider, instance.gpu, machine.engine_python),
         payload=payload.data,
         payload_digest=payload.digest,
@@ -58,6 +59,7 @@ async def host_spec(world: World, plan: Plan, spec: Spec, row: LeaseRow, machine
         files=host_files(spec),
         port=config.port,
         supervised_by_systemd=row.provider != LOCAL,
+        switched=isinstance(provisioner, OnRentedHosts),
     )
 
 

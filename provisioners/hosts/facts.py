@@ -53,6 +53,7 @@ class Facts:
     there, `model_link` is where the instance's own name for its model points; `uploaded` are sizes by name. `files` and
     `tls` are digests of contents. `agent_starts`: an agent holds the instance's lock, though it may not have said yet
     where it listens. `listening` are TCP ports. `begun_gb` is what half an environment and half a download take.
+    `switch`: a dead-man's switch runs.
     """
 
     os: str = ""
@@ -83,6 +84,7 @@ class Facts:
     uploaded: Mapping[str, int] = field(default_factory=dict)
     agent: AgentFact | None = None
     agent_starts: bool = False
+    switch: bool = False
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -126,7 +128,7 @@ def _facts(said: Mapping[str, list[str]]) -> Facts:
         return said.get(word, [""])[0]
 
     words = ("os", "arch", "glibc", "driver", "cuda", "payload", "agent_config", "tls", "files", "model", "model_link")
-    flags = ("container", "systemd", "sudo", "weights", "agent_starts")
+    flags = ("container", "systemd", "sudo", "weights", "agent_starts", "switch")
     plain: dict[str, Any] = {word: one(word) for word in words} | {word: word in said for word in flags}
     return Facts(
         **plain,

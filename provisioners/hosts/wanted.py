@@ -128,7 +128,7 @@ class HostSpec:
     `name` is the lease's, `folder` the instance's absolute one. `payload` is our code as tar.gz and `payload_digest`
     its digest; `agent_config` the bytes of agent.json; `tls` the files of tls/ by name, `files` those of files/ that
     engines are started with. `port` is where the agent listens (0: anywhere free); `supervised_by_systemd` that it may
-    become a unit where systemd runs.
+    become a unit where systemd runs. `switched`: it bills, and ends itself when nobody speaks to it.
     """
 
     name: str
@@ -144,6 +144,7 @@ class HostSpec:
     files: Files = field(default_factory=dict, repr=False)
     port: int = 0
     supervised_by_systemd: bool = False
+    switched: bool = False
 
     @property
     def shared(self) -> str:

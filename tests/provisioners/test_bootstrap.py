@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from planner import errors
-from planner.errors import HostError, HostSilent
+from planner.errors import HostError, HostSilent, HostUnfit
 from provisioners.bootstrap import bootstrap, look, prepare
 from provisioners.hosts.commands import Put, Run, Send, carry_out
 from provisioners.hosts.digests import contents_digest, digest
@@ -189,6 +189,20 @@ async def test_an_agent_that_ends_at_once_is_reported_with_its_log(local, machin
 async def test_a_limit_says_what_was_under_way(local, machine, wanted):
     with pytest.raises(HostSilent, match=re.escape("for 0.01 s: it was to look at what is there")):
         await prepare(local.transport(machine), wanted, still_s=0.01)
+
+
+async def test_a_machine_that_bills_is_prepared_once_its_switch_runs_and_refused_without(local, machine, wanted):
+    billing, transport = replace(wanted, switched=True), local.transport(machine)
+    passed = iter(range(0, 10_000, 50))
+    await transport.put("run/deadman.log", b"no flock\n", 0o600)
+    with pytest.raises(HostUnfit, match=r"switch did not run within 120 s(?s:.)*no flock"):
+        await prepare(transport, billing, clock=lambda: next(passed), poll_s=0.0)
+    await transport.put("run/deadman.sh", b"sleep 60\n", 0o600)
+    late = asyncio.create_task(prepare(transport, billing, poll_s=0.01))
+    await transport.run("setsid sh run/deadman.sh </dev/null >/dev/null 2>&1 & echo $! >run/switch.pid", timeout_s=10)
+    assert (await late).switch
+    await transport.run("kill $(cat run/switch.pid)", timeout_s=10)
+    await local.release(machine.provider_id)
 
 
 async def test_what_is_needed_again_after_it_was_done_is_an_error(local, machine, wanted):
