@@ -60,7 +60,8 @@ def loopback_table() -> Iterator[str]:
     """Every codec's frames beside as many bytes sent bare, in turns; medians."""
     yield from ("", "## Loopback, beside a bare blocking `ssl` socket", "")
     yield f"Medians of {ROUNDS} rounds, the two in turns; one round before them is not counted. The bare sender checks,"
-    yield "frames and bounds nothing. Both ends share this machine's cores, with whatever else it runs."
+    yield "frames and bounds nothing; what it sends is chance, as tiles are. Both ends share this machine's cores, with"
+    yield "whatever else it runs."
     yield ""
     yield "| frames | MiB | a tile, bytes | bare, GB/s | pull, GB/s | ratio | lowest and highest ratio of a round |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"

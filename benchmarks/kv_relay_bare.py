@@ -4,6 +4,7 @@ Same certificates, same ciphers, TLS 1.3 both ways; nothing is checked, framed, 
 """
 
 import multiprocessing
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def bare_link(folder: Path, size: int) -> Iterator[BareLink]:
 
 def _send(folder: Path, listener: socket.socket, size: int) -> None:
     plain, _ = listener.accept()
-    data = memoryview(bytes(size))
+    data = memoryview(os.urandom(size))  # pages of its own: zeros would all be one that stays in the cache
     with server_context(folder / "bare-p").wrap_socket(plain, server_side=True) as tls:
         while tls.recv(len(GO)) == GO:
             for at in range(0, size, CHUNK_BYTES):
