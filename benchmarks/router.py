@@ -12,6 +12,7 @@ import asyncio
 import os
 import platform
 import shlex
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -30,6 +31,8 @@ ENVIRONMENT = ROOT / ".venv-benchmarks"
 PEER_RELEASE = "0.1.17"
 REQUESTS_S, KILL_S, KILL_AT_S, TOKENS = 30.0, 15.0, 4.0, 50
 AGENTS_S = 1.0
+BASE_PORT, ROUTER_AT = 18100, 90
+"""The tool's mocks listen from the one on, and the routers so much above."""
 VICTIMS = ("decode", "prefill")
 
 Once = Callable[[argparse.Namespace, Any], Coroutine[Any, Any, dict[str, Any]]]
@@ -46,11 +49,19 @@ def main() -> None:
         if not path.exists() and (path is TOOL or asked.only != "agents"):
             print(f"Skipped. {what}: {path.name} was looked for.", file=sys.stderr)
             return
+    _is_free(BASE_PORT + ROUTER_AT)
     tool, commands = load_tool(), routers(asked.router_bin)
     text = "\n".join([*header(asked), *sections(tool, commands, asked)]) + "\n"
     if asked.only is None:
         TARGET.write_text(text, encoding="utf-8")
     print(text)
+
+
+def _is_free(port: int) -> None:
+    """What an earlier run left would answer in the place of whoever is measured."""
+    with socket.socket() as looked:
+        if looked.connect_ex(("127.0.0.1", port)) == 0:
+            sys.exit(f"Something listens on port {port} already, perhaps of a run that was killed: end it first.")
 
 
 def routers(binary: Path) -> dict[str, str]:
@@ -131,7 +142,7 @@ def kill_case(victim: str) -> argparse.Namespace:
 
 def _case(**values: Any) -> argparse.Namespace:
     """What the tool's own command line would give it."""
-    fleet = {"plain": False, "prefills": 2, "decodes": 2, "base_port": 18100, "url": None, "pid": None}
+    fleet = {"plain": False, "prefills": 2, "decodes": 2, "base_port": BASE_PORT, "url": None, "pid": None}
     start = {"router_bin": "", "router_log": None, "policy": "", "startup_timeout": 90.0}
     return argparse.Namespace(**fleet, **start, chat=False, interval_ms=20.0, **values)
 
