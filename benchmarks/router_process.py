@@ -17,6 +17,8 @@ import psutil
 
 READY_S = 20.0
 STOP_S = 30.0
+PATIENT_S = 3600.0
+"""Clients that read nothing are what is measured: they are not ended meanwhile."""
 AGENT = "bench.agent.thunder"
 ADMIN_TOKEN = "bench"
 ENTRY = "from benchmarks.router_process import main; main()"
@@ -75,7 +77,7 @@ def main() -> None:
     from runtime.router.settings import RouterSettings
 
     folder, max_in_flight, *tls = Path(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:])
-    settings = RouterSettings(max_in_flight=max_in_flight, stop_grace_s=0.1)
+    settings = RouterSettings(max_in_flight=max_in_flight, stop_grace_s=0.1, client_idle_s=PATIENT_S)
     state = folder / "router.json"
     run_router(
         folder / "routes.json",
