@@ -56,9 +56,8 @@ def rebalance(
     left = without(current, lost)
     stated = links or {}
     check_links(stated, (name for one in current.instances for name in (one.id, one.offer_id)))
-    task = task_of(left.llm, workload, slo or left.slo, left.max_model_len)
-    capacities = running(Capacities(task, codec), members_of(left, stated))
-    search = Search(capacities, left.budget_usd_per_hour, stated, rent_all=True, seed=seed, progress=progress)
+    search = search_over(left, workload, slo, codec=codec, links=stated, seed=seed, progress=progress)
+    task = search.task
     turn = turned(search, left)
     decided_s = time.perf_counter() - started
     if turn is None:
@@ -86,3 +85,19 @@ def rebalance(
     noted = replace(after, notes=(*told, *after.notes), amends=current.amends)
     confirm_s = time.perf_counter() - started - decided_s
     return Rebalanced(replace(noted, plan_id=plan_id(noted)), before, told, decided_s, confirm_s)
+
+
+def search_over(
+    running_plan: Plan,
+    workload: Workload,
+    slo: Slo | None = None,
+    *,
+    codec: Codec | None = None,
+    links: Links,
+    seed: int = 0,
+    progress: Callable[[str], None] = silent,
+) -> Search:
+    """What a search for other phases of a plan's replicas rests on: their capacities under the workload, all kept."""
+    task = task_of(running_plan.llm, workload, slo or running_plan.slo, running_plan.max_model_len)
+    capacities = running(Capacities(task, codec), members_of(running_plan, links))
+    return Search(capacities, running_plan.budget_usd_per_hour, links, rent_all=True, seed=seed, progress=progress)

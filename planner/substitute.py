@@ -58,14 +58,16 @@ def substitutes(
     *,
     tried: Collection[Tried] = (),
     promised: Mapping[str, int] | None = None,
+    flows: Sequence[KvFlow] | None = None,
 ) -> tuple[Offer, ...]:
     """The offers that can take an instance's place, the cheapest for the whole plan first.
 
     `tried` is what could not be had: neither those offers nor those machines come again; nor does an offer of which
     there is one copy, and another instance of the plan is that, nor a machine that another instance is on. `promised`
-    is how many of several copies others are about to lease.
+    is how many of several copies others are about to lease. `flows` are the plan's, for who asks of many instances.
     """
-    wanted, flows, taken = plan.instance(instance_id), kv_flows(plan), promised or {}
+    wanted, taken = plan.instance(instance_id), promised or {}
+    flows = kv_flows(plan) if flows is None else flows
     others = [one for one in plan.instances if one.id != instance_id]
     held, machines = {one.offer_id for one in others}, {(one.provider, one.machine) for one in others if one.machine}
     relies = _relies_on_network(plan, wanted, flows)

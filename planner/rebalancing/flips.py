@@ -3,7 +3,7 @@
 `turned` decides, by the analytic score alone; `confirmed` simulates what was decided and what it replaces.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +11,23 @@ import numpy as np
 from planner.choosing.candidate import Candidate
 from planner.choosing.contest import Finding
 from planner.choosing.search import Search
-from planner.demand import Floats, Ints
+from planner.demand import Ints
 from planner.deployment import Alternative, Phase, Plan
 from planner.errors import SpecError
 from planner.members import Member, members_of
 from planner.orchestration.pairing import packed_codec, transport_of
 from planner.parallel.layouts import best_codec
 from planner.rebalancing.alike import designations_of, phases_of
+from planner.rebalancing.cells import (
+    Places,
+    cell_of,
+    dealt,
+    is_large,
+    loads_of,
+    paired_in_cells,
+    part_of,
+    spread,
+)
 from planner.rebalancing.designating import SAME, Decision, Served, decided
 from planner.rebalancing.roles import PHASES, Roles
 
@@ -64,7 +74,7 @@ def without(current: Plan, lost: Sequence[str]) -> Plan:
 def turned(search: Search, current: Plan) -> Turned | None:
     """The designation of the plan's replicas that serves the most, paired; None if none serves anything."""
     members = members_of(current, search.links)
-    decision = decided(served(search, current, members), designations_of(members, search.links, _load(current)))
+    decision = _in_cells(search, current, members) if is_large(members) else _as_one(search, current, members)
     search.evaluations += decision.solved
     after = formed(search, current, members, decision.phases)
     return Turned(after, decision, bool((decision.phases != phases_of(members)).any())) if after else None
@@ -97,17 +107,32 @@ def served(search: Search, current: Plan, members: Sequence[Member]) -> Served:
     return Served([Roles(transport, mixed) for transport in transports])
 
 
+def _as_one(search: Search, current: Plan, members: Sequence[Member]) -> Decision:
+    return decided(served(search, current, members), designations_of(members, search.links, loads_of(current)))
+
+
+def _in_cells(search: Search, current: Plan, members: Sequence[Member]) -> Decision:
+    """Each kind of cell by itself. What it says of all designations holds for those in cells like these."""
+    cut, load = dealt(members, phases_are_free=True), loads_of(current)
+    own = part_of(search, current.instances, len(cut.cells))
+
+    def decide(cell: Places) -> Decision:
+        some = [members[i] for i in cell]
+        return decided(served(own, cell_of(current, some), some), designations_of(some, search.links, load[list(cell)]))
+
+    found = cut.each(decide)
+    phases = spread(cut, [one.phases for one in found], len(members))
+    return Decision(
+        phases,
+        served_rps=sum(one.served_rps for one in found),
+        best_rps=sum(one.best_rps for one in found),
+        bound_rps=sum(one.bound_rps for one in found),
+        solved=sum({id(one): one.solved for one in found}.values()),
+    )
+
+
 def _all_in(members: Sequence[Member], phase: Phase) -> list[Member]:
     return [replace(member, replica=member.replica.flipped(phase)) for member in members]
-
-
-def _load(current: Plan) -> Floats:
-    """The part of the requests that each replica prefills, plus the part that it decodes."""
-    load: Mapping[str, list[float]] = {replica.id: [0.0] for replica in current.replicas}
-    for route in current.routes:
-        load[route.prefill].append(route.share)
-        load[route.decode].append(route.share)
-    return np.array([sum(load[replica.id]) for replica in current.replicas])
 
 
 def formed(search: Search, current: Plan, members: Sequence[Member], phases: Ints) -> Candidate | None:
@@ -115,4 +140,6 @@ def formed(search: Search, current: Plan, members: Sequence[Member], phases: Int
         replace(member, replica=member.replica.flipped(PHASES[phase]))
         for member, phase in zip(members, phases.tolist(), strict=True)
     ]
+    if is_large(flipped):
+        return paired_in_cells(search, current.instances, flipped)
     return search.paired(current.instances, flipped)
