@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from planner.deployment import Codec, Phase
 from planner.errors import SpecError
+from runtime.typed import check_types
 
 ROUTES_SCHEMA = "thunder.routes/v1"
 
@@ -119,9 +120,12 @@ class AgentHealth:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
         engines = tuple(EngineHealth.from_json(engine) for engine in document["engines"])
         links = tuple(LinkHealth(**link) for link in document.get("links", ()))
-        return cls(**{**document, "engines": engines, "links": links})
+        health = cls(**{**document, "engines": engines, "links": links})
+        check_types(health)
+        return health
 
 
 @dataclass(frozen=True, slots=True)

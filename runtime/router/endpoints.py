@@ -129,10 +129,16 @@ class Endpoints:
         return web.json_response({"closed": True})
 
     async def get_observed(self, request: web.Request) -> web.Response:
-        """The window of traffic, and every replica as the router sees it."""
+        """The window of traffic, or its last `window_s`, and every replica as the router sees it."""
         if refusal := self._unauthorised(request):
             return refusal
-        return web.json_response(self._observation())
+        try:
+            window_s = float(request.query["window_s"]) if "window_s" in request.query else None
+        except ValueError:
+            window_s = -1.0
+        if window_s is not None and not window_s > 0:
+            return error_response(400, "Expected ?window_s= as a number of seconds above 0.")
+        return web.json_response(self._observation(window_s))
 
     async def get_drained(self, request: web.Request) -> web.Response:
         """How many requests `replica` still has: as soon as it has none, else after `wait_s` (30 at most)."""
@@ -154,7 +160,7 @@ class Endpoints:
         """What each client key has used, by its id."""
         return self._unauthorised(request) or web.json_response(self._usage.to_json())
 
-    def _observation(self) -> dict[str, Any]:
+    def _observation(self, window_s: float | None) -> dict[str, Any]:
         current, in_flight = self._table.current, self._upstream.in_flight()
         replicas = [
             {
@@ -170,7 +176,13 @@ class Endpoints:
         counts = {"in_flight": self._table.in_flight(), "in_flight_at": self._in_flight_at()}
         admission = {"admitted": self._admission.in_flight, "queued": self._admission.queued}
         admission |= {"admission_limit": self._admission.limit, "closed": self._admission.is_closed}
-        return {"epoch": current.number, **counts, **admission, "replicas": replicas, **self._observed.summary()}
+        return {
+            "epoch": current.number,
+            **counts,
+            **admission,
+            "replicas": replicas,
+            **self._observed.summary(window_s),
+        }
 
     def _queue(self, replica: str) -> dict[str, int] | None:
         """As its engine says, if it said so of late: who runs and waits, and how many of them others sent."""

@@ -23,7 +23,8 @@ class RouterSettings:
     die with a request on them before it is given to no other. With `stream_kv` KV crosses while it is computed: where
     agents stand before the engines, the decode leg begins when prefill has begun. `queues_every_s` is how often each
     engine is asked for its queue (it works for some milliseconds on the answer). Idle connections to engines are
-    given up before vLLM's server does so itself, after 5 s; agents keep them longer.
+    given up before vLLM's server does so itself, after 5 s; agents keep them longer. A probe ends after
+    `probe_timeout_s`, or when its host acknowledged nothing for `lost_after_s`.
     """
 
     max_body_bytes: int = 32 * MIB
@@ -46,6 +47,7 @@ class RouterSettings:
     stream_kv: bool = True
     probe_every_s: float = 1.0
     probe_timeout_s: float = 5.0
+    lost_after_s: float = 1.5
     queues_every_s: float = 2.0
     engine_keepalive_s: float = 3.0
     agent_keepalive_s: float = 60.0

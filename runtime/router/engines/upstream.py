@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from runtime.lost_hosts import noticing
 from runtime.messages import ReplicaAddress
 from runtime.open_files import ran_out
 from runtime.router.engines.connection import OnInterim
@@ -34,7 +35,8 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self._settings.probe_timeout_s)
-        self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+        connector = aiohttp.TCPConnector(socket_factory=noticing(self._settings.lost_after_s))
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
         return self
 
     async def __aexit__(self, *_: object) -> None:

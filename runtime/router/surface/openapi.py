@@ -107,9 +107,19 @@ def _own() -> Json:
         "/admin/routes": {"put": _answered("In force", refused, requestBody=routes, **ADMIN)},
         "/admin/closed": {"put": _answered("No new request is let in", ADMINISTRATION, **ADMIN)},
         "/admin/drained": {"get": _drained()},
-        "/admin/observed": {"get": _answered("The traffic of the last minutes", ADMINISTRATION, **ADMIN)},
+        "/admin/observed": {"get": _observed()},
         "/admin/usage": {"get": _answered("What each key has used", ADMINISTRATION, **ADMIN)},
     }
+
+
+def _observed() -> Json:
+    errors = {400: "The window is none", **ADMINISTRATION}
+    return _answered(
+        "The traffic of the last minutes, or of their last part",
+        errors,
+        parameters=[_parameter("window_s", DEADLINE)],
+        **ADMIN,
+    )
 
 
 def _drained() -> Json:

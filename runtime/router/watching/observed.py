@@ -65,19 +65,23 @@ class Observed:
     def finished(self, record: RequestRecord) -> None:
         self._records.append(record)
 
-    def summary(self) -> dict[str, Any]:
-        """The window as one JSON object: rates, means, percentiles, and the raw pairs they come from."""
+    def summary(self, window_s: float | None = None) -> dict[str, Any]:
+        """The window as one JSON object: rates, means, percentiles, and the raw pairs they come from.
+
+        `window_s` asks for the last part of it.
+        """
         now = self._now()
-        start = now - self._window_s
-        while self._arrivals and self._arrivals[0] < start:
+        asked_s = self._window_s if window_s is None else min(window_s, self._window_s)
+        while self._arrivals and self._arrivals[0] < now - self._window_s:
             self._arrivals.popleft()
-        records = [record for record in self._records if record.ended_at >= start]
-        seconds = max(min(self._window_s, now - self._since), 1e-9)
-        if len(self._arrivals) == KEPT_REQUESTS:
+        arrivals = sum(at >= now - asked_s for at in self._arrivals)
+        records = [record for record in self._records if record.ended_at >= now - asked_s]
+        seconds = max(min(asked_s, now - self._since), 1e-9)
+        if arrivals == KEPT_REQUESTS:
             seconds = max(now - self._arrivals[0], 1e-9)
         return {
             "window_s": seconds,
-            "rate_rps": len(self._arrivals) / seconds,
+            "rate_rps": arrivals / seconds,
             "requests": dict(Counter(record.outcome for record in records)),
             **_lengths(records),
             **_latencies(records),

@@ -55,6 +55,22 @@ def test_a_request_that_took_longer_than_the_window_is_seen_at_its_end():
     assert judged(observed.summary()) == (0, 0, 0)
 
 
+def test_the_last_part_of_the_window_may_be_asked_for():
+    clock = Clock()
+    observed = Observed(now=clock)
+    clock.seconds += WINDOW_S
+    for ago_s, tokens in ((200.0, 1), (100.0, 2), (10.0, 3)):
+        observed.arrived(clock() - ago_s)
+        observed.finished(
+            RequestRecord(clock() - ago_s, "ok", ttft_s=0.1, e2e_s=1.0, prompt_tokens=tokens, output_tokens=1)
+        )
+    for asked_s, prompts in ((None, [1, 2, 3]), (120.0, [2, 3]), (60.0, [3]), (10 * WINDOW_S, [1, 2, 3])):
+        seen = observed.summary(asked_s)
+        seconds = min(asked_s or WINDOW_S, WINDOW_S)
+        assert [prompt for prompt, _ in seen["lengths"]] == prompts
+        assert (seen["window_s"], seen["rate_rps"]) == (seconds, len(prompts) / seconds)
+
+
 async def test_failures_are_counted_beside_what_was_timed(pair, tmp_path: Path):
     async with routing(tmp_path, routes_document(pair, PAIR)) as router:
         await router.events(prompt="hi", max_tokens=3)
