@@ -1,0 +1,141 @@
+"""Commands for a controller elsewhere: what they print is what that says, and what they ask is done there."""
+
+import asyncio
+import json
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from tests.thunderctl.api.serving import TOKEN, Made, served
+from thunderctl.cli.main import main
+
+
+@contextmanager
+def in_a_thread(folder, source, **known):
+    """The server, beside commands that block."""
+    loop, started, ended = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    found = []
+
+    async def serve():
+        async with served(folder, source, **known) as api:
+            found.append(api.url)
+            started.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(30)
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def source():
+    return Made()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory, source):
+    with in_a_thread(tmp_path_factory.mktemp("api"), source) as url:
+        yield url
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys, url):
+    monkeypatch.setenv("THUNDER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("THUNDER_API_URL", url)
+    monkeypatch.setenv("THUNDER_API_TOKEN", TOKEN)
+
+    def command(*words, code=0):
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == code, said
+        assert not (tmp_path / "home").exists(), "nothing of this machine is touched"
+        return said
+
+    return command
+
+
+def test_status_there_is_shown_as_here(run, source):
+    assert json.loads(run("status", "--json").out) == source.document
+    assert "r0" in run("status", "--once").out
+
+
+def test_events_leases_and_history_there_are_printed(run, source):
+    source.happens("step", "it was leased")
+    assert json.loads(run("events", "--json").out)["events"][-1]["message"] == "it was leased"
+    assert "it was leased" in run("events").out
+    assert json.loads(run("leases", "--json").out)["schema"] == "thunder.leases/v1"
+    assert "Leases" in run("leases").out
+    assert json.loads(run("history", "--json").out)["plans"] == []
+    run("history")
+
+
+def test_a_change_is_made_there_and_followed_to_its_end(run):
+    said = run("down", "--yes", "--json")
+    assert json.loads(said.out)["words"] == ["--deployment", "d", "down", "--yes", "--json"]
+    assert said.err == "begun\n"
+
+
+def test_no_change_is_made_that_nobody_agreed_to(run, source):
+    before = len(source.told)
+    assert "--yes" in run("down", code=4).err
+    assert len(source.told) == before
+
+
+def test_what_was_refused_there_ends_the_command_as_it_would_here(run):
+    said = run("up", "nowhere", "--dry-run", "--json", code=2)
+    assert json.loads(said.out)["error"] == {"kind": "SpecError", "message": "no plan nowhere", "hint": "see history"}
+
+
+def test_what_is_of_this_machine_is_refused(run):
+    assert "--links" in run("rebalance", "--links", "links.csv", code=2).err
+    assert "--report" in run("leases", "--report", code=2).err
+    assert "--spec" in run("up", "--spec", "thunder.toml", code=2).err
+    for command in (["gc"], ["logs"], ["ssh", "i0"], ["keys", "list"]):
+        assert "THUNDER_API_URL" in run(*command, code=2).err
+
+
+def test_a_token_that_is_wrong_or_missing_is_said_with_its_mend(run, monkeypatch):
+    monkeypatch.setenv("THUNDER_API_TOKEN", "wrong")
+    said = run("down", "--yes", code=2).err
+    assert "does not take the token" in said
+    assert "api.token" in said
+    monkeypatch.delenv("THUNDER_API_TOKEN")
+    assert "wants a token" in run("rebalance", "--yes", code=2).err
+    run("status", "--json")
+
+
+def test_a_controller_that_is_not_there_is_said(run, monkeypatch):
+    monkeypatch.setenv("THUNDER_API_URL", "http://127.0.0.1:1")
+    said = run("status", "--json", code=1)
+    assert "http://127.0.0.1:1 can't be reached" in json.loads(said.out)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8100", "ftp://x", "http://controller.example:8100", "http://", "http://user@127.0.0.1:1"]
+)
+def test_an_address_by_which_no_token_goes_is_refused(run, monkeypatch, url):
+    monkeypatch.setenv("THUNDER_API_URL", url)
+    assert "THUNDER_API_URL" in run("status", code=2).err
+
+
+def test_what_answers_and_is_no_controller_is_said(run, monkeypatch, url):
+    monkeypatch.setenv("THUNDER_API_URL", f"{url}/metrics?x=")
+    run("status", code=2)
+    monkeypatch.setenv("THUNDER_API_URL", f"{url}/elsewhere")
+    run("status", code=1)
+
+
+def test_a_store_that_is_down_there_is_said(run, source):
+    source.down = "its disk is full"
+    try:
+        assert "its disk is full" in run("status", code=1).err
+    finally:
+        source.down = ""

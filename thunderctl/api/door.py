@@ -1,0 +1,131 @@
+"""Where the API is reached: opened where the spec says, again when that changes, and tried again while it can't be.
+
+The controller goes on whatever becomes of it: what keeps the door shut is an alert.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from planner.errors import SpecError, ThunderError
+from runtime.listening import bound_socket, is_loopback, parse_listen
+from runtime.router.access.exposure import ClientTls
+from thunderctl.sections import ControllerSection
+
+LOOK_EVERY_S = 5.0
+LAST_WORDS_S = 2.0
+"""For requests under way, when it is closed."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the spec wants it. `stated`: the user wrote so, and no other port will do."""
+
+    listen: str
+    tls_cert: str = ""
+    tls_key: str = ""
+    stated: bool = False
+
+    @classmethod
+    def of(cls, section: ControllerSection) -> "Place":
+        return cls(section.listen, section.tls_cert, section.tls_key, "listen" in section.model_fields_set)
+
+    @property
+    def is_open(self) -> bool:
+        """Only users of this host get there."""
+        return is_loopback(parse_listen(self.listen)[0])
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What to serve with. Raises SpecError where it has to be encrypted and can't be."""
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise SpecError("[controller] has one of tls_cert and tls_key; expected both, or neither.")
+        if self.tls_cert:
+            return ClientTls(Path(self.tls_cert), Path(self.tls_key)).context()
+        if not self.is_open:
+            raise SpecError(
+                f"The controller's API was to listen on {self.listen}, where its token would cross in the clear; "
+                "expected a loopback address, or TLS.",
+                hint="Name a certificate: [controller] tls_cert and tls_key. Or go there through an SSH tunnel.",
+            )
+        return None
+
+
+@dataclass(slots=True)
+class Door:
+    """`wanted` says where it is to be now; `make` makes the application, told whether only this host gets there."""
+
+    wanted: Callable[[], Place]
+    make: Callable[[bool], web.Application]
+    url: str = ""
+    problem: str = ""
+    _at: Place | None = None
+    _runner: web.AppRunner | None = field(default=None)
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        return (self.problem,) if self.problem else ()
+
+    async def keep(self) -> None:
+        """Keep it where it is wanted, until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Open, move or shut it, if it isn't as wanted."""
+        try:
+            place = self.wanted()
+        except ThunderError:
+            return  # the store can't be read: nobody knows that it is to move
+        if place == self._at:
+            return
+        try:
+            await self.shut()
+            await self._open(place)
+            self._at, self.problem = place, ""
+        except ThunderError as error:
+            self._say(f"The controller's API is not served: {error.message} {error.hint}".strip())
+        except OSError as error:
+            self._say(f"The controller's API is not served at {place.listen}: {error.strerror or error}.")
+
+    async def shut(self) -> None:
+        runner, self._runner, self._at, self.url = self._runner, None, None, ""
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _open(self, place: Place) -> None:
+        if not place.listen:
+            return
+        tls = place.tls()
+        host, port = parse_listen(place.listen)
+        try:
+            bound = bound_socket(host, port)
+        except SpecError:
+            if place.stated:
+                raise
+            bound = bound_socket(host, 0)
+        bound.setblocking(False)
+        runner = web.AppRunner(
+            self.make(place.is_open), access_log=None, handle_signals=False, shutdown_timeout=LAST_WORDS_S
+        )
+        try:
+            await runner.setup()
+            await web.SockSite(runner, bound, ssl_context=tls).start()
+        except BaseException:
+            bound.close()
+            await runner.cleanup()
+            raise
+        self._runner, port = runner, bound.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        log.info("the API is at %s", self.url)
+
+    def _say(self, problem: str) -> None:
+        if problem != self.problem:
+            log.error("%s", problem)
+        self.problem = problem
