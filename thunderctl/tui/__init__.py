@@ -1,1 +1,1 @@
-"""The status screen. It owns no logic: it shows the status document and reads it again."""
+"""The status screen. It owns no logic: it shows the status document, events and a series, and reads them again."""

@@ -1,96 +1,129 @@
-"""The status screen: what `thunderctl status` shows on a terminal, read again every second."""
+"""The status screen: what `thunderctl status` shows on a terminal. Workers read beside it and post what they found."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
-from rich.text import Text
-from textual.app import App, ComposeResult
+from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
-from textual.message import Message
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import Input
 
 from planner.errors import ThunderError
-from thunderctl.cli.link_tables import Rows, link_rows
-from thunderctl.cli.status_tables import headline, instance_rows, latency_rows, replica_rows, route_rows
-
-SECTIONS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], Rows]], ...] = (
-    ("instances", "Instances", instance_rows),
-    ("replicas", "Replicas", replica_rows),
-    ("routes", "Routes", route_rows),
-    ("links", "Links", link_rows),
-    ("predicted", "Latency", latency_rows),
-)
-
-
-class StatusRead(Message):
-    """A status document came."""
-
-    def __init__(self, status: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.status = status
-
-
-class StatusFailed(Message):
-    """Reading it failed; what is shown is old."""
-
-    def __init__(self, error: ThunderError) -> None:
-        super().__init__()
-        self.error = error
+from thunderctl.tui import pages
+from thunderctl.tui.background import Background
+from thunderctl.tui.feed import Feed, Hands
+from thunderctl.tui.frame import Frame
+from thunderctl.tui.messages import HistoryRead, StatusFailed, StatusRead
+from thunderctl.tui.screens.logs import LogsScreen
+from thunderctl.tui.screens.overview import Overview
+from thunderctl.tui.screens.page import Page
+from thunderctl.tui.screens.rebalance import RebalanceScreen
+from thunderctl.tui.series import KEPT_S
+from thunderctl.tui.theme import THEME
 
 
 class StatusApp(App[None]):
-    """One deployment: machines, replicas with phase and load, routes, latency and cost."""
+    """One deployment. The app holds the frame and reads it anew; screens show it."""
 
     CSS_PATH = "app.tcss"
     TITLE = "thunderctl"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "quit", "Quit"), Binding("r", "refresh_now", "Read again")]
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "quit", show=False, priority=True)]
 
-    def __init__(self, read: Callable[[], Awaitable[Mapping[str, Any]]], *, every_s: float = 1.0) -> None:
+    def __init__(
+        self, feed: Feed, hands: Hands, *, every_s: float = 1.0, clock: Callable[[], float] = time.time
+    ) -> None:
         super().__init__()
-        self._read = read
+        self._feed = feed
+        self._hands = hands
         self._every_s = every_s
-
-    def compose(self) -> ComposeResult:
-        yield Static("Reading the deployment ...", id="headline")
-        with VerticalScroll():
-            for name, title, _ in SECTIONS:
-                yield Static(title, classes="title", id=f"{name}-title")
-                yield DataTable[Text](id=name, cursor_type="none", zebra_stripes=True)
-            yield Static("", id="alerts")
-        yield Footer()
+        self._clock = clock
+        self._background = Background()
+        self.frame = Frame(clock())
 
     def on_mount(self) -> None:
-        self.set_interval(self._every_s, self.action_refresh_now)
-        self.action_refresh_now()
+        self.register_theme(THEME)
+        self.theme = THEME.name
+        self._background.__enter__()
+        self.overview = Overview()
+        self.push_screen(self.overview)
+        self.set_interval(self._every_s, self._read)
+        self.call_after_refresh(self._read)
 
-    def action_refresh_now(self) -> None:
-        """Read in a worker; one that is still reading is left to finish."""
-        if not any(worker.is_running for worker in self.workers):
-            self.run_worker(self._read_status(), name="read", exit_on_error=False)
+    def on_unmount(self) -> None:
+        self._background.__exit__(None, None, None)
+
+    def action_read_again(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
+        """What is still being read is left to finish; the clock goes on meanwhile."""
+        self._begin("status", self._read_status())
+        self._begin("history", self._read_history())
+        self._show(self.frame.at(self._clock()))
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if any(worker.name == name and worker.is_running for worker in self.workers):
+            work.close()
+            return
+        self.run_worker(work, name=name, exit_on_error=False)
 
     async def _read_status(self) -> None:
         try:
-            self.post_message(StatusRead(await self._read()))
+            self.post_message(StatusRead(await self._background.run(self._feed.status())))
         except ThunderError as error:
             self.post_message(StatusFailed(error))
 
+    async def _read_history(self) -> None:
+        """Where only these can't be read the status says why, or the next look will."""
+        try:
+            events = await self._background.run(self._feed.events())
+            points = await self._background.run(self._feed.series(KEPT_S))
+        except ThunderError:
+            return
+        self.post_message(HistoryRead(events, points))
+
     def on_status_read(self, message: StatusRead) -> None:
-        status = message.status
-        self.query_one("#headline", Static).update(Text.from_markup(headline(status)))
-        for name, _, rows_of in SECTIONS:
-            columns, rows = rows_of(status) if status[name] else ((), [])
-            self.query_one(f"#{name}-title").display = bool(rows)
-            self._fill(self.query_one(f"#{name}", DataTable), columns, rows)
-        alerts = Text("\n").join(Text.assemble(("! ", "bold red"), alert) for alert in status["alerts"])
-        self.query_one("#alerts", Static).update(alerts)
+        self._show(self.frame.read(message.status, self._clock()))
 
     def on_status_failed(self, message: StatusFailed) -> None:
-        self.query_one("#alerts", Static).update(Text(f"! {message.error.message}", style="bold red"))
+        self._show(self.frame.not_read(message.error.first_line, self._clock()))
 
-    def _fill(self, shown: DataTable[Text], columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-        shown.display = bool(rows)
-        shown.clear(columns=True)
-        shown.add_columns(*columns)
-        for row in rows:
-            shown.add_row(*(Text.from_markup(cell) for cell in row))
+    def on_history_read(self, message: HistoryRead) -> None:
+        self._show(self.frame.happened(message.events, message.points))
+
+    def on_input_changed(self, message: Input.Changed) -> None:
+        if message.input.id == "filter":
+            self._show(self.frame.filtered(message.value))
+
+    def _show(self, frame: Frame) -> None:
+        self.frame = frame
+        if self.overview.is_mounted:
+            self.overview.show(frame)
+
+    def action_rebalance(self) -> None:
+        self.push_screen(RebalanceScreen(self._hands.rebalance, self._background))
+
+    def action_drain(self) -> None:
+        """Of the replica or machine that is chosen."""
+        if name := self.overview.chosen:
+            self.push_screen(RebalanceScreen(self._hands.rebalance, self._background, without=(name,)))
+        else:
+            self.notify("Choose a replica or a machine first: tab, then up and down.", severity="warning")
+
+    def action_logs(self) -> None:
+        """Of what is chosen; all of them where nothing is."""
+        names = (self.overview.chosen,) if self.overview.chosen else ()
+        self.push_screen(LogsScreen(self._hands.follow, self._background, names))
+
+    def action_details(self) -> None:
+        if event := self.overview.chosen_event:
+            self.push_screen(Page("Event", pages.wrapped(event)))
+        elif name := self.overview.chosen:
+            self.push_screen(Page(name, pages.details(self.frame, name)))
+
+    def action_alerts(self) -> None:
+        self.push_screen(Page("Alerts", pages.alerts(self.frame)))
+
+    def action_keys(self) -> None:
+        self.push_screen(Page("Keys", pages.KEYS))
