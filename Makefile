@@ -56,6 +56,7 @@ bench: setup .venv-benchmarks/.lock-installed  ## the published measurements tha
 	.venv/bin/python -m benchmarks.simulator
 	.venv/bin/python -m benchmarks.simulator_vs_engines
 	.venv/bin/python -m benchmarks.rebalance
+	.venv/bin/python -m benchmarks.controller_at_scale
 	.venv/bin/python -m benchmarks.search
 	.venv/bin/python -m benchmarks.baselines
 	.venv/bin/python -m benchmarks.paper

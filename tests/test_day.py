@@ -40,7 +40,8 @@ def operator():
 @pytest.fixture(scope="module")
 def plan(operator):
     """As it is printed; the home has it and its spec as files."""
-    (operator.home / "day.toml").write_text(with_engine_args(SPEC.read_text()))
+    spec = with_engine_args(SPEC.read_text())
+    (operator.home / "day.toml").write_text(f"{spec}\n[controller]\nrebalance = false\n")
     return operator.json("plan", "--spec", "day.toml", "--out", "plan.json")
 
 

@@ -21,6 +21,8 @@ def test_the_wheel_holds_our_packages_with_their_data(tmp_path):
         "provisioners/aws/list_prices.csv",
         "templates/thunder.toml.j2",
         "thunderctl/tui/app.tcss",
+        "thunderctl/web/pages/layout.html",
+        "thunderctl/web/static/app.css",
         "templates/probe.sh",
         "templates/locks/engine-cuda.txt",
     )

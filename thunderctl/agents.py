@@ -12,12 +12,28 @@ import aiohttp
 
 from planner.deployment import Replica
 from planner.errors import HostError
+from runtime.lost_hosts import noticing
 from runtime.messages import AgentHealth, EngineSpec, ReplicaAddress, agent_name
 from runtime.relay.ticket import AgentAddress
+from thunderctl.logs.lines import UNPRINTABLE
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 STOP_TIMEOUT = aiohttp.ClientTimeout(total=90, connect=5)
 """The answer comes when the engine has ended: after its requests' grace (AgentConfig.stop_grace_s), then the kill."""
+
+
+LONGEST_ANSWER = 16 << 20
+LONGEST_LOG = 64 << 20
+LONGEST_REFUSAL = 64 << 10
+"""Bytes of an answer: what a broken agent sends without end must not fill this host's memory."""
+LOST_AFTER_S = 1.5
+"""A host that acknowledges nothing for so long is not reached: three times a packet may be lost on any line."""
+SHOWN = 2000
+"""Characters of a refusal that are worth repeating."""
+
+
+class TooMuch(Exception):
+    """An answer is longer than it may be."""
 
 
 class AgentClient:
@@ -58,12 +74,12 @@ class AgentClient:
     async def log(self, replica: str, lines: int) -> str:
         """The end of an engine's log."""
         async with self._request("GET", f"/engines/{replica}/log?lines={lines}") as response:
-            return await response.text()
+            return (await _read(response, LONGEST_LOG)).decode(errors="replace")
 
     async def engine_metrics(self, replica: str) -> str:
         """What an engine says at its /metrics."""
         async with self._request("GET", f"/r/{replica}/metrics") as response:
-            return await response.text()
+            return (await _read(response, LONGEST_ANSWER)).decode(errors="replace")
 
     @property
     def address(self) -> AgentAddress:
@@ -82,7 +98,8 @@ class AgentClient:
         self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: aiohttp.ClientTimeout = TIMEOUT
     ) -> Any:
         async with self._request(method, path, body, timeout) as response:
-            return await response.json() if response.content_type == "application/json" else None
+            is_json = response.content_type == "application/json"
+            return json.loads(await _read(response, LONGEST_ANSWER)) if is_json else None
 
     @asynccontextmanager
     async def _request(
@@ -90,15 +107,26 @@ class AgentClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self._session.request(
-                method, self.url + path, json=body, ssl=self._tls, server_hostname=self.name, timeout=timeout
+                method,
+                self.url + path,
+                json=body,
+                ssl=self._tls,
+                server_hostname=self.name,
+                timeout=timeout,
+                allow_redirects=False,  # whom it names instead is not it
             ) as response:
-                if response.status >= 400:
-                    raise HostError(f"The agent of {self.lease_id} said no: {said_in(await response.text())}")
+                if response.status >= 300:
+                    said = (await _read(response, LONGEST_REFUSAL)).decode(errors="replace")
+                    raise HostError(f"The agent of {self.lease_id} said no: {said_in(said) or response.status}")
                 yield response
-        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, json.JSONDecodeError) as error:
+        except TooMuch as error:
+            raise HostError(f"The agent of {self.lease_id} answers more than {error} bytes.") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise HostError(
                 f"The agent of {self.lease_id} at {self.url} can't be reached: {cause_of(error)}."
             ) from error
+        except (ValueError, RecursionError) as error:
+            raise HostError(f"The agent of {self.lease_id} answers what is no JSON: {cause_of(error)}.") from error
 
 
 class Agents:
@@ -109,7 +137,9 @@ class Agents:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession()
+        plainly = {"Accept-Encoding": "identity"}  # a few KB that unpack to GBs are no answer of ours
+        connector = aiohttp.TCPConnector(socket_factory=noticing(LOST_AFTER_S))
+        self._session = aiohttp.ClientSession(connector=connector, headers=plainly, auto_decompress=False)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -129,12 +159,23 @@ def address_of(replica: Replica, agent: AgentClient, health: AgentHealth) -> Rep
     return ReplicaAddress(replica.id, replica.phase, url, server_name=agent.name, default_max_tokens=limit)
 
 
+async def _read(response: aiohttp.ClientResponse, longest: int) -> bytes:
+    """The body. Raises TooMuch."""
+    found = bytearray()
+    async for piece in response.content.iter_any():
+        found += piece
+        if len(found) > longest:
+            raise TooMuch(longest)
+    return bytes(found)
+
+
 def said_in(body: str) -> str:
-    """The message in an error answer of ours, else its text."""
+    """The message in an error answer of ours, else its text: its beginning, as it may be shown on a terminal."""
     try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return body.strip()
+        text = str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        text = body.strip()
+    return UNPRINTABLE.sub("", text)[:SHOWN]
 
 
 def cause_of(error: Exception) -> str:

@@ -16,6 +16,7 @@ from thunderctl.deploying.partly import Meanwhile, routed_of, serve_over
 from thunderctl.deploying.site import Amended, Site
 from thunderctl.hosts import list_weights
 from thunderctl.lifecycle import engine_specs
+from thunderctl.resting import Resting, replicas_at_rest
 from thunderctl.spec import Spec
 from thunderctl.store.values import DeploymentState
 from thunderctl.world import World
@@ -57,26 +58,30 @@ async def bring_up(
     report: Report,
     narrate: Narrate,
     amended: Amended = unheard,
+    resting: Resting | None = None,
 ) -> BroughtUp:
     """Carry out `steps`. The plan and the spec are committed first, so that `up` resumes them.
 
     A machine that can't be had is replaced within the budget; what then is still missing is left out of the routes, if
     none of another plan are in force, and is wanted all the same: the next `up` tries again. What is late is left out
-    until it comes.
+    until it comes. What is `resting` is left out on purpose; `steps` have none for it.
     """
-    _commit(world, plan, spec)
+    _commit(world, plan, spec, resting or Resting())
     await list_weights(world, plan, spec)
     await let_operator_in(world, {row.provider for row in world.store.leases(world.name) if row.state.runs})
     async with Agents(client_context(world.operator_tls)) as agents:
         engines, pace = engine_specs(plan, spec), pace_of(spec)
         unwanted = frozenset(step.id for step in steps if step.what is StepKind.RELEASE)
         site = Site(world, plan, spec, engines, agents, pace, max_hours, narrate, amended, unwanted)
-        deployer, meanwhile = Deployer(site, report), Meanwhile(site, steps, report)
+        asleep = replicas_at_rest(plan, (resting or Resting()).of(plan))
+        deployer, meanwhile = Deployer(site, report), Meanwhile(site, steps, report, asleep)
         try:
-            results = await _carry_out(steps, deployer, meanwhile, report)
-            missing = _missing(site.plan, results)
+            results = await _carry_out(_but_for_whole_routes(steps, asleep), deployer, meanwhile, report)
+            missing = (*_missing(site.plan, results), *sorted(asleep))
             if missing and _may_serve_without(site, missing, results):
-                results = (*_but_for_routes(results), await _serve_without(site, missing, meanwhile, report))
+                event = "up.partly" if set(missing) == asleep else "up.incomplete"
+                routed = await _serve_without(site, missing, meanwhile, report, event=event)
+                results = (*_but_for_routes(results), routed)
             results = (*results, *await deployer.leaving.all_gone())
         finally:
             await deployer.leaving.abandon()
@@ -106,7 +111,7 @@ async def _carry_out(
         return await apply(steps, do, subjects=subjects, report=told, clock=site.clock)
 
 
-def _commit(world: World, plan: Plan, spec: Spec) -> None:
+def _commit(world: World, plan: Plan, spec: Spec, resting: Resting) -> None:
     store = world.store
     store.save_plan(plan.plan_id, world.name, plan_to_json(plan))
     before = store.deployment(world.name)
@@ -115,11 +120,17 @@ def _commit(world: World, plan: Plan, spec: Spec) -> None:
         replace(
             before,
             plan_id=plan.plan_id,
+            resting=resting.to_json(),
             state=state,
             budget_usd_per_hour=plan.budget_usd_per_hour,
             spec=spec.model_dump(mode="json", exclude_unset=True),
         )
     )
+
+
+def _but_for_whole_routes(steps: Sequence[Step], asleep: Collection[str]) -> tuple[Step, ...]:
+    """Where some replicas rest, the plan's own routes are not what is wanted: those over the others follow."""
+    return tuple(step for step in steps if not asleep or step.what is not StepKind.ROUTE)
 
 
 def _missing(plan: Plan, results: Sequence[StepResult]) -> tuple[str, ...]:
@@ -135,12 +146,14 @@ def _may_serve_without(site: Site, missing: Collection[str], results: Sequence[S
     return routed_of(site) is not None
 
 
-async def _serve_without(site: Site, missing: Collection[str], meanwhile: Meanwhile, report: Report) -> StepResult:
+async def _serve_without(
+    site: Site, missing: Collection[str], meanwhile: Meanwhile, report: Report, *, event: str
+) -> StepResult:
     """How routes over the others were put in force: just now, or already while the missing ones were only late."""
     standing = {replica.id for replica in site.plan.replicas if replica.id not in missing}
     if meanwhile.result is not None and meanwhile.result.state is StepState.DONE and meanwhile.over == standing:
         return meanwhile.result
-    return await serve_over(site, standing, "", report, event="up.incomplete")
+    return await serve_over(site, standing, "", report, event=event)
 
 
 def _but_for_routes(results: Sequence[StepResult]) -> tuple[StepResult, ...]:

@@ -1,7 +1,7 @@
 """The life of a deployment: brought up by a plan, rebalanced, taken down. Each is safe to run again at any point."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from thunderctl.engines import engine_spec, recompute_rates
 from thunderctl.home import owner_id
 from thunderctl.hosts import check_hosts
 from thunderctl.observe import Observation, fleet_state, observe_once
+from thunderctl.resting import but_for
 from thunderctl.routing import push_plan
 from thunderctl.sections import ServeSection
 from thunderctl.settling import providers_to_prove, settle, unsaid
@@ -34,6 +35,9 @@ from thunderctl.store.values import Deployment, DeploymentState
 from thunderctl.strays import check_none_left
 from thunderctl.weights.source import link_name, source_of
 from thunderctl.world import World
+
+REBALANCED = "rebalance"
+"""The kind of the event that phases or routes were changed; its detail has `flips`: (replica, before, after) each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,23 @@ def lineage(world: World, plan: Plan) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def steps_to(world: World, plan: Plan, spec: Spec, narrate: Callable[[str], None] = unsaid) -> tuple[Step, ...]:
-    """What is left to do until `plan` runs. Looks first at what became of leases in doubt; `narrate` hears of waits.
+async def steps_to(
+    world: World,
+    plan: Plan,
+    spec: Spec,
+    narrate: Callable[[str], None] = unsaid,
+    *,
+    resting: Collection[str] = (),
+) -> tuple[Step, ...]:
+    """What is left to do until `plan` runs, but for the instances that rest.
 
+    Looks first at what became of leases in doubt; `narrate` hears of waits.
     Raises Refused where the budget does not hold the machines that go beside those that come.
     """
     await settle(world, spec, plan, narrate)
     seen = await observe_once(world)
-    steps = reconcile(plan, fleet_state(seen, plan, engine_specs(plan, spec), plan_in_force(world)))
+    whole = reconcile(plan, fleet_state(seen, plan, engine_specs(plan, spec), plan_in_force(world)))
+    steps = but_for(whole, plan, resting)
     check_side_by_side(world, plan, spec, steps)
     return steps
 
@@ -108,18 +121,22 @@ def client_tls(serving: ServeSection) -> ClientTls | None:
     return shown
 
 
-def check_money(world: World, plan: Plan, spec: Spec) -> None:
-    """Raise Refused where the plan or what was spent so far passes a limit that the spec states."""
+def check_money(world: World, plan: Plan, spec: Spec, *, at_rest_usd_per_hour: float = 0.0) -> None:
+    """Raise Refused where the plan or what was spent so far passes a limit that the spec states.
+
+    What rests of the plan does not count towards what an hour costs now.
+    """
     spending = spending_of(world.store, world.name)
     if spec.budget.is_stated and plan.cost_usd_per_hour > spec.budget.usd_per_hour + ROUNDING_USD:
         raise Refused(
             f"The plan costs {plan.cost_usd_per_hour:.4g} $/h; the spec's budget is {spec.budget.usd_per_hour:.4g} $/h."
         )
     now_usd_per_hour = spec.budget.gate_usd_per_hour(plan.budget_usd_per_hour, spending.now)
-    to_lease = plan.cost_usd_per_hour > float(spending.machines_usd_per_hour) + ROUNDING_USD
-    if to_lease and plan.cost_usd_per_hour > now_usd_per_hour + ROUNDING_USD:
+    costs_usd_per_hour = plan.cost_usd_per_hour - at_rest_usd_per_hour
+    to_lease = costs_usd_per_hour > float(spending.machines_usd_per_hour) + ROUNDING_USD
+    if to_lease and costs_usd_per_hour > now_usd_per_hour + ROUNDING_USD:
         raise Refused(
-            f"The plan costs {plan.cost_usd_per_hour:.4g} $/h; the budget at this hour is {now_usd_per_hour:.4g} $/h.",
+            f"The plan costs {costs_usd_per_hour:.4g} $/h; the budget at this hour is {now_usd_per_hour:.4g} $/h.",
             hint="Bring it up when that window of [budget] is over, or plan within it: thunderctl plan --budget.",
         )
     spent = spending.life.spend.usd
@@ -167,9 +184,19 @@ async def flip(world: World, current: Plan, wanted: Plan) -> int:
     addresses = {entry.id: entry for entry in routes.replicas}
     world.store.save_plan(wanted.plan_id, world.name, plan_to_json(wanted))
     epoch = await push_plan(world, wanted, addresses, routes.model, world.spec().serve)
-    flips = [f"{f.replica} {f.before} → {f.after}" for f in flips_between(current, wanted)]
-    world.store.record(world.name, "rebalance", f"epoch {epoch}: {', '.join(flips) or 'routes only'}")
+    record_rebalance(world, epoch, flips_between(current, wanted))
     return epoch
+
+
+def record_rebalance(world: World, epoch: int, flips: Sequence[Flip]) -> None:
+    """Write down which phases an epoch changed, with the figures that the controller paces its own changes by."""
+    detail = [[one.replica, str(one.before), str(one.after)] for one in flips]
+    world.store.record(world.name, REBALANCED, f"epoch {epoch}: {flips_said(flips)}", flips=detail)
+
+
+def flips_said(flips: Sequence[Flip]) -> str:
+    """`r1 prefill → decode`."""
+    return ", ".join(f"{one.replica} {one.before} → {one.after}" for one in flips) or "routes only"
 
 
 def refuse_unready(plan: Plan, seen: Observation) -> None:

@@ -41,9 +41,11 @@ class MeasuredLink:
 
     @property
     def link(self) -> Link | None:
-        """For a plan, once both figures are there and as long as they are recent."""
+        """For a plan, once both figures are there and can be meant, and as long as they are recent."""
         bandwidth, latency_ms = self.health.bandwidth_gbit_per_s, self.health.latency_ms
         if bandwidth is None or latency_ms is None or not self.recent:
+            return None
+        if bandwidth <= 0 or latency_ms < 0:
             return None
         return Link(bandwidth, latency_ms)
 

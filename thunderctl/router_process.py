@@ -5,7 +5,7 @@ import os
 import secrets
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -84,10 +84,19 @@ class RouterProcess:
             write_private(self.folder / "admin.token", secrets.token_urlsafe(32).encode())
         await self._start(serving)
 
-    async def observed(self) -> dict[str, Any]:
-        """What it saw of the traffic in its window, as `GET /admin/observed` says."""
-        found: dict[str, Any] = await self._admin("GET", "/admin/observed")
+    async def observed(self, window_s: float | None = None) -> dict[str, Any]:
+        """What it saw of the traffic in its window, or the last part of it, as `GET /admin/observed` says."""
+        asked = "" if window_s is None else f"?{urlencode({'window_s': window_s})}"
+        found: dict[str, Any] = await self._admin("GET", f"/admin/observed{asked}")
         return found
+
+    async def up(self) -> frozenset[str]:
+        """The replicas of the epoch in force that it has not given up. Raises HostError where it can't be asked."""
+        said = await self._admin("GET", "/health", well=(200, 503))
+        try:
+            return frozenset(name for name, is_up in said["replicas"].items() if is_up)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise HostError(f"The router answers what can't be understood: {error!r}.") from error
 
     async def drained(self, replica: str, wait_s: float) -> int:
         """How many requests a replica still has: as soon as it has none, else after so long."""
@@ -147,21 +156,23 @@ class RouterProcess:
         }
         return [text for name, value in named.items() if value != "" for text in (name, str(value))]
 
-    async def _admin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def _admin(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, well: Container[int] = range(400)
+    ) -> Any:
         state = self.running()
         if state is None:
             raise HostError("The router is not running.", hint="Start it with `thunderctl up`.")
         url = f"{_origin(state)}{path}"
-        headers = {"Authorization": f"Bearer {(self.folder / 'admin.token').read_text().strip()}"}
         try:
+            headers = {"Authorization": f"Bearer {(self.folder / 'admin.token').read_text().strip()}"}
             async with (
                 aiohttp.ClientSession(timeout=TIMEOUT, headers=headers) as session,
                 session.request(method, url, json=body, ssl=_trust(state)) as response,
             ):
-                if response.status >= 400:
+                if response.status not in well:
                     raise HostError(f"The router said no: {said_in(await response.text())}")
                 return await response.json()
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise HostError(f"The router at {url} can't be reached: {cause_of(error)}.") from error
 
 

@@ -199,16 +199,49 @@ class ServeSection(Section):
     @field_validator("listen")
     @classmethod
     def _is_host_and_port(cls, listen: str) -> str:
-        host, _, port = listen.rpartition(":")
-        if not host or not port.isdigit() or not 0 <= int(port) < 65536:
-            raise ValueError("it should be HOST:PORT, such as 127.0.0.1:8000")
-        return listen
+        return _host_and_port(listen, "127.0.0.1:8000")
 
 
 class ControllerSection(Section):
     where: Literal["local"] = "local"
     replace_lost: bool = True
     """Whether it leases what takes the place of machines that were lost before their time, within the budget."""
+    scale: Literal["off", "down-and-up"] = "off"
+    """Whether machines are released for want of requests, and taken back: another start takes minutes, and what was
+    given up may have been rented by others since. So it is asked for."""
+    min_replicas: PositiveInt = 1
+    """Scaling leaves so many."""
+    scale_after_s: Positive = 1800
+    """A lull is no shorter."""
+    scale_cool_down_s: NotNegative = 1800
+    """So long after any change of size nothing is released for want of requests."""
+    rebalance: bool = True
+    """Whether it changes phases and routes by itself, when what comes is no longer what was planned for."""
+    assess_s: Positive = 30
+    """Between two looks at that."""
+    window_s: Positive = 120
+    """What came within so long is what is judged by; of few requests, all that the router remembers."""
+    rebalance_margin: Share = 0.03
+    """Attainment that other phases and routes have to promise."""
+    rebalance_cool_down_s: NotNegative = 300
+    """What was changed last stands so long at least; longer where changes take each other back."""
+    listen: str = "127.0.0.1:8100"
+    """Where its API and web page are; empty: nowhere. Unless it is stated, any free port where that one is taken."""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_nowhere_or_host_and_port(cls, listen: str) -> str:
+        return listen and _host_and_port(listen, "127.0.0.1:8100")
+
+    @field_validator("tls_cert", "tls_key")
+    @classmethod
+    def _is_from_the_root(cls, path: str) -> str:
+        """It is read by the controller, which runs elsewhere than where the spec lies."""
+        if path and not path.startswith("/"):
+            raise ValueError("it should be a path from the root, such as /etc/ssl/fullchain.pem")
+        return path
 
 
 class LeasesSection(Section):
@@ -231,3 +264,10 @@ class LeasesSection(Section):
                 f"it should be {LEAST_DEADMAN_S:g} or more: a controller that restarts would lose the fleet"
             )
         return deadman_s
+
+
+def _host_and_port(listen: str, such_as: str) -> str:
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise ValueError(f"it should be HOST:PORT, such as {such_as}")
+    return listen

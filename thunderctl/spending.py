@@ -1,11 +1,7 @@
 """A deployment's money at one moment: what it costs, what it has cost by lease, hour and way, what nears its end."""
 
-import csv
-import io
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from provisioners.leases import ledger
@@ -15,22 +11,8 @@ from provisioners.leases.transfers import Moved, TransferReading, moved, transfe
 from thunderctl.spec import Spec
 from thunderctl.store.store import Store
 
-CSV_COLUMNS = (
-    "hour",
-    "kind",
-    "lease",
-    "instance",
-    "provider",
-    "to_lease",
-    "hours",
-    "usd_per_hour",
-    "gb",
-    "usd",
-    "priced",
-)
 DOWN = "down"
 """The kind of event with which a deployment's life ends."""
-MICRO_USD = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,39 +85,3 @@ def spending_of(store: Store, deployment: str, now: float | None = None) -> Spen
 def warnings_of(spending: Spending, spec: Spec) -> tuple[str, ...]:
     """What commands say of leases and money that come to an end within the hour."""
     return tuple(limit.reason for limit in spending.limits(spec.budget.max_total_usd))
-
-
-def as_csv(spending: Spending) -> str:
-    """One line for each lease and hour, and for each way and bucket of time: the whole of what was spent."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(sorted([*_machine_lines(spending), *_transfer_lines(spending)]))
-    return text.getvalue()
-
-
-def _machine_lines(spending: Spending) -> Iterator[tuple[str, ...]]:
-    rows = {row.lease_id: row for row in spending.rows}
-    for charge in spending.charges:
-        for part in ledger.hourly(charge):
-            row = rows[part.lease_id]
-            yield (
-                _hour(part.since),
-                *("machine", row.lease_id, row.instance, row.provider, ""),
-                *(f"{part.hours:.6f}", f"{part.usd_per_hour}", "", f"{part.usd.quantize(MICRO_USD)}", "yes"),
-            )
-
-
-def _transfer_lines(spending: Spending) -> Iterator[tuple[str, ...]]:
-    rows = {row.lease_id: row for row in spending.rows}
-    for one in spending.ways:
-        row = rows.get(one.source)
-        yield (
-            _hour(one.at),
-            *("transfer", one.source, row.instance if row else "", row.provider if row else "", one.target),
-            *("", "", f"{one.gb:.6f}", f"{one.usd.quantize(MICRO_USD)}", "yes" if one.priced else "no"),
-        )
-
-
-def _hour(at: float) -> str:
-    return datetime.fromtimestamp(at // 3600 * 3600, UTC).strftime("%Y-%m-%dT%H:00Z")

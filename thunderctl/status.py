@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from planner.deployment import Plan
-from runtime.messages import EngineHealth
 from thunderctl.controller.report import ControllerReport, controller_entry
-from thunderctl.links import MeasuredLink, measured_links
-from thunderctl.observe import InstanceView, Observation, phases_in_force
+from thunderctl.ending import Ending
+from thunderctl.links import measured_links
+from thunderctl.observe import Observation, phases_in_force
+from thunderctl.resting import Resting, replicas_at_rest, resting_entries
+from thunderctl.status_entries import awaited_entries, instance_entry, link_entry, replica_entry, route_entries
 from thunderctl.store.values import Deployment
 
 STATUS_SCHEMA = "thunder.status/v1"
@@ -30,10 +32,13 @@ def status_document(
     spent_usd: float,
     warnings: Sequence[str] = (),
     controller: ControllerReport | None = None,
+    ending: Ending | None = None,
 ) -> dict[str, Any]:
     """Everything there is to see. Values that nobody has measured yet are null. `warnings` are of time and money."""
+    now, links, asleep = time.time(), measured_links(seen), _asleep(deployment, plan)
     return {
         "schema": STATUS_SCHEMA,
+        "at": now,
         "deployment": deployment.name,
         "state": _state(deployment, plan, seen),
         "plan_id": deployment.plan_id,
@@ -43,10 +48,14 @@ def status_document(
         "cost_usd_per_hour": round(sum(view.lease.usd_per_hour for view in seen.instances), 6),
         "spent_usd": round(spent_usd, 6),
         "budget_usd_per_hour": deployment.budget_usd_per_hour,
-        "instances": [_instance(view) for view in seen.instances],
-        "replicas": [_replica(replica_id, phase, plan, seen) for replica_id, phase in _phases(plan, seen).items()],
-        "routes": seen.routes.to_json()["routes"] if seen.routes else [],
-        "links": [_link(link) for link in measured_links(seen)],
+        "ending": ending.entry(now) if ending else {},
+        "slo": _slo(plan),
+        "instances": [instance_entry(view, plan) for view in seen.instances],
+        "awaited": [one for one in awaited_entries(plan, seen) if one["id"] not in asleep],
+        "resting": resting_entries(Resting.from_json(deployment.resting), plan),
+        "replicas": [replica_entry(replica_id, phase, plan, seen) for replica_id, phase in _phases(plan, seen).items()],
+        "routes": route_entries(plan, seen, links),
+        "links": [link_entry(link) for link in links],
         "observed": {key: seen.traffic.get(key) for key in OBSERVED_KEYS} | {"slo_attainment": _attainment(plan, seen)},
         "predicted": _predicted(plan),
         "controller": controller_entry(controller),
@@ -61,10 +70,17 @@ def _state(deployment: Deployment, plan: Plan | None, seen: Observation) -> str:
     if not seen.instances:
         return "absent"
     ready = {engine.replica for view in seen.instances for engine in view.engines if engine.state == "ready"}
-    wanted = {replica.id for replica in plan.replicas} if plan else set()
+    wanted = (
+        {replica.id for replica in plan.replicas} - replicas_at_rest(plan, _asleep(deployment, plan)) if plan else set()
+    )
     if seen.routes is None:
         return "starting" if deployment.state == "starting" else "degraded"
     return "serving" if wanted <= ready else "degraded"
+
+
+def _asleep(deployment: Deployment, plan: Plan | None) -> frozenset[str]:
+    """The plan's instances that rest."""
+    return Resting.from_json(deployment.resting).of(plan) if plan else frozenset()
 
 
 def _phases(plan: Plan | None, seen: Observation) -> Mapping[str, str]:
@@ -72,52 +88,10 @@ def _phases(plan: Plan | None, seen: Observation) -> Mapping[str, str]:
     return planned | {name: str(phase) for name, phase in phases_in_force(seen.routes).items()}
 
 
-def _instance(view: InstanceView) -> dict[str, Any]:
-    lease, health = view.lease, view.health
-    return {
-        "id": lease.instance,
-        "lease_id": lease.lease_id,
-        "provider": lease.provider,
-        "region": lease.region,
-        "offer_id": lease.offer_id,
-        "state": str(lease.state),
-        "usd_per_hour": lease.usd_per_hour,
-        "address": view.machine.address if view.machine else "",
-        "agent": view.agent.url if view.agent else "",
-        "problem": view.problem,
-        "kv_pool_used_share": health.pool_used_bytes / health.pool_bytes if health and health.pool_bytes else None,
-        "kv": dict(health.kv) if health else {},
-    }
-
-
-def _replica(replica_id: str, phase: str, plan: Plan | None, seen: Observation) -> dict[str, Any]:
-    planned = [replica for replica in (plan.replicas if plan else ()) if replica.id == replica_id]
-    on = list(planned[0].instances) if planned else []
-    silent = any(view.lease.instance in on and view.health is None for view in seen.instances)
-    engine = seen.engine(replica_id) or EngineHealth(replica_id, "unknown" if silent else "absent")
-    return {
-        "id": replica_id,
-        "phase": phase,
-        "state": engine.state,
-        "instances": on,
-        "running": engine.running,
-        "waiting": engine.waiting,
-        "kv_usage": engine.kv_usage,
-        "pid": engine.pid,
-        "started_at": engine.started_at,
-        "detail": engine.detail,
-    }
-
-
-def _link(link: MeasuredLink) -> dict[str, Any]:
-    return {
-        "from": link.source,
-        "to": link.target,
-        "bandwidth_gbit_per_s": link.health.bandwidth_gbit_per_s,
-        "latency_ms": link.health.latency_ms,
-        "age_s": link.health.age_s,
-        "recent": link.recent,
-    }
+def _slo(plan: Plan | None) -> dict[str, float]:
+    if plan is None:
+        return {}
+    return {"ttft_s": plan.slo.ttft_s, "tpot_s": plan.slo.tpot_s, "attainment": plan.slo.attainment}
 
 
 def _attainment(plan: Plan | None, seen: Observation) -> float | None:
@@ -181,7 +155,7 @@ def _seen_now(deployment: Deployment, seen: Observation) -> list[str]:
 def _alerts(deployment: Deployment, plan: Plan | None, seen: Observation) -> list[str]:
     """What is wrong with the deployment as a whole."""
     alerts = []
-    there = {view.lease.instance for view in seen.instances}
+    there = {view.lease.instance for view in seen.instances} | _asleep(deployment, plan)
     missing = [instance.id for instance in (plan.instances if plan else ()) if instance.id not in there]
     if missing and seen.routes is not None:
         alerts.append(f"No machine for {', '.join(missing)}: it serves without. Run `thunderctl up` to try again.")

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.limits import Due
+from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 from thunderctl.spending import spending_of
 from thunderctl.store.values import DeploymentState
 from thunderctl.world import World
 
 
-def go_on(world: World, spec: Spec, *, is_whole: bool) -> None:
-    """Commit that what runs is wanted under this spec, and keep what drains for what then holds no longer.
+def go_on(world: World, spec: Spec, resting: Resting | None = None, *, is_whole: bool) -> None:
+    """Commit that what runs is wanted under this spec, and what rests, and keep what drains for what holds no longer.
 
     `is_whole`: nothing else is left to do. Where nothing runs there is nothing to go on with. The caller holds the
     deployment's lock.
@@ -21,14 +22,16 @@ def go_on(world: World, spec: Spec, *, is_whole: bool) -> None:
     if not rows:
         return
     before = store.deployment(name)
-    after = replace(before, spec=spec.model_dump(mode="json", exclude_unset=True))
+    asleep = Resting.from_json(before.resting) if resting is None else resting
+    after = replace(before, spec=spec.model_dump(mode="json", exclude_unset=True), resting=asleep.to_json())
     if before.state is DeploymentState.STOPPING:
         after = replace(after, state=DeploymentState.SERVING if is_whole else DeploymentState.STARTING)
     if after != before:
         store.save_deployment(after)
     still = due(world, spec)
     for row in rows:
-        if row.state is LeaseState.DRAINING and row.drained_for and row.lease_id not in still:
+        rests = row.drained_for is Cause.REST and asleep.rests(row.instance, row.offer_id)
+        if row.state is LeaseState.DRAINING and row.drained_for and row.lease_id not in still and not rests:
             keep(world, row)
 
 

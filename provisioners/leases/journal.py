@@ -49,6 +49,7 @@ class Cause(StrEnum):
     TIME = "time"
     MONEY = "money"
     DOWN = "down"
+    REST = "rest"
 
 
 LEADS_TO: dict[LeaseState, frozenset[LeaseState]] = {

@@ -1,9 +1,12 @@
 """Another budget by the clock, such as a smaller one at night: `[budget] windows`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
+
+QUARTER_S = 900
+"""Clocks of all zones differ by whole quarters of an hour, and are put forward or back at one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +35,16 @@ class BudgetWindow:
 def budget_at(now: float, usd_per_hour: float, windows: Iterable[BudgetWindow]) -> float:
     """The budget in force at `now`: the least of the windows that cover it, else the usual one ($/h)."""
     return min((window.usd_per_hour for window in windows if window.covers(now)), default=usd_per_hour)
+
+
+def edges(windows: Iterable[BudgetWindow], now: float, within_s: float) -> Iterator[float]:
+    """Every moment after `now` at which one of them may begin or end, in order; at most of them none does.
+
+    That is each moment at which some clock shows an end's minute of the quarter, and each at which clocks are changed.
+    """
+    ends = [end for window in windows for end in (window.start, window.end)]
+    within_quarter = sorted({(end.minute * 60 + end.second) % QUARTER_S for end in ends} | {0}) if ends else []
+    for quarter in range(int(now // QUARTER_S), int((now + within_s) // QUARTER_S) + 1):
+        for offset_s in within_quarter:
+            if now < quarter * QUARTER_S + offset_s <= now + within_s:
+                yield float(quarter * QUARTER_S + offset_s)

@@ -32,6 +32,7 @@ from tests.virtual_time import VirtualLoop
 from thunderctl.apply import StepResult
 from thunderctl.bring_up import BroughtUp, bring_up
 from thunderctl.lifecycle import steps_to
+from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 from thunderctl.store.store import Store
 from thunderctl.world import World
@@ -84,11 +85,12 @@ class RentedWorld:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
-    async def up(self, plan: Plan) -> BroughtUp:
+    async def up(self, plan: Plan, resting: Resting | None = None) -> BroughtUp:
         """Bring it up as `thunderctl up` does, and remember what was said of it."""
+        asleep = resting.of(plan) if resting else ()
         world, given = self.world(), Spec()
         with stubbed(self):
-            steps = await steps_to(world, plan, given)
+            steps = await steps_to(world, plan, given, resting=asleep)
             return await bring_up(
                 world,
                 plan,
@@ -98,6 +100,7 @@ class RentedWorld:
                 report=self.results.append,
                 narrate=lambda subject, text: self.told.append(f"{subject}: {text}"),
                 amended=lambda _, why: self.told.append(why),
+                resting=resting,
             )
 
     def world(self) -> World:

@@ -15,6 +15,7 @@ from thunderctl.apply import StepState
 from thunderctl.deploying.booting import LOST_S
 from thunderctl.deploying.market import rentable
 from thunderctl.lifecycle import lineage, steps_to
+from thunderctl.resting import Rest, RestCause, Resting
 from thunderctl.spec import Spec
 
 
@@ -434,3 +435,20 @@ def test_many_machines_take_little_longer_than_one_and_the_providers_limit(tmp_p
             assert up(world, plan).error is None
             seconds[count] = world.now() - began
     assert seconds[8] <= 1.5 * seconds[1] + 8 * 4.5
+
+
+def test_what_rests_is_left_out_and_leased_when_it_is_wanted_again(market):
+    plan = planned(market)
+    one = plan.instance("i1")
+    resting = Resting({"i1": Rest(one.offer_id, RestCause.WINDOW, "a smaller budget", 0.0)})
+    small = market.run(market.up(plan, resting))
+    assert small.error is None
+    assert [row.instance for row in market.store.leases(NAME) if row.state.may_cost] == ["i0"]
+    assert [{replica.id for replica in routed.replicas} for routed in market.routed] == [{plan.replicas[0].id}]
+    assert Resting.from_json(market.store.deployment(NAME).resting) == resting
+    assert market.store.deployment(NAME).plan_id == plan.plan_id
+    whole = up(market, plan)
+    assert whole.error is None
+    assert {row.instance for row in market.store.leases(NAME) if row.state.may_cost} == {"i0", "i1"}
+    assert market.routed[-1] == plan
+    assert market.store.deployment(NAME).resting == {}

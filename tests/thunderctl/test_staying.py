@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
+from thunderctl.resting import Rest, RestCause, Resting
 from thunderctl.spec import Spec
 from thunderctl.staying import go_on, of_no_use
 from thunderctl.store.store import Store
@@ -64,6 +65,19 @@ def test_after_a_down_that_was_cut_off_what_still_serves_stays(world, is_whole, 
     go_on(world, Spec.model_validate(RICH), is_whole=is_whole)
     assert world.store.deployment("d").state is after
     assert {row.state for row in world.store.leases("d")} == {LeaseState.READY}
+
+
+def test_what_drains_to_rest_goes_on_resting_unless_the_rest_is_over(world):
+    resting = Resting({"i0": Rest("o", RestCause.WINDOW, "a smaller budget", 0.0)})
+    world.store.save_deployment(replace(world.store.deployment("d"), resting=resting.to_json()))
+    draining = drained_for(world, Cause.REST)
+    go_on(world, Spec.model_validate(RICH), is_whole=True)
+    go_on(world, Spec.model_validate(RICH), resting, is_whole=True)
+    assert world.store.leases("d")[0] == draining
+    assert Resting.from_json(world.store.deployment("d").resting) == resting
+    go_on(world, Spec.model_validate(RICH), Resting(), is_whole=True)
+    assert world.store.leases("d")[0].state is LeaseState.READY
+    assert world.store.deployment("d").resting == {}
 
 
 def test_where_nothing_runs_nothing_is_gone_on_with(tmp_path):

@@ -18,11 +18,15 @@ def down(context: typer.Context, yes: YesOption = False, as_json: JsonOption = F
 
     Example: thunderctl down --yes
     """
+    from thunderctl.cli import elsewhere as there
     from thunderctl.cli.progress import step_lines
     from thunderctl.cli.up import apply_document, ended_by, result_entry, with_hint
     from thunderctl.lifecycle import take_down
     from thunderctl.world import open_world
 
+    if (api := there.controller()) is not None:
+        there.down(api, yes=yes, as_json=as_json)
+        return
     with open_world(context.obj) as world:
         agreed = _costing(world)
         if agreed or world.router.running():  # a question holds no lock: the controller goes on while nobody answers

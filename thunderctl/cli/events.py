@@ -3,20 +3,20 @@
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from planner.errors import SpecError, ThunderError
 from thunderctl.cli import completion, output
 from thunderctl.cli.options import JsonOption
+from thunderctl.documents.events import entry, events_document, rfc3339
 
 if TYPE_CHECKING:
     from thunderctl.store.store import Store
     from thunderctl.store.values import Event
 
-EVENTS_SCHEMA = "thunder.events/v1"
 EVERY_S = 1.0
 """Between two looks for what is new."""
 AT_ONCE = 200
@@ -42,9 +42,13 @@ def events(
 
     Example: thunderctl events -f --kind controller --since 2h
     """
+    from thunderctl.cli import elsewhere as there
     from thunderctl.store.store import Store
 
     since_at = moment(since, time.time()) if since else 0.0
+    if (api := there.controller()) is not None:
+        there.show_events(api, limit=limit, since_at=since_at, kinds=kind or (), follow=follow, as_json=as_json)
+        return
     with Store() as store:
         narrowed = bool(since or kind)
         latest = store.events(context.obj, limit=ALL if narrowed else limit)
@@ -52,7 +56,7 @@ def events(
         if follow:
             _follow(store, context.obj, latest, found, kind, as_json=as_json)
         elif as_json:
-            output.print_json({"schema": EVENTS_SCHEMA, "events": [entry(event) for event in found]})
+            output.print_json(events_document(found))
         else:
             shown = ((rfc3339(event.at), event.kind, event.message) for event in found)
             output.show(output.table("Events", ("at", "kind", "what"), shown))
@@ -63,24 +67,15 @@ def is_of(kind: str, wanted: Sequence[str] | None) -> bool:
     return not wanted or any(kind == one or kind.startswith(f"{one}.") for one in wanted)
 
 
-def moment(text: str, now: float) -> float:
-    """`30m`, `2h`, `7d` before now, or a time (UTC unless it says) → seconds since the epoch. Raises SpecError."""
+def moment(text: str, now: float, *, tz: tzinfo = UTC, option: str = "--since") -> float:
+    """`30m`, `2h`, `7d` before now, or a time (`tz` unless it says) → seconds since the epoch. Raises SpecError."""
     try:
         if text[-1:] in UNITS and text[:-1].isdecimal():
             return now - timedelta(**{UNITS[text[-1]]: int(text[:-1])}).total_seconds()
         read = datetime.fromisoformat(text)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+        return (read if read.tzinfo else read.replace(tzinfo=tz)).timestamp()
     except (ValueError, OverflowError) as error:
-        raise SpecError(f"--since is {text!r}; expected such as 30m, 2h, 7d, 2027-01-31T20:00.") from error
-
-
-def entry(event: "Event") -> dict[str, Any]:
-    """An event as `thunder.events/v1` has it."""
-    return {"at": rfc3339(event.at), "kind": event.kind, "message": event.message, "detail": dict(event.detail)}
-
-
-def rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+        raise SpecError(f"{option} is {text!r}; expected such as 30m, 2h, 7d, 2027-01-31T20:00.") from error
 
 
 def later(store: "Store", deployment: str, after_id: int) -> Iterator["Event"]:

@@ -1,12 +1,13 @@
 """`thunderctl history`: the plans that a deployment had."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from thunderctl.cli import output
-from thunderctl.cli.events import ALL, rfc3339
+from thunderctl.cli.events import ALL
 from thunderctl.cli.options import JsonOption
+from thunderctl.documents.events import rfc3339
 
 if TYPE_CHECKING:
     from thunderctl.history import PlanEntry
@@ -22,13 +23,18 @@ def history(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: thunderctl history
     """
+    from thunderctl.cli import elsewhere as there
+    from thunderctl.documents.history import history_document
     from thunderctl.history import entries
     from thunderctl.store.store import Store
 
+    if (api := there.controller()) is not None:
+        there.show_history(api, as_json=as_json)
+        return
     with Store() as store:
         found = entries(store.deployment(context.obj), store.plans(context.obj), store.events(context.obj, limit=ALL))
     if as_json:
-        output.print_json({"schema": "thunder.history/v1", "plans": [_entry(one) for one in found]})
+        output.print_json(history_document(found))
     elif found:
         models = ", ".join(dict.fromkeys(str(one.figure("model", "name")) for one in found))
         output.show(output.table(f"Plans for {models}", COLUMNS, map(_row, found), right=("requests/s", "$/h")))
@@ -36,24 +42,6 @@ def history(context: typer.Context, as_json: JsonOption = False) -> None:
         output.narrate(
             "There are no plans yet. Make one: thunderctl plan --out plan.json, then thunderctl up plan.json"
         )
-
-
-def _entry(one: "PlanEntry") -> dict[str, Any]:
-    return {
-        "plan_id": one.plan_id,
-        "created_at": rfc3339(one.created_at),
-        "in_force": one.state == "in force",
-        "state": one.state,
-        "in_force_since": None if one.since is None else rfc3339(one.since),
-        "after": one.before or None,
-        "amends": one.amends or None,
-        "model": one.figure("model", "name"),
-        "replicas": [{"id": replica["id"], "phase": replica["phase"]} for replica in one.document["replicas"]],
-        "cost_usd_per_hour": one.document.get("cost_usd_per_hour"),
-        "budget_usd_per_hour": one.document.get("budget_usd_per_hour"),
-        "goodput_rps": one.figure("predicted", "goodput_rps"),
-        "slo_attainment": one.figure("predicted", "slo_attainment"),
-    }
 
 
 def _row(one: "PlanEntry") -> tuple[str, ...]:

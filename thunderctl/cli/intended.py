@@ -10,18 +10,23 @@ from thunderctl.cli import output
 if TYPE_CHECKING:
     from planner.deployment import Plan
     from planner.reconcile import Step
+    from thunderctl.resting import Resting
     from thunderctl.spec import Spec
     from thunderctl.world import World
 
 
 @dataclass(frozen=True, slots=True)
 class Intended:
-    """What `up` would do: the plan, the spec it is brought up with, and the steps. `after` was in force before."""
+    """What `up` would do: the plan, the spec it is brought up with, and the steps. `after` was in force before.
+
+    `resting` is what of the plan stays at rest.
+    """
 
     wanted: "Plan"
     written: "Spec"
     steps: "tuple[Step, ...]"
     after: str
+    resting: "Resting"
 
     def is_within(self, agreed: "Intended | None") -> bool:
         """Whether somebody who agreed to that has agreed to this: the same plan, and no step that was not shown."""
@@ -36,6 +41,7 @@ def intended(
     Providers are asked for machines that can be kept for `max_hours`, or else for as long as the spec says.
     """
     from thunderctl.lifecycle import check_host, check_money, steps_to
+    from thunderctl.resting import cost_at_rest
     from thunderctl.spec import override_spec
 
     in_force = world.store.deployment(world.name).plan_id
@@ -44,9 +50,24 @@ def intended(
     else:
         wanted, written = choose_plan(world, plan, path)
     world.written = override_spec(written, {"--max-hours": {"budget": {"max_hours": max_hours}}})
+    resting = _resting(world, wanted, in_force, named=plan is not None)
+    asleep = resting.of(wanted)
     check_host(world, wanted, written)
-    check_money(world, wanted, written)
-    return Intended(wanted, written, asyncio.run(steps_to(world, wanted, written, output.narrate)), in_force)
+    check_money(world, wanted, written, at_rest_usd_per_hour=cost_at_rest(wanted, asleep))
+    steps = asyncio.run(steps_to(world, wanted, written, output.narrate, resting=asleep))
+    return Intended(wanted, written, steps, in_force, resting)
+
+
+def _resting(world: "World", wanted: "Plan", in_force: str, *, named: bool) -> "Resting":
+    """What stays at rest, where `up` goes on with the plan in force. One that is named is wanted whole."""
+    from thunderctl.resting import Resting, resting_entries, resting_line
+
+    resting = Resting.from_json(world.store.deployment(world.name).resting)
+    if named or wanted.plan_id != in_force:
+        return Resting()
+    if line := resting_line(resting_entries(resting, wanted)):
+        output.narrate(f"{line}. To have all of the plan now: thunderctl up {wanted.plan_id}")
+    return resting
 
 
 def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["Plan", "Spec"]:

@@ -1,7 +1,7 @@
 """`thunderctl leases`: what is rented, what it costs and has cost, and what no lease stands for."""
 
 import asyncio
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +9,12 @@ import typer
 
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption, YesOption, confirm
+from thunderctl.spent.by import By
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioners.leases.journal import LeaseRow
+    from thunderctl.cli.spend_report import SpendReport
     from thunderctl.spending import Spending
     from thunderctl.strays import Looked, Stray
 
@@ -21,9 +22,18 @@ if TYPE_CHECKING:
 def leases(
     context: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="The ended ones too.")] = False,
-    report: Annotated[bool, typer.Option("--report", help="What was spent: by lease, by hour, by way.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="What was spent: by day, lease, model and way.")] = False,
+    by: Annotated[
+        list[By] | None, typer.Option("--by", help="Add up what was spent by that; repeat it for both, day and model.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Only what was spent from then on: 7d ago, or 2027-01-31.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only what was spent before then.")] = None,
+    tz: Annotated[str, typer.Option(help="Where days and hours are those of the clock, as Europe/Berlin.")] = "UTC",
     csv: Annotated[
-        Path | None, typer.Option("--csv", help="Write what was spent there: a line for each lease and hour.")
+        Path | None,
+        typer.Option(
+            "--csv", help="Write what was spent there: a line for each sum of --by, else each lease and hour."
+        ),
     ] = None,
     forget: Annotated[
         str | None,
@@ -34,28 +44,40 @@ def leases(
 ) -> None:
     """List what is rented and what it costs and has cost.
 
-    Example: thunderctl leases --report
+    Example: thunderctl leases --report --by day --since 2027-01-01 --tz Europe/Berlin
     """
+    from thunderctl.cli import elsewhere as there
+
+    if (api := there.controller()) is not None:
+        there.refuse_options(all=everything, report=report, by=by, since=since, until=until, csv=csv, forget=forget)
+        there.show_leases(api, as_json=as_json)
+        return
     if forget is not None:
         _forget(context.obj, forget, yes=yes)
+    from thunderctl.cli.spend_report import Asked, report_of
+    from thunderctl.documents.leases import lease_entry, leases_document
     from thunderctl.home import owner_id
-    from thunderctl.spending import as_csv, spending_of, warnings_of
+    from thunderctl.spending import spending_of, warnings_of
     from thunderctl.strays import look_around, strays_of
     from thunderctl.world import open_world
 
+    asked = Asked.read(tuple(by or ()), since, until, tz, time.time())
     with open_world(context.obj) as world:
         looked = asyncio.run(look_around(world))
         spending = spending_of(world.store, world.name)
+        wanted = report or asked.narrows
+        spent = report_of(world.store, world.name, spending, asked) if wanted or csv else None
         found = strays_of(looked, world.store.leases(), owner_id())
         warnings = warnings_of(spending, world.spec())
-    if csv is not None:
-        output.write_file(csv, as_csv(spending))
+    if csv and spent:
+        output.write_file(csv, spent.as_csv())
     shown = [row for row in spending.rows if everything or row.state.may_cost]
-    entries = [_entry(row, spending.now) for row in shown]
+    entries = [lease_entry(row, spending.now) for row in shown]
     if as_json:
-        output.print_json(_document(spending, entries, looked, found, warnings))
+        document = leases_document(spending, entries, looked, found, warnings)
+        output.print_json({**document, "report": spent.document()} if wanted and spent else document)
     else:
-        _show(spending, entries, report=report)
+        _show(spending, entries, spent if wanted else None)
         _narrate(looked, found, warnings)
 
 
@@ -71,52 +93,20 @@ def _forget(deployment: str, lease_id: str, *, yes: bool) -> None:
         output.narrate(f"Lease {lease_id} is {after.state}: {after.reason}. {at_stake(row)}.")
 
 
-def _document(
-    spending: "Spending",
-    entries: list[dict[str, Any]],
-    looked: "Sequence[Looked]",
-    found: "Sequence[Stray]",
-    warnings: "Sequence[str]",
-) -> dict[str, Any]:
-    spend = spending.spend
-    return {
-        "schema": "thunder.leases/v1",
-        "leases": entries,
-        "usd_per_hour": _rounded(spending.machines_usd_per_hour),
-        "transfer_usd_per_hour": _rounded(spending.transfer_usd_per_hour),
-        "spent_usd": _rounded(spend.usd),
-        "machines_usd": _rounded(spend.machines_usd),
-        "transfer_usd": _rounded(spend.transfer_usd),
-        "unpriced_transfer_gb": _rounded(spend.unpriced_gb),
-        "hours": [
-            {
-                "hour": _rfc3339(hour.at),
-                "machines_usd": _rounded(hour.machines_usd),
-                "transfer_usd": _rounded(hour.transfer_usd),
-                "gb": _rounded(hour.gb),
-            }
-            for hour in spending.hours
-        ],
-        "strays": [_stray(one) for one in found],
-        "sources": [{"provider": one.provider, "ok": not one.problem, "error": one.problem} for one in looked],
-        "warnings": list(warnings),
-    }
-
-
-def _show(spending: "Spending", entries: list[dict[str, Any]], *, report: bool) -> None:
-    from thunderctl.cli.spend_tables import spend_tables
-
+def _show(spending: "Spending", entries: list[dict[str, Any]], spent: "SpendReport | None") -> None:
     columns = ("id", "instance", "provider", "state", "usd_per_hour", "spent_usd", "expires_at", "reason")
     headings = ("lease", "instance", "provider", "state", "$/h", "$ spent", "ends by", "why")
-    cost, spent = spending.machines_usd_per_hour, spending.spend.usd
+    cost, whole = spending.machines_usd_per_hour, spending.spend.usd
     if entries:
         rows = [[_cell(entry[column]) for column in columns] for entry in entries]
-        title = f"Leases: ${cost:.3f}/h now, ${spent:.4f} spent"
+        title = f"Leases: ${cost:.3f}/h now, ${whole:.4f} spent"
         output.show(output.table(title, headings, rows, right=("$/h", "$ spent")))
     else:
-        output.narrate(f"Nothing is leased. ${spent:.4f} was spent so far.")
-    if report:
-        output.show(*spend_tables(spending))
+        output.narrate(f"Nothing is leased. ${whole:.4f} was spent so far.")
+    if spent is not None:
+        from thunderctl.cli.spend_tables import spend_tables
+
+        output.show(*spend_tables(spent))
     if spending.spend.unpriced_gb:
         output.narrate(f"{spending.spend.unpriced_gb:.3f} GB went over ways whose price is not known: not in the sum.")
 
@@ -133,37 +123,5 @@ def _narrate(looked: "Sequence[Looked]", found: "Sequence[Stray]", warnings: "Se
         output.narrate(f"soon: {warning}")
 
 
-def _entry(row: "LeaseRow", now: float) -> dict[str, Any]:
-    from provisioners.leases.ledger import lease_spent_usd
-
-    return {
-        "id": row.lease_id,
-        "instance": row.instance,
-        "provider": row.provider,
-        "provider_id": row.provider_id,
-        "state": row.state,
-        "usd_per_hour": row.usd_per_hour if row.state.may_cost else 0.0,
-        "spent_usd": _rounded(lease_spent_usd(row, now)),
-        "created_at": _rfc3339(row.created_at),
-        "expires_at": _rfc3339(row.expires_at) if row.expires_at else None,
-        "prices": [{"since": _rfc3339(price.since), "usd_per_hour": float(price.usd_per_hour)} for price in row.prices],
-        "reason": row.reason,
-    }
-
-
-def _stray(stray: "Stray") -> dict[str, Any]:
-    machine = stray.machine
-    found = {"provider": stray.provider, "provider_id": machine.provider_id, "usd_per_hour": machine.usd_per_hour}
-    return {**found, "action": "none"}
-
-
-def _rounded(amount: Any) -> float:
-    return round(float(amount), 6)
-
-
 def _cell(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -32,6 +32,7 @@ from thunderctl.cli import (
     status,
     up,
 )
+from thunderctl.cli.elsewhere import refuse_here_only
 
 UsageError: Any = typer.BadParameter.__base__
 """What a wrong option or argument raises; typer has it without exporting it."""
@@ -83,6 +84,7 @@ def _global_options(
     ] = False,
 ) -> None:
     context.obj = deployment
+    refuse_here_only(context.invoked_subcommand)
 
 
 def main(arguments: list[str] | None = None) -> None:

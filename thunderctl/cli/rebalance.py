@@ -71,8 +71,14 @@ def rebalance(
 
     Example: thunderctl rebalance --workload coding
     """
+    from thunderctl.cli import elsewhere as there
     from thunderctl.world import open_world
 
+    if (api := there.controller()) is not None:
+        there.refuse_options(links=links)
+        body = {"workload": workload, "rate_rps": rate, "without": list(without or ())}
+        there.rebalance(api, body, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
     with open_world(context.obj) as world:
         while True:
             found = _decided(world, workload, rate, tuple(without or ()), links)
@@ -107,11 +113,24 @@ def _decided(world: "World", workload: str, rate: float | None, lost: tuple[str,
     from thunderctl.observe import observe_once
 
     current = _serving(world)
+    _refuse_resting(world, left_of(current, lost))
     seen = asyncio.run(observe_once(world))
     refuse_unready(left_of(current, lost), seen)
     demand, known = _demand(world, current, workload, rate), _known_links(current, links, seen)
     found = decide(current, demand, codec=forced_codec(world.spec()), links=known.links, lost=lost)
     return Decided(current, lost, found, known)
+
+
+def _refuse_resting(world: "World", current: "Plan") -> None:
+    """A plan in which what rests has no part would have lost it for good."""
+    from thunderctl.resting import Resting, resting_entries, resting_line
+
+    resting = Resting.from_json(world.store.deployment(world.name).resting)
+    if line := resting_line(resting_entries(resting, current)):
+        raise Refused(
+            f"Not all of the plan is there, {line}. The controller gives phases to those that serve.",
+            hint=f"To have all of it first: thunderctl up {current.plan_id}",
+        )
 
 
 def _serving(world: "World") -> "Plan":
@@ -186,6 +205,7 @@ def _document(decided: Decided, outcome: InForce) -> dict[str, Any]:
         "confirm_s": round(found.confirm_s, 4),
         "apply_s": round(outcome.applied_s, 4),
         "epoch": outcome.epoch,
+        "changes": decided.changes,
         "flips": [{"replica": f.replica, "from": f.before, "to": f.after} for f in flips_between(current, found.plan)],
         "routes": after["routes"],
         "links": [

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,43 +24,43 @@ def status(
 
     Example: thunderctl status --once
     """
+    from thunderctl.cli import elsewhere as there
     from thunderctl.cli.status_tables import status_frame
     from thunderctl.world import open_world
 
+    live = not as_json and not once and sys.stdout.isatty()
+    if (api := there.controller()) is not None:
+        if live:
+            _screen().open_screen_over(api)
+        else:
+            there.show_status(api, as_json=as_json)
+        return
     with open_world(context.obj) as world:
         if as_json:
             output.print_json(asyncio.run(read_status(world)))
-        elif once or not sys.stdout.isatty():
-            output.show(*status_frame(asyncio.run(read_status(world))))
+        elif live:
+            _screen().open_screen(world)
         else:
-            _live_screen(world)
+            output.show(*status_frame(asyncio.run(read_status(world))))
 
 
-def _live_screen(world: "World") -> None:
+def _screen() -> ModuleType:
+    """What opens the live screen. Raises SpecError where its package is missing."""
     try:
-        from thunderctl.tui.app import StatusApp
+        from thunderctl.tui import opening
     except ModuleNotFoundError as error:
         raise SpecError(
             "The live screen needs the package textual, which is not installed.",
             hint="pip install 'thunderctl[tui]', or print one frame: thunderctl status --once",
         ) from error
-    StatusApp(lambda: read_status(world)).run()
+    return opening
 
 
 async def read_status(world: "World") -> dict[str, Any]:
     """Observe the deployment and put it in the status document's form."""
-    from planner.document import plan_from_json
     from thunderctl.observe import observe_once
     from thunderctl.price_rises import announced_rises
-    from thunderctl.spending import spending_of, warnings_of
-    from thunderctl.status import status_document
+    from thunderctl.status_reading import status_of
 
-    deployment = world.store.deployment(world.name)
-    plan = None
-    if deployment.plan_id:
-        plan = plan_from_json(world.store.plan(deployment.plan_id, world.name).document)
     seen = await observe_once(world)
-    spending = spending_of(world.store, world.name)
-    warnings = (*warnings_of(spending, world.spec()), *await announced_rises(world))
-    report = world.controller.report()
-    return status_document(deployment, plan, seen, float(spending.spend.usd), warnings, report)
+    return status_of(world, seen, await announced_rises(world))

@@ -8,11 +8,12 @@ from rich.markup import escape
 
 from thunderctl.cli.link_tables import Rows, link_rows
 from thunderctl.cli.output import table
+from thunderctl.resting import resting_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-PHASE_STYLES = {"prefill": "cyan", "decode": "blue", "mixed": "yellow"}
+PHASE_STYLES = {"prefill": "cyan", "decode": "magenta", "mixed": "yellow"}
 STATE_STYLES = {"serving": "green", "ready": "green", "degraded": "red", "failed": "red", "starting": "yellow"}
 
 
@@ -21,6 +22,8 @@ def status_frame(status: Mapping[str, Any]) -> "Iterator[RenderableType]":
     yield headline(status)
     if said := controller_line(status.get("controller", {})):
         yield said
+    if rests := resting_line(status.get("resting", ())):
+        yield rests
     if status["instances"]:
         yield table("Instances", *instance_rows(status), right=("$/h", "KV pool"), markup=True)
     if status["replicas"]:

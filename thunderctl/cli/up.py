@@ -47,9 +47,14 @@ def up(
 
     Example: thunderctl up plan.json
     """
+    from thunderctl.cli import elsewhere as there
     from thunderctl.controller.process import REPLACING
     from thunderctl.world import open_world
 
+    if (api := there.controller()) is not None:
+        there.refuse_options(spec=spec)
+        there.up(api, {"plan_id": plan, "max_hours": max_hours}, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
     with open_world(context.obj) as world:
         agreed: Intended | None = None
         while True:
@@ -82,7 +87,7 @@ def _carry_out(
     from thunderctl.staying import go_on
 
     asyncio.run(world.look_after())
-    go_on(world, found.written, is_whole=not found.steps)
+    go_on(world, found.written, found.resting, is_whole=not found.steps)
     unrenewed = _renew(world, held, renewed_h) if renewed_h else None
     results, failure = _bring_up(world, held, found, max_hours) if found.steps else ((), None)
     failure = with_hint(failure, hint_for(world)) or unrenewed
@@ -124,6 +129,7 @@ def _bring_up(
             report=told.report,
             narrate=told.narrate,
             amended=told.amended,
+            resting=found.resting,
         )
         outcome = asyncio.run(held.during(going))
     return outcome.results, outcome.error
@@ -141,7 +147,7 @@ def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_jso
     from thunderctl.staying import go_on
 
     if not dry_run:
-        go_on(world, found.written, is_whole=not found.steps)
+        go_on(world, found.written, found.resting, is_whole=not found.steps)
         asyncio.run(world.look_after())
     _warn(world, found.written)
     _show_outcome(world, [_planned(step) for step in found.steps], as_json=as_json)
@@ -255,6 +261,8 @@ def _steps_table(steps: "Sequence[Step]") -> Any:
 def _show_outcome(
     world: "World", entries: "list[dict[str, Any]]", *, as_json: bool, failure: ThunderError | None = None
 ) -> None:
+    from thunderctl.asleep import while_asleep
+
     document = apply_document(world, entries, failure)
     if as_json:
         output.print_json(document)
@@ -265,3 +273,5 @@ def _show_outcome(
         output.show(output.table("Steps (dry run: nothing was done)", ("step", "of", "detail"), rows))
     elif document["endpoint"] and failure is None:
         output.narrate(f"Serving at {document['endpoint']}, ${document['cost_usd_per_hour']:.3f} an hour.")
+        if said := while_asleep(world.store.leases(world.name), world.spec().leases.deadman_s):
+            output.narrate(said)

@@ -12,16 +12,30 @@ from provisioners.crash import crash_point
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.release import ask_release
 from thunderctl.compose import forced_codec, read_workload
+from thunderctl.controller.adapting.putting import put_in_force
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.observe import Heard
 from thunderctl.controller.process import COMMAND
 from thunderctl.controller.reroute import plan_over
-from thunderctl.controller.steps import Close, ControlStep, Drain, Release, Replace, Route, Stop
+from thunderctl.controller.steps import (
+    Close,
+    ControlStep,
+    Drain,
+    Keep,
+    Rebalance,
+    Release,
+    Replace,
+    Resize,
+    Route,
+    Stop,
+)
 from thunderctl.demand import observed_workload
 from thunderctl.links import known_links, measured_links
 from thunderctl.observe import Observation
+from thunderctl.resting import Resting
 from thunderctl.routing import push_routes
 from thunderctl.spec import Spec
+from thunderctl.staying import keep
 from thunderctl.world import World
 
 
@@ -42,6 +56,10 @@ class Actor:
         match step:
             case Drain(lease_id, reason, cause):
                 self._drain(self._row(lease_id), reason, cause)
+            case Keep(lease_id):
+                keep(self.world, self._row(lease_id))
+            case Resize(resting):
+                self._resize(resting)
             case Route(replicas):
                 return await self._route(replicas, heard)
             case Close():
@@ -50,6 +68,8 @@ class Actor:
                 await self.world.router.stop()
             case Release(lease_id, reason):
                 await self._release(self._row(lease_id), reason)
+            case Rebalance(proposal):
+                return await put_in_force(self.world, proposal, heard)
             case Replace(_, _, hours):
                 self._replace(hours)
             case _:
@@ -66,6 +86,11 @@ class Actor:
             draining = replace(row.moved(LeaseState.DRAINING, reason=reason), drained_for=cause)
             self.world.store.update_lease(draining, was=row.state)
             crash_point("K1")
+
+    def _resize(self, resting: Resting) -> None:
+        store = self.world.store
+        store.save_deployment(replace(store.deployment(self.world.name), resting=resting.to_json()))
+        crash_point("K3")
 
     async def _route(self, replicas: frozenset[str], heard: Heard) -> str:
         """Decided in a thread: agents are not kept waiting by a search."""

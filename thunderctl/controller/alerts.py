@@ -7,6 +7,7 @@ from provisioners.leases.budget import ROUNDING_USD
 from provisioners.leases.journal import LeaseState
 from thunderctl.controller.decide import leaving_of
 from thunderctl.controller.situation import Alert, Situation, Vital
+from thunderctl.resting import RestCause
 from thunderctl.store.values import DeploymentState
 
 CUT_OFF_S = 10.0
@@ -20,9 +21,11 @@ def alerts_of(now: Situation) -> tuple[Alert, ...]:
         *_left_behind(now),
         *_unread(now),
         *_budget(now),
+        *_resting(now),
         *_listings(now),
         *_going(now),
         *_notices(now),
+        *_router(now),
         *_replicas(now),
     )
 
@@ -62,6 +65,13 @@ def _budget(now: Situation) -> Iterator[Alert]:
         )
 
 
+def _resting(now: Situation) -> Iterator[Alert]:
+    """What prices made of the fleet. That it is smaller by the clock, or for want of requests, is no news."""
+    for name, rest in now.resting.instances.items():
+        if rest.cause in (RestCause.PRICE, RestCause.SWAP):
+            yield Alert(f"rest {name} {rest.cause}", f"{name} is let go: {rest.reason}.")
+
+
 def _listings(now: Situation) -> Iterator[Alert]:
     for provider, why in now.distrust.items():
         yield Alert(
@@ -88,12 +98,22 @@ def _notices(now: Situation) -> Iterator[Alert]:
             yield Alert(f"notice {row.lease_id} {text}", f"{row.instance} ({row.provider} {row.provider_id}): {text}.")
 
 
+def _router(now: Situation) -> Iterator[Alert]:
+    if now.routing is not None and now.routing.running and now.routing.in_flight is None:
+        yield Alert(
+            "router",
+            "The router runs and does not answer the controller: it goes on with the routes it has, and is asked "
+            "again. See: thunderctl logs router",
+        )
+
+
 def _replicas(now: Situation) -> Iterator[Alert]:
     """Those that can't serve though nobody wanted them to go, one alert a cause."""
     if now.state is DeploymentState.STOPPING:
         return
     leaving = leaving_of(now)
     gone = {one for row in now.rows if row.lease_id in leaving.reasons for one in now.replicas_on(row)}
+    gone |= now.replicas_at_rest
     lost = defaultdict(list)
     for replica, condition in now.conditions.items():
         if condition.vital is Vital.LOST and replica not in gone:

@@ -11,6 +11,7 @@ from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow
 from thunderctl.agents import AgentClient, Agents
 from thunderctl.deploying.doors import let_operator_in
+from thunderctl.logs.lines import in_a_line
 from thunderctl.observe import InstanceView, agent_of
 from thunderctl.world import World
 
@@ -24,11 +25,15 @@ KNOCK_EVERY_S = 60.0
 
 @dataclass(slots=True)
 class Contact:
-    """Remembers where agents were reached. One that does not answer is looked for anew: it may listen elsewhere now."""
+    """Remembers where agents were reached. One that does not answer is looked for anew: it may listen elsewhere now.
+
+    `views` is what was heard last, for who wants to show it; None before the first time.
+    """
 
     world: World
     agents: Agents
     clock: Callable[[], float] = time.monotonic
+    views: tuple[InstanceView, ...] | None = None
     _clients: dict[str, AgentClient] = field(default_factory=dict)
     _searches: dict[str, "asyncio.Task[AgentClient]"] = field(default_factory=dict)
     _knocked: dict[str, float] = field(default_factory=dict)
@@ -37,7 +42,8 @@ class Contact:
         """Every lease whose machine is there, and what its agent says now. `machines` are as last listed, by lease."""
         running = [row for row in rows if row.state.runs]
         self._forget({row.lease_id for row in running})
-        return list(await asyncio.gather(*(self._view(row, machines.get(row.lease_id)) for row in running)))
+        self.views = tuple(await asyncio.gather(*(self._view(row, machines.get(row.lease_id)) for row in running)))
+        return list(self.views)
 
     def close(self) -> None:
         """Give up the searches that are under way."""
@@ -60,7 +66,7 @@ class Contact:
 
     def _missed(self, row: LeaseRow, machine: Machine | None, client: AgentClient | None, problem: str) -> InstanceView:
         self._clients.pop(row.lease_id, None)
-        return InstanceView(row, machine, client, problem=problem.rstrip("."))
+        return InstanceView(row, machine, client, problem=in_a_line(problem).rstrip("."))
 
     def _found(self, row: LeaseRow, machine: Machine | None) -> AgentClient | None:
         """The client, once a search has found where it listens. Raises what the search did."""

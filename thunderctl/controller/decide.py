@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.limits import WARN_S, Due, Limit
 from thunderctl.controller.situation import Situation, Vital
-from thunderctl.controller.steps import Close, ControlStep, Drain, Release, Replace, Route, Stop
+from thunderctl.controller.sizing.resizing import goes_to_rest, keeps, resizes, stays
+from thunderctl.controller.steps import Close, ControlStep, Drain, Rebalance, Release, Replace, Route, Stop
 from thunderctl.routing import DRAIN_DEADLINE_S
 from thunderctl.store.values import DeploymentState
 
@@ -41,7 +42,38 @@ def decide(now: Situation) -> tuple[ControlStep, ...]:
     going = ((one, why) for one, why in leaving.reasons.items() if rows[one].state in WANTED)
     drains = [Drain(one, why, leaving.causes.get(one)) for one, why in going]
     releases = _releases(now, leaving)
-    return (*drains, *_routes(now, leaving), *releases, *_stop(now, leaving), *_replacements(now, leaving))
+    pressing = (
+        *resizes(now),
+        *keeps(now),
+        *drains,
+        *_routes(now, leaving),
+        *releases,
+        *_stop(now, leaving),
+    )
+    better = () if pressing else _rebalances(now, leaving)
+    return (*pressing, *better, *_replacements(now, leaving))
+
+
+def is_calm(now: Situation) -> bool:
+    """Whether phases and routes may be changed for better ones: nothing else is to be done, nobody goes or is missed,
+    and the routes are of the plan that is wanted."""
+    pressing = [step for step in decide(now) if not isinstance(step, Rebalance | Replace)]
+    return not pressing and _is_settled(now, leaving_of(now))
+
+
+def _is_settled(now: Situation, leaving: Leaving) -> bool:
+    if now.routing is None or now.state is not DeploymentState.SERVING or now.routing.plan.plan_id != now.plan_id:
+        return False
+    alive = all(now.conditions[one].vital is Vital.ALIVE for one in now.routed if one in now.conditions)
+    return alive and not leaving.reasons and bool(now.routed) and now.routed == serving_of(now, leaving)
+
+
+def _rebalances(now: Situation, leaving: Leaving) -> tuple[Rebalance, ...]:
+    """What was proposed for the replicas that get requests now, while all is well with them."""
+    if now.proposal is None or not _is_settled(now, leaving):
+        return ()
+    same = {one.id for one in now.proposal.plan.replicas} == now.routed
+    return (Rebalance(now.proposal),) if same else ()
 
 
 def leaving_of(now: Situation) -> Leaving:
@@ -50,6 +82,8 @@ def leaving_of(now: Situation) -> Leaving:
     reasons: dict[str, str] = {}
     causes: dict[str, Cause] = {}
     for row in now.rows:
+        if stays(now, row):
+            continue
         if row.state is LeaseState.DRAINING:
             reasons[row.lease_id] = row.reason
         elif row.state in WANTED and (why := _useless(now, row)):
@@ -58,6 +92,10 @@ def leaving_of(now: Situation) -> Leaving:
             reasons[row.lease_id], cause = found
             if row.state is LeaseState.READY:
                 causes[row.lease_id] = cause
+        elif row.state in WANTED and (why := goes_to_rest(now, row)):
+            reasons[row.lease_id] = why
+            if row.state is LeaseState.READY:
+                causes[row.lease_id] = Cause.REST
     return Leaving(reasons, _overdue(now), causes)
 
 
@@ -160,7 +198,8 @@ def _releases(now: Situation, leaving: Leaving) -> list[Release]:
     """What has drained; and again what is still listed after it was asked to go, or was refused to."""
     found = []
     for row in now.rows:
-        drained = row.state is LeaseState.DRAINING and _has_drained(now, row, leaving)
+        goes = row.state is LeaseState.DRAINING and row.lease_id in leaving.reasons
+        drained = goes and _has_drained(now, row, leaving)
         undone = row.state is LeaseState.DELETING and (row.lease_id in now.listed or not row.release_taken)
         if drained or undone:
             found.append(Release(row.lease_id, row.reason))
@@ -187,20 +226,23 @@ def _replacements(now: Situation, leaving: Leaving) -> list[Replace]:
     """Machines that were lost before their time, while others serve, there is money, and all that is listed is known.
 
     So are those that an `up` began to replace and did not bring to serve: it is gone on with. A lease that came to its
-    own end is not leased anew, and near the end of the others nothing is.
+    own end is not leased anew, and near the end of the others nothing is. What rested and is wanted again is leased
+    whatever became of its last lease.
     """
-    if not (
-        now.replaces and now.routes_as_wanted and now.state is DeploymentState.SERVING and serving_of(now, leaving)
-    ):
+    if not (now.routes_as_wanted and now.state is DeploymentState.SERVING and serving_of(now, leaving)):
         return []
     if now.limits or now.distrust or leaving.reasons or float(now.usd_per_hour) > now.budget_usd_per_hour:
         return []
-    early = [one for one in now.lost if one.expires_at is None or one.expires_at - WARN_S > now.at]
-    instances = sorted({*(one.instance for one in early), *now.replaced})
+    woken = {one.instance: now.resting.woken[one.instance] for one in now.lost if one.instance in now.resting.woken}
+    lost = [one for one in now.lost if now.replaces and one.instance not in woken]
+    early = [one for one in lost if one.expires_at is None or one.expires_at - WARN_S > now.at]
+    replaced = now.replaced if now.replaces or woken else ()
+    instances = sorted({*(one.instance for one in early), *replaced, *woken})
     if not instances:
         return []
-    causes = [f"{one.instance} is {one.state}: {one.reason or 'nobody said why'}" for one in early]
-    causes += [f"{one} was replaced and does not serve yet" for one in now.replaced]
+    causes = [f"{one} is wanted again: {why}" for one, why in woken.items()]
+    causes += [f"{one.instance} is {one.state}: {one.reason or 'nobody said why'}" for one in early]
+    causes += [f"{one} was replaced and does not serve yet" for one in replaced]
     ends = [one.expires_at for one in (*now.rows, *early) if one.expires_at is not None]
     hours = (min(ends) - now.at) / 3600 if ends else None
     return [Replace(tuple(instances), "; ".join(causes), hours)]

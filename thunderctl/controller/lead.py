@@ -12,13 +12,16 @@ from functools import partial
 from planner.errors import ThunderError
 from runtime.tls import client_context
 from thunderctl.agents import Agents
+from thunderctl.api.serving import serving
 from thunderctl.controller.act import Actor
+from thunderctl.controller.adapting.adapter import Adapter
 from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.contact import Contact
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.loop import Controller
 from thunderctl.controller.observe import Observer
 from thunderctl.controller.report import ControllerReport
+from thunderctl.controller.watch import Watch
 from thunderctl.deploy import pace_of
 from thunderctl.store.locks import BRIEF_S, Held
 from thunderctl.world import World
@@ -62,17 +65,32 @@ async def _run(world: World, held: Held, tick_s: float) -> None:
     pace = replace(pace_of(world.spec()), now=now)
     async with Agents(client_context(world.operator_tls)) as agents:
         listings, contact = Listings(world, pace), Contact(world, agents)
-        observer = Observer(world, contact, listings, now)
-        controller = Controller(world, observer, Actor(world, listings), partial(_write, world), tick_s=tick_s)
-        ticking = asyncio.ensure_future(held.during(controller.run()))
-        for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, ticking.cancel)
-        with suppress(asyncio.CancelledError):
-            await ticking
+        adapter = Adapter(world, now)
+        observer = Observer(world, contact, listings, now, proposed=adapter.proposed)
+        async with serving(world, contact, listings) as api:
+            write = partial(_write, world, also=api.told)
+            controller = Controller(
+                world,
+                observer,
+                Actor(world, listings),
+                write,
+                tick_s=tick_s,
+                ticked=api.ticked,
+                adapter=adapter,
+                sleep=Watch(world.router).pause,
+            )
+            ticking = asyncio.ensure_future(held.during(controller.run()))
+            for name in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(name, ticking.cancel)
+            with suppress(asyncio.CancelledError):
+                await ticking
         contact.close()
 
 
-def _write(world: World, report: ControllerReport) -> None:
+def _write(
+    world: World, report: ControllerReport, *, also: Callable[[ControllerReport], ControllerReport] = lambda one: one
+) -> None:
+    report = also(report)
     if world.controller.folder.exists():  # else the deployment is gone, and nothing of it is to come back
         report.write(world.controller.folder)
 

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from planner.errors import Refused, ThunderError
 from provisioners.leases.journal import LeaseRow
 from thunderctl.controller.act import Actor
+from thunderctl.controller.adapting.adapter import Adapter
 from thunderctl.controller.alerts import alerts_of
-from thunderctl.controller.decide import decide
+from thunderctl.controller.decide import decide, is_calm
 from thunderctl.controller.errands import AT_WORK, Errands
 from thunderctl.controller.observe import Heard, Observer
 from thunderctl.controller.report import ControllerReport
@@ -47,8 +48,10 @@ class Controller:
     actor: Actor
     write: Callable[[ControllerReport], None]
     tick_s: float = TICK_S
+    adapter: Adapter | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ticked: Callable[[float], None] = lambda _: None
     told: Told = field(default_factory=Told)
     since: float = field(default_factory=time.time)
     ticks: int = 0
@@ -69,10 +72,13 @@ class Controller:
             while self.world.controller.folder.exists() and not self._is_idle():
                 started = self.clock()
                 await self.tick()
+                self.ticked(self.clock() - started)
                 pause_s = AGAIN_S if self.observer.pulse.missing else self.tick_s
                 await self.sleep(max(0.0, pause_s - (self.clock() - started)))
         finally:
             await self._errands.close()
+            if self.adapter is not None:
+                await self.adapter.close()
 
     async def tick(self) -> None:
         """One round. What fails is said, and tried again in the next: whoever stops ticking lets machines be lost."""
@@ -107,8 +113,13 @@ class Controller:
                     self._errands.begin(
                         f"peek {provider}", partial(self.observer.listings.peek, provider), locked=False
                     )
+        if look := self.observer.market_look(heard):
+            self._errands.begin("market", look, locked=False)
         await self._errands.join()
-        self._alert(alerts_of(self.observer.situation(heard)))
+        situation = self.observer.situation(heard)
+        self._alert((*alerts_of(situation), *self.told.failing))
+        if self.adapter is not None:
+            self.adapter.look(heard, calm=is_calm(situation))
 
     def _lock(self) -> AbstractContextManager[Held]:
         return self.world.store.lock(self.world.name, AT_WORK, lasts_s=BRIEF_S)
@@ -163,12 +174,13 @@ class Controller:
 
     async def _do(self, step: ControlStep, heard: Heard) -> None:
         kind, news = f"controller.{type(step).__name__.lower()}", self.told.is_news(step)
+        subject = subject_of(step, self.world.store.leases(self.world.name))
         if news:
-            self._record(kind, f"{subject_of(step, self.world.store.leases(self.world.name))}: {step.reason}")
+            self._record(kind, f"{subject}: {step.reason}")
         try:
             done = await self.actor.do(step, heard)
         except ThunderError as error:
-            self.told.failed(step, self.clock())
+            self.told.failed(step, self.clock(), f"Not done yet: {subject}. {error.message} It is tried again.")
             if news:
                 self._record(f"{kind}.failed", f"{error.message} It is tried again.")
             return
@@ -206,6 +218,7 @@ class Controller:
             ticks=self.ticks,
             alerts=texts,
             waits_for=self._waits_for,
+            adapting=self.adapter.report() if self.adapter is not None else {},
         )
         try:
             self.write(report)

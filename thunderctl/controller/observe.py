@@ -1,23 +1,28 @@
 """Looks at a deployment from all sides, and puts together what a decision rests on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from planner.deployment import Plan
 from planner.document import plan_from_json
 from planner.errors import HostError
 from provisioners.leases.journal import LeaseRow, LeaseState
+from provisioners.leases.limits import Limit
 from runtime.messages import ReplicaAddress, Routes
 from thunderctl.agents import address_of
+from thunderctl.controller.adapting.assessment import Proposal
 from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.contact import Contact
 from thunderctl.controller.errands import AT_WORK
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.pulse import Pulse, sign_of
 from thunderctl.controller.situation import Condition, Routing, Situation
+from thunderctl.controller.sizing.sizer import Fleet, Sizer
 from thunderctl.lifecycle import lineage
 from thunderctl.observe import InstanceView, Observation
+from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 from thunderctl.spending import Spending, spending_of
 from thunderctl.stored_spec import read_stored
@@ -55,6 +60,8 @@ class Observer:
     listings: Listings
     now: SteadyClock
     pulse: Pulse = field(default_factory=Pulse)
+    proposed: Callable[[], Proposal | None] = lambda: None
+    sizer: Sizer = field(default_factory=Sizer)
     _plans: dict[str, Plan] = field(default_factory=dict)
     _lineages: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _leased: tuple[LeaseRow, ...] = ()
@@ -63,6 +70,7 @@ class Observer:
     _unread: tuple[str, ...] = ()
     _written: Mapping[str, Any] | None = None
     _spending: Spending | None = None
+    _limits: tuple[Spending, float, tuple[Limit, ...]] | None = None
     _draining_since: dict[str, float] = field(default_factory=dict)
     _worked_on_at: float = field(init=False)
 
@@ -100,13 +108,17 @@ class Observer:
         routing = Routing(plan, frozenset(one.id for one in routes.replicas), in_flight, running, admits)
         by_instance = _of_plan(views, plan)
         conditions = {one.id: self.pulse.felt(one.id, sign_of(one, by_instance, down)) for one in plan.replicas}
-        return Heard(views, routes, routing, conditions, _addresses(plan, by_instance, routes))
+        heard = Heard(views, routes, routing, conditions, _addresses(plan, by_instance, routes))
+        if (fleet := self._fleet(heard)) is not None:
+            await self.sizer.learn(fleet, self._spec, observed)
+        return heard
 
     def situation(self, heard: Heard) -> Situation:
         """What was heard, beside what store and providers say by now."""
         deployment, rows, at = self.world.store.deployment(self.world.name), self._rows(), self.now()
         self._follow_spec(deployment.spec)  # an `up` may have ended since agents were asked
         spec, spending = self._spec, self._money(rows, at)
+        resting, fleet = Resting.from_json(deployment.resting), self._fleet(heard)
         return Situation(
             at=at,
             state=deployment.state,
@@ -114,7 +126,7 @@ class Observer:
             rows=rows,
             routing=heard.routing,
             conditions=heard.conditions,
-            limits=spending.limits(spec.budget.max_total_usd),
+            limits=self._limits_of(spending, spec.budget.max_total_usd),
             problems=self.listings.problems,
             notices=self.listings.notices,
             distrust=self.listings.distrust({row.provider for row in rows}),
@@ -123,13 +135,22 @@ class Observer:
             moved=_moved(heard),
             usd_per_hour=spending.machines_usd_per_hour + spending.transfer_usd_per_hour,
             budget_usd_per_hour=spec.budget.gate_usd_per_hour(deployment.budget_usd_per_hour, at),
-            lost=_lost(heard.routing.plan, self.world.store.leases(self.world.name)) if heard.routing else (),
+            lost=_lost(heard.routing.plan, self.world.store.leases(self.world.name), resting) if heard.routing else (),
             replaced=self._replaced(heard.routing.plan, deployment.plan_id) if heard.routing else (),
             ready_deadline_s=spec.leases.ready_deadline_s,
             worked_on_at=self._worked_on_at,
             replaces=spec.controller.replace_lost,
             unread=self._unread,
+            proposal=self.proposed(),
+            resting=resting,
+            wanted_rest=self.sizer.wanted(fleet, spec) if fleet else None,
         )
+
+    def market_look(self, heard: Heard) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """The look at the market that is due, where prices are above the budget."""
+        if heard.routing is None or not self.sizer.market_is_due(self.now()):
+            return None
+        return partial(self.sizer.look_at_market, self.world, heard.routing.plan, self._spec)
 
     def count(self, heard: Heard) -> None:
         """Keep what agents say has moved between them: it costs money too."""
@@ -181,6 +202,21 @@ class Observer:
             return ()
         return tuple(one.id for one in self._plan(wanted_id).instances if one not in routed.instances)
 
+    def _fleet(self, heard: Heard) -> Fleet | None:
+        """What its size is decided on; None while nothing is routed, or another plan than the one wanted."""
+        deployment, at = self.world.store.deployment(self.world.name), self.now()
+        if heard.routing is None or heard.routing.plan.plan_id != deployment.plan_id:
+            return None
+        return Fleet(
+            at,
+            heard.routing.plan,
+            deployment.budget_usd_per_hour,
+            Resting.from_json(deployment.resting),
+            self.world.store.leases(self.world.name),
+            heard.conditions,
+            float(self._money(self._rows(), at).transfer_usd_per_hour),
+        )
+
     def _money(self, rows: Sequence[LeaseRow], at: float) -> Spending:
         """What was spent, added up now and then, and whenever a lease has changed: it is long to read."""
         known = self._spending
@@ -192,6 +228,12 @@ class Observer:
             self._spending = spending_of(self.world.store, self.world.name, at)
         assert self._spending is not None
         return self._spending
+
+    def _limits_of(self, spending: Spending, max_total_usd: float) -> tuple[Limit, ...]:
+        """Worked out once for each look at the money: it goes through every lease that ever was."""
+        if self._limits is None or self._limits[0] is not spending or self._limits[1] != max_total_usd:
+            self._limits = spending, max_total_usd, spending.limits(max_total_usd)
+        return self._limits[2]
 
     async def _ask_router(self) -> tuple[dict[str, Any] | None, bool]:
         """What it observed (None: it can't be asked), and whether it runs."""
@@ -215,10 +257,10 @@ def _of_plan(views: Sequence[InstanceView], plan: Plan) -> dict[str, InstanceVie
     return {view.lease.instance: view for view in views if offers.get(view.lease.instance) == view.lease.offer_id}
 
 
-def _lost(plan: Plan, rows: Sequence[LeaseRow]) -> tuple[LeaseRow, ...]:
-    """The last lease of each instance of the plan that has none which may cost."""
+def _lost(plan: Plan, rows: Sequence[LeaseRow], resting: Resting) -> tuple[LeaseRow, ...]:
+    """The last lease of each instance of the plan that has none which may cost, but for those that rest."""
     last = {row.instance: row for row in rows}
-    costing = {row.instance for row in rows if row.state.may_cost}
+    costing = {row.instance for row in rows if row.state.may_cost} | resting.of(plan)
     return tuple(last[one.id] for one in plan.instances if one.id in last and one.id not in costing)
 
 

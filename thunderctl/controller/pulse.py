@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from planner.deployment import Replica
 from runtime.messages import EngineHealth
 from thunderctl.controller.situation import Condition, Vital
+from thunderctl.logs.lines import in_a_line
 from thunderctl.observe import InstanceView
 
 LOST_AFTER = 2
@@ -68,5 +69,5 @@ def _engine_sign(replica: Replica, engines: Sequence[EngineHealth]) -> Sign:
         return Sign("its agent has no such engine", certain=True)
     if engine.state == "ready":
         return Sign()
-    said = engine.detail.splitlines()[0] if engine.detail else ""
-    return Sign(f"its engine is {engine.state}{f': {said}' if said else ''}", certain=True)
+    said = in_a_line(engine.detail)
+    return Sign(f"its engine is {in_a_line(engine.state)}{f': {said}' if said else ''}", certain=True)

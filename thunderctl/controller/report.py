@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,8 @@ class ControllerReport:
     """One controller at its last tick. Times are seconds since the epoch; `pid` and `started_at` name the process.
 
     `since` is when it became the one that acts, or began to wait for that. `waits_for` is who holds the deployment's
-    lock, or acts in its stead, where that kept it from acting.
+    lock, or acts in its stead, where that kept it from acting. `api` is the base URL of its API, where it serves one.
+    `adapting` is what it last found of other phases and routes: empty before it first looked.
     """
 
     pid: int
@@ -30,6 +31,8 @@ class ControllerReport:
     ticks: int = 0
     alerts: tuple[str, ...] = ()
     waits_for: str = ""
+    api: str = ""
+    adapting: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def mine(cls, **known: Any) -> Self:
@@ -60,6 +63,8 @@ def controller_entry(report: ControllerReport | None, now: float | None = None) 
         "since": report.since,
         "last_tick_at": report.ticked_at,
         "waits_for": report.waits_for,
+        "api": report.api,
+        "adapting": dict(report.adapting) or None,
     }
 
 

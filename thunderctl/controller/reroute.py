@@ -1,12 +1,19 @@
-"""Routes over those of a plan's replicas that can serve: the plan's own where that is all of them, else a rebalance."""
+"""Routes over those of a plan's replicas that can serve: the plan's own where that is all of them, else a rebalance.
 
+Of a large fleet the decision alone is put in force: the simulations that would confirm it take longer than routes may
+be out of date, and the controller's next look at the workload judges what is in force anyhow.
+"""
+
+import time
 from collections.abc import Collection
 from dataclasses import replace
 
 from planner.deployment import Codec, Phase, Plan, Route
 from planner.errors import Infeasible, SolverFailed, SpecError
 from planner.links import Links
+from planner.prospect import prospect
 from planner.rebalance import rebalance
+from planner.rebalancing.cells import is_large
 from planner.rebalancing.flips import without
 from planner.workload import Workload
 
@@ -23,10 +30,22 @@ def plan_over(
     if not lost:
         return plan, "as planned"
     try:
+        if is_large(replicas):
+            return _in_cells(without(plan, lost), workload, codec=codec, links=links)
         found = rebalance(plan, workload, codec=codec, links=links, lost=lost)
     except (Infeasible, SpecError, SolverFailed) as error:
         return left_of(plan, lost), f"without a search, which found nothing: {error.message.rstrip('.')}"
     return found.plan, f"rebalanced in {found.decide_s + found.confirm_s:.2f} s"
+
+
+def _in_cells(
+    left: Plan, workload: Workload, *, codec: Codec | None = None, links: Links | None = None
+) -> tuple[Plan, str]:
+    started = time.perf_counter()
+    found = prospect(left, workload, codec=codec, links=links)
+    if found is None:
+        raise Infeasible("no phases serve anything")
+    return found, f"decided in {time.perf_counter() - started:.2f} s, not simulated"
 
 
 def left_of(plan: Plan, lost: Collection[str]) -> Plan:

@@ -1,6 +1,6 @@
 """What a decision rests on: one deployment at one moment, as values. Times are seconds since the epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -8,6 +8,8 @@ from enum import StrEnum
 from planner.deployment import Plan
 from provisioners.leases.journal import LeaseRow
 from provisioners.leases.limits import Limit
+from thunderctl.controller.adapting.assessment import Proposal
+from thunderctl.resting import Resting, replicas_at_rest
 from thunderctl.store.values import DeploymentState
 from thunderctl.twins import chosen
 
@@ -66,6 +68,8 @@ class Situation:
     say. `usd_per_hour` is what rows and transfers cost now. `lost` are the last leases of the plan's instances that
     have none any more. `worked_on_at` is when a command last changed the deployment: until then machines were made
     ready, however long that took. `unread` are keys of the stored spec that this version can't read.
+    `resting` is what of the plan was released on purpose, `wanted_rest` what should be by now (None: nobody knows).
+    `proposal` is what would suit the workload better than the phases and routes in force.
     """
 
     at: float
@@ -89,6 +93,14 @@ class Situation:
     worked_on_at: float = 0.0
     replaces: bool = True
     unread: tuple[str, ...] = ()
+    resting: Resting = field(default_factory=Resting)
+    wanted_rest: Resting | None = None
+    proposal: Proposal | None = None
+    _known: "_Known" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plan = self.routing.plan if self.routing else None
+        object.__setattr__(self, "_known", _known_of(self.rows, plan, self.resting))
 
     @property
     def routed(self) -> frozenset[str]:
@@ -101,15 +113,46 @@ class Situation:
         """Whether the routes are of the plan that is wanted, or of what it was before machines were replaced."""
         return self.routing is not None and (self.routing.plan.plan_id == self.plan_id or bool(self.replaced))
 
+    def rests(self, row: LeaseRow) -> bool:
+        """Whether its machine is of an instance that rests, or is to."""
+        return self.resting.rests(row.instance, row.offer_id)
+
+    @property
+    def replicas_at_rest(self) -> frozenset[str]:
+        """The routed plan's replicas that can't run while instances rest."""
+        return self._known.at_rest
+
     def is_chosen(self, row: LeaseRow) -> bool:
         """Whether its machine is the instance, of those that run for it."""
-        place = (row.instance, row.offer_id)
-        return row == chosen(one for one in self.rows if one.state.runs and (one.instance, one.offer_id) == place)
+        return row == self._known.chosen.get((row.instance, row.offer_id))
 
     def replicas_on(self, row: LeaseRow) -> frozenset[str]:
         """The routed plan's replicas that run, or have a stage, on the machine of this lease."""
-        if self.routing is None or not self.is_chosen(row):
-            return frozenset()
-        place = (row.instance, row.offer_id)
-        mine = {one.id for one in self.routing.plan.instances if (one.id, one.offer_id) == place}
-        return frozenset(one.id for one in self.routing.plan.replicas if mine & set(one.instances))
+        found = self._known.replicas.get((row.instance, row.offer_id), frozenset())
+        return found if found and self.is_chosen(row) else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is asked for each lease in turn, worked out once for all: by instance and offer, the lease that is it, and
+    the replicas that need it."""
+
+    chosen: Mapping[tuple[str, str], LeaseRow]
+    replicas: Mapping[tuple[str, str], frozenset[str]]
+    at_rest: frozenset[str]
+
+
+def _known_of(rows: Iterable[LeaseRow], plan: Plan | None, resting: Resting) -> _Known:
+    running: dict[tuple[str, str], list[LeaseRow]] = {}
+    for row in rows:
+        if row.state.runs:
+            running.setdefault((row.instance, row.offer_id), []).append(row)
+    best = {place: one for place, some in running.items() if (one := chosen(some))}
+    if plan is None:
+        return _Known(best, {}, frozenset())
+    needing: dict[str, list[str]] = {}
+    for replica in plan.replicas:
+        for name in replica.instances:
+            needing.setdefault(name, []).append(replica.id)
+    on = {(one.id, one.offer_id): frozenset(needing.get(one.id, ())) for one in plan.instances}
+    return _Known(best, on, replicas_at_rest(plan, resting.of(plan)))

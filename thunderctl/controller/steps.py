@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from provisioners.leases.journal import Cause
+from thunderctl.controller.adapting.assessment import Proposal
+from thunderctl.resting import Resting
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,22 @@ class Drain:
     lease_id: str
     reason: str
     cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Make a machine that drains, and is of use, ready again: what it drains for holds no longer."""
+
+    lease_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Commit which instances of the plan rest from now on: machines then drain, or are leased again, for that."""
+
+    resting: Resting
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +72,15 @@ class Replace:
     hours: float | None = None
 
 
-ControlStep: TypeAlias = Drain | Route | Close | Stop | Release | Replace
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """Put other phases and routes in force, which suit what is observed."""
+
+    proposal: Proposal
+
+    @property
+    def reason(self) -> str:
+        return self.proposal.reason
+
+
+ControlStep: TypeAlias = Drain | Keep | Resize | Route | Close | Stop | Release | Rebalance | Replace

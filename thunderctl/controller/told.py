@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from provisioners.leases.journal import LeaseRow
-from thunderctl.controller.steps import Close, ControlStep, Drain, Release, Replace, Route, Stop
+from thunderctl.controller.situation import Alert
+from thunderctl.controller.steps import (
+    Close,
+    ControlStep,
+    Drain,
+    Keep,
+    Rebalance,
+    Release,
+    Replace,
+    Resize,
+    Route,
+    Stop,
+)
+from thunderctl.lifecycle import flips_said
 
 PAUSES_S, REPLACE_PAUSES_S = (2.0, 60.0), (120.0, 3600.0)
 """The first pause after a failure, and the longest."""
@@ -20,6 +33,12 @@ class Told:
     _failures: dict[Key, int] = field(default_factory=dict)
     _not_before: dict[Key, float] = field(default_factory=dict)
     _announced: set[Key] = field(default_factory=set)
+    _whys: dict[Key, str] = field(default_factory=dict)
+
+    @property
+    def failing(self) -> tuple[Alert, ...]:
+        """What could not be done and is tried again. Leases that are not released have alerts of their own."""
+        return tuple(Alert(f"failing {' '.join(key)}", why) for key, why in self._whys.items())
 
     def due(self, steps: Iterable[ControlStep], now: float) -> list[ControlStep]:
         """Those that did not just fail."""
@@ -31,6 +50,7 @@ class Told:
         self._announced = {key for key in self._announced if key in wanted or key[0] == Release.__name__}
         self._failures = {key: count for key, count in self._failures.items() if key in wanted}
         self._not_before = {key: at for key, at in self._not_before.items() if key in wanted}
+        self._whys = {key: why for key, why in self._whys.items() if key in wanted}
 
     def is_news(self, step: ControlStep) -> bool:
         """True the first time."""
@@ -38,7 +58,10 @@ class Told:
         self._announced.add(_key(step))
         return news
 
-    def failed(self, step: ControlStep, now: float) -> None:
+    def failed(self, step: ControlStep, now: float, why: str = "") -> None:
+        """`why` is for people; without it there is nothing to be alarmed about."""
+        if why and not isinstance(step, Release):
+            self._whys[_key(step)] = why
         failures = self._failures.get(_key(step), 0)
         self._failures[_key(step)] = failures + 1
         first, longest = REPLACE_PAUSES_S if isinstance(step, Replace) else PAUSES_S
@@ -46,17 +69,22 @@ class Told:
 
     def done(self, step: ControlStep) -> None:
         self._failures.pop(_key(step), None)
+        self._whys.pop(_key(step), None)
         self._not_before.pop(_key(step), None)
 
 
 def _key(step: ControlStep) -> Key:
     match step:
-        case Drain(lease_id) | Release(lease_id):
+        case Drain(lease_id) | Release(lease_id) | Keep(lease_id):
             return type(step).__name__, lease_id
+        case Resize(resting):
+            return "Resize", " ".join(sorted(resting.instances))
         case Route(replicas):
             return "Route", " ".join(sorted(replicas))
         case Close() | Stop():
             return type(step).__name__, ""
+        case Rebalance(proposal):
+            return "Rebalance", proposal.plan.plan_id
         case Replace(instances):
             return "Replace", " ".join(instances)
 
@@ -64,14 +92,18 @@ def _key(step: ControlStep) -> Key:
 def subject_of(step: ControlStep, rows: Sequence[LeaseRow]) -> str:
     """What a step is about, in words: `i1 (vast 123, $0.40/h)`."""
     match step:
-        case Drain(lease_id) | Release(lease_id):
+        case Drain(lease_id) | Release(lease_id) | Keep(lease_id):
             return next(_lease(row) for row in rows if row.lease_id == lease_id)
+        case Resize(resting):
+            return f"{', '.join(sorted(resting.instances)) or 'nothing'} at rest"
         case Route(replicas):
             return f"requests to {', '.join(sorted(replicas))}"
         case Close():
             return "the router lets no new request in"
         case Stop():
             return "the router stops"
+        case Rebalance(proposal):
+            return flips_said(proposal.flips)
         case Replace(instances):
             return f"a machine in the place of {', '.join(instances)}"
 

@@ -1,20 +1,36 @@
 """What can be rented in a machine's place now: the providers' live offers that the spec allows."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 from planner.catalog import Offer
+from planner.deployment import Plan
 from planner.errors import ThunderError
 from planner.market import LEASABLE, Interruptible, Market, eligible
 from thunderctl.compose import check_leasable
-from thunderctl.deploying.site import Site
 from thunderctl.markets import named
+from thunderctl.spec import Spec
+from thunderctl.world import World
 
 ANSWER_S = 300.0
 """A provider's own pace is waited for: without a substitute a machine is given up."""
 
 
-async def rentable(site: Site) -> tuple[Offer, ...]:
+class Place(Protocol):
+    """For whom the market is looked at."""
+
+    @property
+    def world(self) -> World: ...
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def narrate(self) -> Callable[[str, str], None]: ...
+
+
+async def rentable(site: Place) -> tuple[Offer, ...]:
     """Of the providers that the plan rents from and of those that the spec names and that can be rented from.
 
     One that can't be asked is said and left out. They are asked through the provisioners that rent, so that calls keep
@@ -32,7 +48,7 @@ async def rentable(site: Site) -> tuple[Offer, ...]:
     ).offers
 
 
-def _leasable(site: Site, provider: str) -> bool:
+def _leasable(site: Place, provider: str) -> bool:
     try:
         check_leasable(provider)
     except ThunderError as error:
@@ -41,7 +57,7 @@ def _leasable(site: Site, provider: str) -> bool:
     return True
 
 
-async def _offers(site: Site, provider: str) -> Collection[Offer]:
+async def _offers(site: Place, provider: str) -> Collection[Offer]:
     try:
         async with asyncio.timeout(ANSWER_S):
             return await site.world.provisioner(provider).offers()

@@ -67,11 +67,14 @@ class Meanwhile:
     """Serves with what stands as soon as the rest is late, and with more as more comes, until the plan is routed whole.
 
     It only ever adds: routes that hold a replica which does not stand here are left alone, and so are another plan's.
-    `over` are the replicas that its last routes are over, and `result` is how putting them in force went.
+    `over` are the replicas that its last routes are over, and `result` is how putting them in force went. Those that
+    are `resting` are not waited for.
     """
 
-    def __init__(self, site: Site, steps: Sequence[Step], report: Report) -> None:
-        starts = {step.id for step in steps if step.what is StepKind.START}
+    def __init__(
+        self, site: Site, steps: Sequence[Step], report: Report, resting: Collection[str] = frozenset()
+    ) -> None:
+        starts = {step.id for step in steps if step.what is StepKind.START} | set(resting)
         self._site = site
         self._report = report
         self._began = site.clock()

@@ -7,6 +7,9 @@ UNPRINTABLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f
 LONGEST = 64 << 10
 """Bytes of a line that has not ended from which on it is shown as it is."""
 
+IN_A_LINE = 300
+"""Characters of what a host says that are worth repeating where a line is all that there is."""
+
 
 class Lines:
     """Cuts what comes of one log into lines. What has no end yet waits for it."""
@@ -32,3 +35,8 @@ def printable(line: bytes) -> str:
     """One line; of a progress bar, which is drawn over and over in one, its last state."""
     text = line.decode(errors="replace").rstrip("\r")
     return UNPRINTABLE.sub("", text.rpartition("\r")[2])
+
+
+def in_a_line(text: str) -> str:
+    """The first line of what somebody said, as far as it may be shown, where it is one of many things."""
+    return UNPRINTABLE.sub("", text.strip().partition("\n")[0])[:IN_A_LINE]

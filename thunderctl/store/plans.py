@@ -31,7 +31,16 @@ class Deployments(Database):
             record = session.get(DeploymentTable, deployment.name, with_for_update=True)
             created_at = record.created_at if record else self._now()
             saved = replace(deployment, created_at=created_at, updated_at=self._now())
-            session.merge(DeploymentTable(**{**asdict(saved), "state": str(saved.state), "spec": dict(saved.spec)}))
+            session.merge(
+                DeploymentTable(
+                    **{
+                        **asdict(saved),
+                        "state": str(saved.state),
+                        "spec": dict(saved.spec),
+                        "resting": dict(saved.resting),
+                    }
+                )
+            )
         return saved
 
 

@@ -46,6 +46,8 @@ class DeploymentTable(SQLModel, table=True):
     spec: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     created_at: float
     updated_at: float
+    resting: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    """`thunderctl.resting.Resting` as JSON."""
 
 
 class PlanTable(SQLModel, table=True):

@@ -18,7 +18,8 @@ class DeploymentState(StrEnum):
 class Deployment:
     """One deployment as commands last left it. `spec` is what `up` was given, so that `down` needs no file.
 
-    `plan_id` is the plan in force and `epoch` its number; `endpoint` is the base URL that clients use.
+    `plan_id` is the plan in force and `epoch` its number; `endpoint` is the base URL that clients use. `resting` is
+    what of the plan is released on purpose (`thunderctl/resting.py`).
     """
 
     name: str
@@ -30,6 +31,7 @@ class Deployment:
     spec: Mapping[str, Any] = field(default_factory=dict)
     created_at: float = 0.0
     updated_at: float = 0.0
+    resting: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def run(capsys, *arguments, code=0):
 def events(capsys, *flags):
     document = json.loads(run(capsys, "events", "--json", *flags).out)
     assert document["schema"] == "thunder.events/v1"
-    assert all(entry.keys() == {"at", "kind", "message", "detail"} for entry in document["events"])
+    assert all(entry.keys() == {"id", "at", "kind", "message", "detail"} for entry in document["events"])
     return [entry["kind"] for entry in document["events"]]
 
 

@@ -18,10 +18,17 @@ def test_machines_are_looked_for_that_are_let_for_as_long_as_they_are_to_be_kept
     monkeypatch.setenv("THUNDER_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
 
-    async def no_steps(*_):
+    def nothing(*_, **_more):
+        return None
+
+    async def no_steps(*_, **_more):
         return ()
 
-    for name, instead in (("check_host", lambda *_: None), ("check_money", lambda *_: None), ("steps_to", no_steps)):
+    for name, instead in (
+        ("check_host", lambda *_: None),
+        ("check_money", lambda *_, **_more: None),
+        ("steps_to", no_steps),
+    ):
         monkeypatch.setattr(lifecycle, name, instead)
     plan = split_plan()
     with open_world("default") as world:

@@ -5,6 +5,7 @@ import csv
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -19,6 +20,7 @@ from provisioners.ssh.login import SshAddress
 from provisioners.ssh.memory import HostMemory
 from tests.provisioners.fakes import GPU, SOMEBODY_ELSE
 from thunderctl.cli.main import main
+from thunderctl.history import IN_FORCE
 from thunderctl.home import local_folder, owner_id, thunder_home
 from thunderctl.store.store import Store
 from thunderctl.strays import KEYS
@@ -99,12 +101,75 @@ def test_the_exported_lines_add_up_to_what_was_spent(run, tmp_path):
     assert [line["lease"] for line in lines if line["priced"] == "no"] == ["l1"]
 
 
-def test_the_report_shows_leases_hours_and_ways(run):
+def test_the_report_shows_days_leases_models_and_ways(run):
     spent()
     shown = run("leases", "--report")
-    for title in ("Spend by lease", "Spend by hour", "Transfers", "1.0000 → 3.0000", "price not known"):
+    titles = ("Spend by day (UTC)", "Spend by lease (UTC)", "Spend by model (UTC): $4.5000", "Transfers")
+    for title in (*titles, "1.0000 → 3.0000", "price not known", "(no plan)"):
         assert title in shown.out
     assert "1.000 GB went over ways whose price is not known" in shown.err
+
+
+def served(at: float, plan_id: str, model: str) -> None:
+    """A plan with the machine of the first lease came into force."""
+    with Store() as store:
+        document = {"model": {"name": model}, "instances": [{"id": "i0", "offer_id": OFFER_ID}]}
+        store.save_plan(plan_id, "default", document)
+        store._now = lambda: at
+        store.record("default", IN_FORCE, "it is in force", plan_id=plan_id)
+
+
+def report_of(run, *arguments: str) -> dict:
+    return json.loads(run("leases", "--report", "--json", *arguments).out)["report"]
+
+
+def test_what_a_lease_served_is_what_it_cost(run):
+    spent()
+    began = leased().sent_at
+    assert began
+    served(began, "p", "tiny")
+    served(began + HOUR, "q", "large")
+    report = report_of(run, "--by", "model")
+    assert report["usd"] == pytest.approx(4.5, abs=1e-6)
+    [table] = report["tables"]
+    usd = {one["model"]: one["machines_usd"] for one in table["sums"]}
+    assert usd == {"large": pytest.approx(1.5, abs=0.01), "tiny": pytest.approx(2.5, abs=0.01)}
+
+
+def test_days_are_those_of_the_clock_that_was_named(run):
+    with Store() as store:
+        began = datetime(2027, 3, 27, 22, 30, tzinfo=UTC).timestamp()
+        store.add_lease(leased(created_at=began, sent_at=began, ended_at=began + 3 * HOUR))
+    days = {
+        one["day"]: one["usd"] for one in report_of(run, "--by", "day", "--tz", "Europe/Berlin")["tables"][0]["sums"]
+    }
+    assert days == {"2027-03-27": 0.5, "2027-03-28": 2.5}
+    days = {one["day"]: one["usd"] for one in report_of(run, "--by", "day")["tables"][0]["sums"]}
+    assert days == {"2027-03-27": 1.5, "2027-03-28": 1.5}
+    only = report_of(run, "--tz", "Europe/Berlin", "--since", "2027-03-28", "--until", "2027-03-28T01:00")
+    assert (only["usd"], only["hours"], only["since"]) == (1.0, 1.0, "2027-03-28T00:00:00+01:00")
+
+
+def test_sums_are_exported_where_they_are_asked_for(run, tmp_path):
+    spent()
+    run("leases", "--csv", "spend.csv", "--by", "model", "--by", "lease")
+    with (tmp_path / "spend.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["lease"] for line in lines] == ["l0", "l1"]
+    assert [Decimal(line["transfer_usd"]) for line in lines] == [Decimal("0.5"), 0]
+    assert sum(Decimal(line["usd"]) for line in lines) == Decimal("4.5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--tz", "Berlin"), "--tz is 'Berlin'; expected a time zone"),
+        (("--until", "soon"), "--until is 'soon'; expected"),
+        (("--since", "2027-02-01", "--until", "2027-01-01"), "is not before --until"),
+    ],
+)
+def test_a_report_of_no_time_is_refused(run, arguments, why):
+    assert why in run("leases", *arguments, code=2).err
 
 
 def test_a_lease_near_its_end_is_warned_of(run):

@@ -21,6 +21,7 @@ from thunderctl.cli.main import main
 from thunderctl.cli.rebalance import Decided
 from thunderctl.controller.process import REPLACING
 from thunderctl.links import KnownLinks
+from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 from thunderctl.store.locks import Held
 from thunderctl.store.store import Store
@@ -29,7 +30,7 @@ from thunderctl.world import World
 
 PLAN = split_plan()
 LEASE = Step(StepKind.LEASE, "i0")
-FOUND = Intended(PLAN, Spec(), (LEASE,), "")
+FOUND = Intended(PLAN, Spec(), (LEASE,), "", Resting())
 
 
 class Asked(list[str]):

@@ -24,6 +24,7 @@ def test_the_document_has_the_flips_the_reasons_and_both_predictions():
     found = Rebalanced(flipped, before, ("r1 decode → mixed: …",), 0.04, 2.5)
     document = _document(Decided(current, (), found, UNKNOWN), InForce(flipped, 8, 0.3))
     assert document["flips"] == [{"replica": "r1", "from": "decode", "to": "mixed"}]
+    assert document["changes"] is True
     assert (document["decide_s"], document["confirm_s"], document["apply_s"], document["epoch"]) == (0.04, 2.5, 0.3, 8)
     assert document["plan_id"] == flipped.plan_id
     assert document["why"] == ["r1 decode → mixed: …"]
@@ -35,6 +36,7 @@ def test_without_a_forecast_of_what_is_in_force_the_plans_own_stands():
     current = split_plan()
     document = _document(unchanged(current, UNKNOWN), InForce(current, 8))
     assert document["predicted_before"] == document["predicted_after"]
+    assert document["changes"] is False
 
 
 def test_the_document_says_what_each_link_rests_on():

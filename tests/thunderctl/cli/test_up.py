@@ -13,6 +13,7 @@ from tests.planner.plans import split_plan
 from thunderctl.cli.intended import Intended, choose_plan
 from thunderctl.cli.main import app
 from thunderctl.cli.up import _question, saying_what_stays, with_hint
+from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 from thunderctl.store.values import Deployment, DeploymentState
 from thunderctl.world import open_world
@@ -89,7 +90,9 @@ def up_again(world, monkeypatch, *arguments: str, written: Spec | None = None) -
     world.store.add_lease(leased)
     monkeypatch.setattr("thunderctl.renewal.renew", renew)
     monkeypatch.setattr("thunderctl.world.World.look_after", look_after)
-    monkeypatch.setattr("thunderctl.cli.up.intended", lambda *_: Intended(AGAIN, written or Spec(), (), "third"))
+    monkeypatch.setattr(
+        "thunderctl.cli.up.intended", lambda *_: Intended(AGAIN, written or Spec(), (), "third", Resting())
+    )
     done = CliRunner().invoke(app, ["up", *arguments])
     assert done.exit_code == 0 or isinstance(done.exception, Refused), done.output
     return told

@@ -7,7 +7,8 @@ from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.limits import Due, Limit
 from tests.planner.plans import split_plan
 from thunderctl.controller.situation import Condition, Routing, Situation, Vital
-from thunderctl.controller.steps import Close, Drain, Release, Replace, Route, Stop
+from thunderctl.controller.steps import Close, Drain, Keep, Rebalance, Release, Replace, Resize, Route, Stop
+from thunderctl.resting import Rest, RestCause, Resting
 from thunderctl.store.values import DeploymentState
 
 NOW = 1_000_000.0
@@ -44,6 +45,13 @@ def situation(*rows, **known):
     return Situation(**values)
 
 
+def resting(*instances, **woken):
+    """These rest for a smaller budget."""
+    offers = {one.id: one.offer_id for one in PLAN.instances}
+    rests = {name: Rest(offers[name], RestCause.WINDOW, "a smaller budget", NOW) for name in instances}
+    return Resting(rests, woken, NOW)
+
+
 def limit(due, *instances):
     return Limit(due, tuple(f"l-{name}" for name in instances), NOW + 60, f"The lease of {instances[0]} ends.")
 
@@ -55,12 +63,21 @@ def at_end(*instances):
 def done(now, step):
     """What the step leaves where it succeeds, and requests end."""
     match step:
-        case Drain(lease_id, reason):
+        case Drain(lease_id, reason, cause):
             rows = tuple(
-                r.moved(LeaseState.DRAINING, reason=reason) if r.lease_id == lease_id and r.state.runs else r
+                replace(r.moved(LeaseState.DRAINING, reason=reason), drained_for=cause)
+                if r.lease_id == lease_id and r.state.runs
+                else r
                 for r in now.rows
             )
             return replace(now, rows=rows)
+        case Keep(lease_id):
+            rows = tuple(r.moved(LeaseState.READY) if r.lease_id == lease_id else r for r in now.rows)
+            return replace(now, rows=rows)
+        case Resize(resting):
+            there = {r.instance for r in now.rows} | resting.of(PLAN)
+            gone = tuple(row(one.id, LeaseState.GONE) for one in PLAN.instances if one.id not in there)
+            return replace(now, resting=resting, lost=gone)
         case Route(replicas):
             routing = replace(now.routing, replicas=replicas, running=True, admits=True, in_flight={})
             return replace(now, routing=routing, moved=now.moved - replicas)
@@ -68,6 +85,8 @@ def done(now, step):
             return replace(now, routing=replace(now.routing, admits=False))
         case Stop():
             return replace(now, routing=replace(now.routing, running=False, admits=True, in_flight={}))
+        case Rebalance():
+            return replace(now, proposal=None)
         case Replace(instances):
             taken = tuple(row(name, LeaseState.READY) for name in instances)
             lost = tuple(r for r in now.lost if r.instance not in instances)

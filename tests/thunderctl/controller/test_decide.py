@@ -19,24 +19,30 @@ from tests.thunderctl.controller.situations import (
     at_end,
     done,
     limit,
+    resting,
     row,
     situation,
 )
 from thunderctl.controller.decide import decide, leaving_of, serving_of
 from thunderctl.controller.situation import Routing, Vital
 from thunderctl.controller.steps import Close, Drain, Release, Replace, Route, Stop
+from thunderctl.resting import Resting
 from thunderctl.store.values import DeploymentState
 
 INSTANCES = ("i0", "i1", "i2")
 CONDITIONS = st.sampled_from([ALIVE, LOST, UNSURE])
 STATES = st.sampled_from(list(LeaseState))
 NAMES = st.sets(st.sampled_from(INSTANCES))
+CAUSES = st.sampled_from([None, *Cause])
+RESTS = st.just(Resting()) | NAMES.map(lambda names: resting(*names))
 
 
 @st.composite
 def situations(draw):
     """Anything that can be: half-drained machines, lost replicas, a router that is gone, another plan on its way."""
-    rows = tuple(row(name, draw(STATES), attempts=draw(st.integers(0, 1))) for name in INSTANCES)
+    rows = tuple(
+        row(name, draw(STATES), attempts=draw(st.integers(0, 1)), drained_for=draw(CAUSES)) for name in INSTANCES
+    )
     running = draw(st.booleans())
     routing = Routing(
         PLAN,
@@ -64,6 +70,8 @@ def situations(draw):
         distrust=draw(st.sampled_from([{}, {"vast": "410 Gone"}])),
         listed=listed,
         moved=frozenset(draw(st.sets(st.sampled_from(REPLICAS)))),
+        resting=draw(RESTS),
+        wanted_rest=draw(st.none() | RESTS),
     )
 
 
@@ -80,7 +88,8 @@ def carried_out(now):
 
 @given(situations())
 def test_doing_the_steps_leaves_nothing_to_do_and_what_has_to_go_is_going(now):
-    wanted_gone = leaving_of(now).reasons.keys()
+    leaving = leaving_of(now)
+    wanted_gone = leaving.reasons.keys() - {one for one, why in leaving.causes.items() if why is Cause.REST}
     after = carried_out(now)
     states = {one.lease_id: one.state for one in after.rows}
     assert all(states[one] is LeaseState.DELETING for one in wanted_gone)

@@ -185,7 +185,8 @@ def test_who_loses_the_row_ends_however_long_its_tick_takes(world, monkeypatch):
     monkeypatch.setattr(lead, "Controller", Hanging)
     monkeypatch.setattr(lead, "Agents", lambda _: nullcontext())
     monkeypatch.setattr(lead, "client_context", lambda _: None)
-    acting = SimpleNamespace(name="d", store=world.store, operator_tls=None, spec=Spec)
+    monkeypatch.setattr(lead, "serving", lambda *_: nullcontext(SimpleNamespace(told=None, ticked=None)))
+    acting = SimpleNamespace(name="d", store=world.store, router=None, operator_tls=None, spec=Spec)
     with pytest.raises(Refused):
         asyncio.run(lead._run(acting, Lost(), 2.0))
     assert ended == [True]

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import psutil
 import pytest
 
-from planner.errors import ProvisioningError
+from planner.errors import HostError, ProvisioningError
 from provisioners.base import Label, Listing, Machine, PriceRise
 from provisioners.leases.adopt import condemned
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
@@ -429,8 +429,33 @@ async def test_a_router_that_can_not_be_told_is_told_again_later_and_it_is_said_
     assert made.router.replicas == {"r0", "r1", "r2"}
     assert len(made.events("controller.route")) == 2
     assert "connection refused" in made.events("controller.route.failed")[0]
+    assert any("requests to r1, r2. The router can't be reached" in text for text in made.alerts)
+    assert sum("Not done yet" in text for text in made.events("alert")) == 1
     made.router.refuses = False
     await made.until(lambda: made.router.replicas == {"r1", "r2"}, within_s=61)
+    await made.run(2)
+    assert not any("Not done yet" in text for text in made.alerts)
+
+
+async def test_a_router_that_does_not_answer_keeps_its_routes_and_is_said(world):
+    made = world()
+    await made.run(60)
+    asked, observed, before = made.contact.asked, made.router.observed, made.router.in_force
+
+    async def silent():
+        raise HostError("The router can't be reached: no answer in time.")
+
+    made.router.observed = silent
+    await made.run(600)
+    assert made.contact.asked >= asked + 290
+    assert made.router.in_force == before
+    assert [text for text in made.alerts if "The router runs and does not answer" in text]
+    made.contact.failed = {"r0"}
+    await made.until(lambda: made.router.replicas == {"r1", "r2"}, within_s=3.0)  # it may hear though it says nothing
+    made.router.observed = observed
+    made.contact.failed = set()
+    await made.run(20)
+    assert made.alerts == ()
 
 
 async def test_while_a_command_holds_the_lock_agents_are_spoken_to_and_nothing_is_done(world):
@@ -483,13 +508,18 @@ async def test_a_bug_in_a_tick_does_not_end_the_contact(world):
     assert any("A bug in the controller" in text for text in made.alerts)
 
 
-async def test_a_clock_that_is_set_ahead_ends_no_lease(world):
+@pytest.mark.parametrize("hours", [24, -24])
+async def test_a_clock_that_is_set_ends_no_lease_and_makes_none_longer(world, hours):
     made = world(lease_h=12.0)
     await made.run(300)
-    made.skew_s = 24 * HOURS
+    made.skew_s = hours * HOURS
     await made.run(HELD_S - 60)
     assert made.events() == []
-    assert any("clock was set by +86400 s" in text for text in made.alerts)
+    assert any(f"clock was set by {hours * 3600:+.0f} s" in text for text in made.alerts)
+    made.contact.deaf = {"i0"}
+    await made.until(lambda: made.router.replicas == {"r2"}, within_s=3.0)
+    made.contact.deaf = set()
+    await made.until(lambda: made.router.replicas == {"r0", "r1", "r2"}, within_s=10.0)
     made.skew_s = 0.0
     await made.run(HELD_S)
     assert {made.state(name) for name in ("i0", "i1", "i2")} == {LeaseState.READY}

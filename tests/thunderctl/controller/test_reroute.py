@@ -1,12 +1,16 @@
 """Routes over the survivors."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.deployment import Codec, Phase
 from planner.traces import workload_named
+from planner.workload import Slo
 from tests.planner.plans import split_plan
+from tests.planner.search.fleets import plan_of
 from thunderctl.controller import reroute
 from thunderctl.controller.reroute import left_of, plan_over
 from thunderctl.routing import shares_of
@@ -53,3 +57,16 @@ def test_what_is_left_can_be_routed_whatever_is_lost(lost):
 def test_a_prefill_replica_that_is_left_alone_decodes_as_well():
     found = left_of(PLAN, ["r1", "r2"])
     assert [one.phase for one in found.replicas] == [Phase.MIXED]
+
+
+def test_over_what_is_left_of_a_large_fleet_routes_are_decided_and_nobody_waits_for_simulations(monkeypatch):
+    def simulates(*_given, **_known):
+        raise AssertionError("it was simulated")
+
+    monkeypatch.setattr(reroute, "rebalance", simulates)
+    large = replace(plan_of([("L40S", (1,))] * 40, gbit_per_s=5.0), slo=Slo(2.0, 0.06))
+    left = [one.id for one in large.replicas[2:]]
+    found, how = plan_over(large, left, WORKLOAD)
+    assert [one.id for one in found.replicas] == left
+    assert sum(route.share for route in found.routes) == pytest.approx(1.0)
+    assert how.startswith("decided in")

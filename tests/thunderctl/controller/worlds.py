@@ -1,6 +1,7 @@
 """A deployment without processes: a provider with faults, agents that answer or don't, a router, and a clock that only
 moves when somebody sleeps. The controller, its lease protocol and its search are the real ones."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from planner.document import plan_to_json
+from planner.document import plan_from_json, plan_to_json
 from planner.errors import HostError, Refused, ThunderError
 from provisioners.base import Label, Machine
 from provisioners.leases.journal import LeaseState
@@ -16,6 +17,7 @@ from runtime.messages import AgentHealth, EngineHealth, LinkHealth, ReplicaAddre
 from tests.provisioners.fakes import OWNER, FakeClock, FakeCloud, MemoryJournal
 from tests.thunderctl.controller.situations import PLAN, row
 from thunderctl.controller.act import Actor
+from thunderctl.controller.adapting.adapter import Adapter
 from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.loop import Controller
@@ -23,7 +25,7 @@ from thunderctl.controller.observe import Observer
 from thunderctl.observe import InstanceView
 from thunderctl.routing import shares_of
 from thunderctl.spec import Spec
-from thunderctl.store.values import Deployment, DeploymentState, SavedPlan
+from thunderctl.store.values import Deployment, DeploymentState, Event, SavedPlan
 
 HOURS = 3600.0
 
@@ -39,6 +41,7 @@ class MemoryStore(MemoryJournal):
             "d", DeploymentState.SERVING, 1, PLAN.plan_id, "", 5.0, spec.model_dump(mode="json", exclude_unset=True)
         )
         self.told: list[tuple[float, str, str]] = []
+        self.details: dict[int, dict] = {}
         self.known = [PLAN]
         self.down = self.held = ""
         self.locked = 0
@@ -54,8 +57,18 @@ class MemoryStore(MemoryJournal):
     def last_event_at(self, _deployment, kind):
         return max((at for at, told, _ in self.told if told == kind), default=None)
 
+    def events_since(self, deployment, kind, at):
+        return tuple(
+            Event(number, when, deployment, told, message, self.details[number])
+            for number, (when, told, message) in enumerate(self.told)
+            if told == kind and when >= at
+        )
+
     def save_deployment(self, deployment):
         self.saved = deployment
+
+    def save_plan(self, _plan_id, _deployment, document):
+        self.known.append(plan_from_json(document))
 
     def plan(self, plan_id, deployment):
         [plan] = [one for one in self.known if one.plan_id == plan_id]
@@ -64,8 +77,9 @@ class MemoryStore(MemoryJournal):
     def plans(self, deployment):
         return tuple(self.plan(one.plan_id, deployment) for one in self.known)
 
-    def record(self, _deployment, kind, message, **_detail):
+    def record(self, _deployment, kind, message, **detail):
         self._works()
+        self.details[len(self.told)] = detail
         self.told.append((self.clock.at, kind, message))
 
     def record_transfers(self, readings):
@@ -88,7 +102,7 @@ class MemoryStore(MemoryJournal):
 
 
 class FakeRouter:
-    """Follows the routes it is told; `requests` are those under way by replica."""
+    """Follows the routes it is told; `requests` are those under way by replica, `traffic` what it saw of late."""
 
     def __init__(self) -> None:
         addresses = tuple(
@@ -98,6 +112,8 @@ class FakeRouter:
         self.is_running, self.is_closed, self.refuses = True, False, False
         self.requests: dict[str, int] = {}
         self.served: list[Routes] = []
+        self.traffic: dict = {}
+        self.endpoint = "http://127.0.0.1:8000/v1"
 
     def running(self):
         return {"pid": 1} if self.is_running else None
@@ -108,8 +124,8 @@ class FakeRouter:
     def listened(self, listen):
         return listen
 
-    async def observed(self):
-        return {"in_flight_at": self.requests, "closed": self.is_closed, "replicas": []}
+    async def observed(self, window_s=None):
+        return {"in_flight_at": self.requests, "closed": self.is_closed, "replicas": [], **self.traffic}
 
     async def serve(self, routes, _serving):
         if self.refuses:
@@ -156,6 +172,11 @@ class FakeContact:
         return InstanceView(lease, machine, agent, AgentHealth(lease.instance, "1", engines=engines, links=links))
 
 
+async def at_once(work, *given, **known):
+    """In a thread's place."""
+    return work(*given, **known)
+
+
 class ControllerWorld:
     """Three machines, three replicas, one controller; `again` makes another one, as after a crash.
 
@@ -200,13 +221,15 @@ class ControllerWorld:
         now = SteadyClock(lambda: self.clock.at + self.skew_s, self.clock)
         pace = replace(self.clock.pace(), now=now)
         listings = Listings(self.world, pace)
-        self.observer = Observer(self.world, self.contact, listings, now)
+        adapter = Adapter(self.world, now, self.clock, at_once)
+        self.observer = Observer(self.world, self.contact, listings, now, proposed=adapter.proposed)
         self.controller = Controller(
             self.world,
             self.observer,
             Actor(self.world, listings),
             self.reports.append,
             tick_s=self.tick_s,
+            adapter=adapter,
             clock=self.clock,
             sleep=self.clock.sleep,
         )
@@ -228,6 +251,7 @@ class ControllerWorld:
                 raise Over
             assert self.clock.at - start <= within_s, (f"not within {within_s} s", self.events(), self.alerts)
             self.clock.at += seconds
+            await asyncio.sleep(0)  # what is done beside the ticks gets its turn
 
         self.controller.sleep = sleep
         try:

@@ -1,7 +1,7 @@
 """A database that is away for a while: the controller says so, keeps in touch with agents, and goes on after it."""
 
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +11,7 @@ from planner.errors import Refused, ThunderError
 from tests.provisioners.fakes import MemoryJournal
 from tests.thunderctl.controller.situations import PLAN
 from tests.thunderctl.controller.worlds import ControllerWorld
+from tests.thunderctl.postgres import CUT_OFF
 from thunderctl.controller import lead
 from thunderctl.controller.process import ControllerProcess
 from thunderctl.store.store import Store
@@ -59,6 +60,32 @@ async def test_a_controller_whose_store_is_away_ticks_on_and_keeps_in_touch(made
     assert made.alerts == ()
     assert [row.state.runs for row in store.leases("d")] == [True] * 3
     assert store.holder("d") is None
+
+
+@contextmanager
+def read_only(postgres):
+    """The store may only be read for the block, by connections that begin in it; those before it are cut off."""
+    postgres.execute("ALTER DATABASE store SET default_transaction_read_only = on")
+    postgres.execute(CUT_OFF, database="store")
+    try:
+        yield
+    finally:
+        postgres.execute("ALTER DATABASE store RESET default_transaction_read_only")
+        postgres.execute(CUT_OFF, database="store")
+
+
+async def test_a_controller_whose_store_may_only_be_read_says_so_and_goes_on_after_it(made, postgres):
+    await made.run(20)
+    asked = made.contact.asked
+    with read_only(postgres):
+        made.contact.deaf = {"i0"}
+        await made.run(20)
+        assert made.contact.asked >= asked + 9
+        assert any("It can't be written" in text for text in made.alerts)
+        assert made.router.replicas == {"r0", "r1", "r2"}  # the router itself leaves out whom it can't reach
+    await made.until(lambda: made.router.replicas == {"r2"}, within_s=10.0)
+    await made.run(10)
+    assert not any("written" in text for text in made.alerts)
 
 
 async def test_a_store_that_goes_while_the_controller_acts_takes_no_lock_with_it(made, url, postgres):

@@ -1,0 +1,272 @@
+"""Simulated days with the real controller: its loop, observer, decisions, policies and hands, on a clock of our own.
+
+What takes another thread in a controller does so here as well, and the clock stands still meanwhile; what a tick costs
+is the CPU time of its own thread, with the answers of 500 made-up agents in it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+import thunderctl.controller.loop as looping
+from benchmarks.fluid.agents import Agents, SimulatedRouter
+from benchmarks.fluid.clocks import beside, measured
+from benchmarks.fluid.cloud import SpotCloud
+from benchmarks.fluid.leasing import DEPLOYMENT, Leases, Up
+from benchmarks.fluid.lived import Lived, Loss
+from benchmarks.fluid.load import MINUTE_S, Load, mixture
+from benchmarks.fluid.prices import Prices
+from benchmarks.fluid.rates import Rates
+from benchmarks.fluid.service import Curve, Fluid
+from planner.deployment import Plan
+from planner.rebalancing.roles import PHASES
+from provisioners.leases.journal import LeaseState
+from provisioners.leases.ledger import spend, usd_per_hour
+from tests.provisioners.fakes import FakeClock
+from tests.thunderctl.controller.worlds import MemoryStore
+from thunderctl.controller.act import Actor
+from thunderctl.controller.adapting.adapter import Adapter
+from thunderctl.controller.adapting.in_force import as_routed
+from thunderctl.controller.clock import SteadyClock
+from thunderctl.controller.listings import Listings
+from thunderctl.controller.loop import Controller
+from thunderctl.controller.observe import Observer
+from thunderctl.resting import Resting
+from thunderctl.spec import Spec
+
+UNDER_WAY_S = 7.0
+"""Of a replica's requests these are missed when it is lost: until the router gives it up, and those under way."""
+
+
+class Store(MemoryStore):
+    """Leases by state are asked for many times a tick, as of a database; the rest is as in tests."""
+
+    def __init__(self, clock: FakeClock, spec: Spec, plan: Plan) -> None:
+        super().__init__(clock, spec)
+        self.known = [plan]
+        self.saved = replace(self.saved, plan_id=plan.plan_id, budget_usd_per_hour=plan.budget_usd_per_hour)
+
+
+@dataclass(slots=True)
+class Days:
+    """One controller and its world. `tick_s` is its tick; a real one's is 2 s."""
+
+    plan: Plan
+    spec: Spec
+    load: Load
+    prices: Prices
+    rates: Rates
+    curve: Curve
+    losses: list[Loss]
+    folder: Path
+    tick_s: float = 60.0
+    windows_at: tuple[int, ...] = ()
+    tell: Callable[[str], None] = lambda _: None
+    lived: Lived = field(default_factory=Lived)
+    clock: FakeClock = field(default_factory=FakeClock)
+    up: Up | None = None
+    began_at: float = field(init=False)
+    store: "Store" = field(init=False)
+    cloud: SpotCloud = field(init=False)
+    router: SimulatedRouter = field(init=False)
+    leases: Leases = field(init=False)
+    fluid: Fluid = field(init=False)
+    controller: Controller = field(init=False)
+    _seen_s: float = 0.0
+    _hit: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.began_at = self.clock.at
+        self.store = Store(self.clock, self.spec, self.plan)
+        self.cloud = SpotCloud(self.clock, self.prices, self.began_at)
+        self.router = SimulatedRouter(self.plan)
+        self.leases = Leases(self.store, self.cloud, self.plan)
+        self.fluid = Fluid(self.curve, self.plan.slo.ttft_s)
+        for one in self.plan.instances:
+            self.leases.lease(one, ready=True)
+        self.controller = self._controller()
+
+    def live(self) -> Lived:
+        asyncio.run(self._live())
+        rows = self.store.leases(DEPLOYMENT)
+        self.lived.spent_usd = float(spend(rows, (), self.clock.at).usd)
+        self.lived.leased = self.leases.made - len(self.plan.instances)
+        self.lived.epochs = self.router.epochs
+        for _, kind, _ in self.store.told:
+            self.lived.events[kind] = self.lived.events.get(kind, 0) + 1
+        self.lived.released = self.lived.events.get("controller.release", 0)
+        changes = [self.store.details[n] for n, (_, kind, _) in enumerate(self.store.told) if kind == "rebalance"]
+        self.lived.rebalances, self.lived.flips = len(changes), sum(len(one.get("flips", ())) for one in changes)
+        return self.lived
+
+    async def _live(self) -> None:
+        end_s = self.load.minutes * MINUTE_S
+        with measured(self.controller.observer, self.lived):
+            while (at_s := self.clock.at - self.began_at) < end_s:
+                self._traffic()
+                started = time.thread_time()
+                await self.controller.tick()
+                self.lived.tick_s.append(time.thread_time() - started)
+                for _ in range(5):
+                    await asyncio.sleep(0)  # what is done beside the ticks gets its turn
+                await self._besides()
+                pause_s = looping.AGAIN_S if self.controller.observer.pulse.missing else self.tick_s
+                self._pass(min(pause_s, end_s - at_s))
+        if self.controller.adapter is not None:
+            await self.controller.adapter.close()
+
+    async def _besides(self) -> None:
+        """Wait for an assessment that is under way."""
+        adapter = self.controller.adapter
+        if adapter is not None and adapter._task is not None:
+            await asyncio.gather(adapter._task)
+
+    def _pass(self, seconds: float) -> None:
+        """Serve until the next tick, then let what happens happen."""
+        self._serve(seconds)
+        self.clock.at += seconds
+        at_s = self.clock.at - self.began_at
+        while self.losses and self.losses[0].at_s <= at_s:
+            self._lose(self.losses.pop(0))
+        self.cloud.passed()
+        if self.up is not None:
+            self.up.passed()
+            if self.up.poll() is not None:
+                self.lived.refused += self.up.refused
+                self.up = None
+        costs = float(usd_per_hour(self.store.leases(DEPLOYMENT)))
+        assert costs <= self.plan.budget_usd_per_hour + 1e-6, (costs, self.plan.budget_usd_per_hour)
+
+    def _serve(self, seconds: float) -> None:
+        at_s = self.clock.at - self.began_at
+        minute = min(int(at_s // MINUTE_S), self.load.minutes - 1)
+        rate, share = float(self.load.rate_rps[minute]), float(self.load.coding_share[minute])
+        rps = self._rps(share)
+        routes = self.router.in_force
+        shares = [(one.prefill, one.decode, one.share) for one in routes.routes]
+        met = self.fluid.attained(shares, rps, rate, seconds)
+        hit = self._hit / max(rate * seconds, 1e-9)
+        self._hit = 0.0
+        self._note(seconds, rate, met * max(0.0, 1 - hit), len(rps))
+        if minute in self.windows_at and minute not in self.lived.windows:
+            self.lived.windows[minute] = self._in_force(rps)
+
+    def _note(self, seconds: float, rate: float, met: float, serving: int) -> None:
+        """Intervals shorter than a minute count as parts of the one before."""
+        self.lived.attained.append(met)
+        self.lived.requests.append(rate * seconds)
+        self.lived.burned.append(float(usd_per_hour(self.store.leases(DEPLOYMENT))))
+        self.lived.serving.append(serving)
+        at_s = self.clock.at - self.began_at
+        if at_s - self._seen_s >= 3600:
+            self._seen_s = at_s
+            self.tell(
+                f"hour {at_s / 3600:.0f}: {rate:.0f} requests/s, {serving} replicas, attained {met:.3f}, "
+                f"${self.lived.burned[-1]:.0f}/h, tick {1e3 * float(np.median(self.lived.tick_s[-60:])):.0f} ms"
+            )
+
+    def _rps(self, coding_share: float) -> dict[str, float]:
+        """What the replicas that are there serve in the phases in force."""
+        table = self.rates.at(coding_share)
+        there = {
+            row.instance
+            for row in self.store.leases(DEPLOYMENT)
+            if row.state in (LeaseState.READY, LeaseState.DRAINING) and row.provider_id in self.cloud.machines
+        }
+        phases = {one.id: one.phase for one in self.router.in_force.replicas}
+        return {
+            one.id: float(table[number % len(table), PHASES.index(phases[one.id])])
+            for number, one in enumerate(self.plan.replicas)
+            if one.id in phases and one.instances[0] in there
+        }
+
+    def _in_force(self, rps: dict[str, float]) -> Plan:
+        whole = as_routed(self.plan, self.router.in_force)
+        kept = tuple(one for one in whole.routes if one.prefill in rps and one.decode in rps)
+        share = sum(one.share for one in kept)
+        return replace(
+            whole,
+            replicas=tuple(one for one in whole.replicas if one.id in rps),
+            routes=tuple(replace(one, share=one.share / share) for one in kept),
+        )
+
+    def _lose(self, loss: Loss) -> None:
+        ready = [
+            row
+            for row in self.store.leases(DEPLOYMENT)
+            if row.state is LeaseState.READY
+            and row.provider_id in self.cloud.machines
+            and row.provider_id not in self.cloud.doomed
+        ]
+        if not ready:
+            return
+        row = ready[int(loss.pick * len(ready))]
+        self.lived.lost += 1
+        self.cloud.take_back(row.provider_id, notice=loss.notice)
+        if not loss.notice:
+            minute = min(int((self.clock.at - self.began_at) // MINUTE_S), self.load.minutes - 1)
+            self._hit += float(self.load.rate_rps[minute]) / len(ready) * UNDER_WAY_S
+
+    def _traffic(self) -> None:
+        """What the router saw in the last minutes."""
+        minute = min(int((self.clock.at - self.began_at) // MINUTE_S), self.load.minutes - 1)
+        since = max(0, minute - 2)
+        rate = float(self.load.rate_rps[since : minute + 1].mean())
+        share = float(self.load.coding_share[since : minute + 1].mean())
+        self.router.traffic = {"lengths": mixture(share).lengths, "rate_rps": rate, "window_s": 120.0}
+
+    def _controller(self) -> Controller:
+        self.folder.mkdir(exist_ok=True)
+        world: Any = SimpleNamespace(
+            name=DEPLOYMENT,
+            store=self.store,
+            router=self.router,
+            provisioner=lambda _: self.cloud,
+            controller=SimpleNamespace(folder=self.folder, log=self.folder / "controller.log"),
+            spec=lambda: self.spec,
+            router_tls=lambda: None,
+            forget_providers=lambda: None,
+        )
+        now = SteadyClock(self.clock, self.clock)
+        listings = Listings(world, replace(self.clock.pace(), now=now))
+        adapter = Adapter(world, now, self.clock, beside(self.lived, "assessment"))
+        contact: Any = Agents(self.cloud, self.plan)
+        observer = Observer(world, contact, listings, now, proposed=adapter.proposed)
+        actor = Hands(world, listings)
+        actor.days = self
+        return Controller(
+            world,
+            observer,
+            actor,
+            lambda _: None,
+            tick_s=60.0,
+            adapter=adapter,
+            clock=self.clock,
+            sleep=self.clock.sleep,
+        )
+
+
+class Hands(Actor):
+    """The controller's, with a simulated `up` in the place of a process."""
+
+    days: Days
+
+    def reap(self) -> None:
+        pass
+
+    def _replace(self, hours: float | None) -> None:
+        days = self.days
+        if days.up is None:
+            plan = days.plan
+            days.up = Up(
+                days.leases,
+                plan.budget_usd_per_hour,
+                lambda: Resting.from_json(days.store.saved.resting).of(plan),
+            )
+            days.up.begin()

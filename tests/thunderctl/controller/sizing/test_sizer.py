@@ -1,0 +1,102 @@
+"""What the policy is asked, put together from leases, agents, the router and the spec."""
+
+from dataclasses import replace
+
+import pytest
+
+from provisioners.leases.journal import LeaseState
+from tests.planner.test_substitute import apart, offer
+from tests.thunderctl.controller.situations import ALIVE, LOST, NOW, PLAN, resting, row
+from thunderctl.controller.sizing.load import load_of
+from thunderctl.controller.sizing.market import quotes_of
+from thunderctl.controller.sizing.sizer import Fleet, Sizer, parts_of
+from thunderctl.resting import Resting
+from thunderctl.spec import Spec
+
+SCALING = Spec.model_validate({"controller": {"scale": "down-and-up"}})
+LIKE_PLANNED = [[1150, 211]] * 30
+
+
+def fleet(*rows, **known):
+    rows = rows or tuple(row(name) for name in ("i0", "i1", "i2"))
+    values = {
+        "at": NOW,
+        "plan": PLAN,
+        "planned_usd_per_hour": 5.0,
+        "resting": Resting(),
+        "rows": rows,
+        "conditions": dict.fromkeys(("r0", "r1", "r2"), ALIVE),
+        "transfer_usd_per_hour": 0.0,
+        **known,
+    }
+    return Fleet(**values)
+
+
+def test_parts_cost_what_they_are_leased_for_and_else_what_was_planned():
+    parts = parts_of(fleet(replace(row("i0"), live_usd_per_hour=4.0), row("i1", LeaseState.CREATED)))
+    assert [one.usd_per_hour for one in parts] == [4.0, 1.0, 0.5]
+    assert [(one.leased, one.ready) for one in parts] == [(True, True), (True, False), (False, False)]
+    assert all(one.start_s > 100 for one in parts)
+
+
+@pytest.mark.parametrize(("hours", "usd"), [(1, 3.0), (7, 0.5)])
+def test_what_was_released_is_thought_to_cost_what_it_did_last_for_a_while(hours, usd):
+    gone = replace(row("i1", LeaseState.GONE), live_usd_per_hour=3.0, ended_at=NOW - 3600 * hours)
+    assert parts_of(fleet(gone))[1].usd_per_hour == usd
+
+
+def test_a_machine_whose_replica_is_lost_is_not_ready():
+    found = parts_of(fleet(conditions={"r0": ALIVE, "r1": ALIVE, "r2": LOST}))
+    assert [one.ready for one in found] == [True, False, False]
+
+
+async def test_where_nothing_is_stated_rests_or_costs_too_much_nothing_is_worked_out():
+    sizer = Sizer()
+    await sizer.learn(fleet(), Spec(), {})
+    assert sizer.view(fleet(), Spec()) is None
+    assert sizer.wanted(fleet(), Spec()) is None
+    await sizer.learn(fleet(), SCALING, {})
+    assert sizer.wanted(fleet(), SCALING) == Resting()
+
+
+async def test_the_whole_fleet_serves_what_the_plan_predicts():
+    sizer = Sizer()
+    await sizer.learn(fleet(resting=resting("i1")), Spec(), {})
+    view = sizer.view(fleet(resting=resting("i1")), Spec())
+    assert view.serves(frozenset({"i0", "i1", "i2"})) == pytest.approx(PLAN.predicted.goodput_rps)
+    assert view.asleep == {"i1"}
+    assert view.budget.now_usd_per_hour == 5.0
+
+
+async def test_the_market_is_looked_at_while_prices_are_above_the_budget_and_not_often():
+    sizer, dear = Sizer(), fleet(*(replace(row(name), live_usd_per_hour=2.0) for name in ("i0", "i1", "i2")))
+    assert not sizer.market_is_due(NOW)
+    await sizer.learn(dear, Spec(), {})
+    sizer.wanted(dear, Spec())
+    assert [sizer.market_is_due(NOW + after) for after in (0, 10, 599, 600)] == [True, False, False, True]
+    sizer.wanted(fleet(), Spec())
+    assert not sizer.market_is_due(NOW + 1300)
+
+
+@pytest.mark.parametrize(
+    ("observed", "load"),
+    [
+        ({}, None),
+        (None, None),
+        ({"window_s": 59.0, "rate_rps": 1.0}, None),
+        ({"window_s": 300.0, "rate_rps": 2.0}, 2.0),
+        ({"window_s": 300.0, "rate_rps": 2.0, "lengths": LIKE_PLANNED}, 2.0),
+        ({"window_s": 300.0, "rate_rps": 2.0, "lengths": [[2300, 211]] * 30}, 4.0),
+        ({"window_s": 300.0, "rate_rps": 2.0, "lengths": [[115, 422]] * 30}, 4.0),
+        ({"window_s": 300.0, "rate_rps": 2.0, "lengths": [[9, 9]] * 3}, 2.0),
+    ],
+    ids=["unheard", "silent", "new", "few", "planned", "longer prompts", "longer answers", "too few to tell"],
+)
+def test_load_is_counted_in_requests_like_the_plans(observed, load):
+    assert load_of(observed, PLAN) == load
+
+
+def test_the_cheapest_machine_that_does_the_same_job_is_quoted():
+    quoted = quotes_of(apart(), (offer("dear", 0.9), offer("cheap", 0.5)))
+    assert {one.usd_per_hour for one in quoted.values()} == {0.5}
+    assert quotes_of(apart(), ()) == {}
