@@ -75,10 +75,11 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
 
 
 def test_the_frame_says_since_when_it_runs_and_what_it_waits_for():
-    shown = document(report(waits_for="Deployment d is being changed by ann: up."))
+    shown = document(report(waits_for="Deployment d is being changed by ann: up.", api="http://127.0.0.1:8100"))
     line = controller_line(shown["controller"])
     assert line.startswith("controller running since 20")
     assert "being changed by ann" in line
+    assert line.endswith("http://127.0.0.1:8100")
     assert controller_line({"state": "stopped"}) == ""
 
 

@@ -51,13 +51,14 @@ def headline(status: Mapping[str, Any]) -> str:
 
 
 def controller_line(controller: Mapping[str, Any]) -> str:
-    """`controller running since 07:12 UTC`; empty where there is none to speak of."""
+    """`controller running since 07:12 UTC; its page: http://127.0.0.1:8100`; empty where there is none to speak of."""
     if controller.get("state", "stopped") == "stopped":
         return ""
     since = datetime.fromtimestamp(controller["since"], UTC).strftime("%Y-%m-%d %H:%M UTC")
     late = "" if controller["state"] == "running" else ", [red]late[/]"
     waits = f"; it waits: {escape(controller['waits_for'])}" if controller["waits_for"] else ""
-    return f"controller running since {since}{late}{waits}"
+    page = f"; its page: {escape(controller['api'])}" if controller.get("api") else ""
+    return f"controller running since {since}{late}{waits}{page}"
 
 
 def instance_rows(status: Mapping[str, Any]) -> Rows:
