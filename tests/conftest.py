@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import signal
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,14 +37,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Files marked `engine_env` import torch and vLLM; the others import the control plane. Each env takes its own.
 
-    Where `-m` asks for a mark that a file never names, the file is not imported: that takes longer than most tests.
+    Where `-m` asks for a mark that a file never names, the file is not imported: that takes longer than most tests. Of
+    a folder without any file to take its conftest.py is not imported either, which is of the other environment.
     """
+    asked = frozenset(marks_asked_for(config.option.markexpr))
+    if collection_path.is_dir():
+        return None if any(_is_taken(path, asked) for path in collection_path.rglob("test_*.py")) else True
     if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
         return None
-    text = collection_path.read_text()
+    return None if _is_taken(collection_path, asked) else True
+
+
+@cache
+def _is_taken(path: Path, asked: frozenset[str]) -> bool:
+    text = path.read_text()
     here = ("mark.engine_env" in text) == IN_ENGINE_ENVIRONMENT
-    named = set(re.findall(r"mark\.(\w+)", text))
-    return None if here and named >= marks_asked_for(config.option.markexpr) else True
+    return here and asked <= set(re.findall(r"mark\.(\w+)", text))
 
 
 def marks_asked_for(expression: str) -> set[str]:
