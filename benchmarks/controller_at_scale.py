@@ -18,14 +18,14 @@ import numpy as np
 
 from benchmarks.fluid.days import Days
 from benchmarks.fluid.fixed import Fixed, bought, kept, most_rps, needs, oracle, sized
-from benchmarks.fluid.fleet import GPUS, SLO, large_plan
+from benchmarks.fluid.fleet import GPUS, SLO, large_plan, rated
 from benchmarks.fluid.lived import Lived, Loss
 from benchmarks.fluid.load import HOUR_S, Load, days
 from benchmarks.fluid.prices import SAMPLES, Prices, read_prices
 from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.report import page
 from benchmarks.fluid.service import Curve
-from benchmarks.fluid.windows import compared, curve_of
+from benchmarks.fluid.windows import compared, curve_of, served_rps
 from planner.advice.startup import startup
 from planner.deployment import Plan
 from thunderctl.spec import Spec
@@ -38,7 +38,7 @@ FILLED = 0.95
 ROOM = 1.1
 """Times what all machines cost at the beginning: the budget."""
 WINDOWS = 8
-ASSESS_S = 1800.0
+ASSESS_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +83,16 @@ def arguments() -> argparse.Namespace:
 def setting(given: argparse.Namespace) -> Made:
     """The load is such that the hour that asks the most takes FILLED of what the fleet serves at best."""
     prices, shape = read_prices(), days(given.hours)
-    tell("the curve of a cell, request by request")
-    first = float(shape.coding_share[:60].mean())
-    cell = large_plan(12, prices, coding_share=first, rate_rps=12.0, budget=0.0)
-    rates = Rates(cell)
-    curve = curve_of(cell, rates)
-    each = given.replicas / len(GPUS)
-    scale = FILLED * min(most_rps(need, each) / need.rate_rps for need in needs(shape, rates, curve))
-    load = shape.scaled(scale)
-    whole_rps = most_rps(needs(load, rates, curve)[0], each)
+    first, each = float(shape.coding_share[:60].mean()), given.replicas / len(GPUS)
     tell(f"the plan of {given.replicas} replicas")
-    plan = large_plan(given.replicas, prices, coding_share=first, rate_rps=whole_rps, budget=0.0)
+    plan = large_plan(given.replicas, prices, coding_share=first, rate_rps=3.0 * given.replicas, budget=0.0)
+    rates = Rates(plan)
+    tell("the curve of a cell, request by request")
+    curve = curve_of(large_plan(12, prices, coding_share=first, rate_rps=36.0, budget=0.0), rates)
+    scale = FILLED * min(most_rps(need, each) / need.rate_rps for need in needs(shape, rates, curve))
+    plan = rated(plan, served_rps(plan, rates, first) * curve.knee)
     plan = replace(plan, budget_usd_per_hour=plan.cost_usd_per_hour * ROOM)
-    return Made(plan, load, prices, Rates(plan), curve, losses(given))
+    return Made(plan, shape.scaled(scale), prices, rates, curve, losses(given))
 
 
 def losses(given: argparse.Namespace) -> tuple[Loss, ...]:

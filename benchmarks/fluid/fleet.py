@@ -15,7 +15,7 @@ from planner.workload import Slo
 
 GPUS = tuple(NAMES.values())
 SLO = Slo(ttft_s=2.0, tpot_s=0.06)
-GBIT_PER_S = 5.0
+GBIT_PER_S = 10.0
 MAX_MODEL_LEN = 8192
 
 
@@ -69,6 +69,17 @@ def large_plan(replicas: int, prices: Prices, *, coding_share: float, rate_rps: 
     named = replace(found, plan_id=plan_id(found))
     validate(named)
     return named
+
+
+def rated(plan: Plan, rate_rps: float) -> Plan:
+    """The plan with what it serves within the targets, and is made for."""
+    known = replace(
+        plan,
+        workload=replace(plan.workload, rate_rps=rate_rps),
+        predicted=replace(plan.predicted, goodput_rps=rate_rps),
+        plan_id="",
+    )
+    return replace(known, plan_id=plan_id(known))
 
 
 def _replica(number: int, layers: int, instance: str) -> Replica:

@@ -12,6 +12,7 @@ from planner.links import link_between
 from planner.members import members_of
 from planner.parallel.layouts import Capacities, best_codec
 from planner.plan import task_of
+from planner.procurement.fleet import running
 from planner.rebalancing.roles import PHASES
 
 STEP = 0.05
@@ -35,14 +36,15 @@ class Rates:
         return self._known[step]
 
     def _worked_out(self, coding_share: float) -> Floats:
-        of = Capacities(task_of(self.plan.llm, mixture(coding_share), SLO, MAX_MODEL_LEN))
+        alone = Capacities(task_of(self.plan.llm, mixture(coding_share), SLO, MAX_MODEL_LEN))
+        of = running(alone, members_of(self.plan, {}))
         link = link_between(*self.plan.instances[:2], {})
         codec = best_codec(of.task, link)
         layouts = {member.instance.gpu: member.layout for member in members_of(_one_of_each(self.plan), {})}
         rows = []
         for gpu in GPUS:
-            alone = [of.rps(layouts[gpu], phase) for phase in PHASES]
-            rows.append([of.prefill_rps(layouts[gpu], link, codec), *alone[1:]])
+            whole = [of.rps(layouts[gpu], phase) for phase in PHASES]
+            rows.append([of.prefill_rps(layouts[gpu], link, codec), *whole[1:]])
         return np.array(rows)
 
 

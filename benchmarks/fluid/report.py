@@ -82,7 +82,7 @@ def _head(
     )
     yield f"  run would have failed); at most ${max(lived.burned):.2f}/h were paid."
     yield (
-        f"- The controller ticks every {tick_s:g} s here (2 s in life) and looks at phases and routes every half "
+        f"- The controller ticks every {tick_s:g} s here (2 s in life) and looks at phases and routes every "
         "hour (30 s), so it is later"
     )
     yield (
