@@ -1,10 +1,13 @@
 # Every target is safe to run again.
 PYTHON ?= python3.11
 export PYTHON
-# Two test files at a time, in the order that tests/conftest.py gives them.
-TOGETHER = -n 2 --dist loadfile --no-loadscope-reorder
+# Hundreds of processes that tests start would each compile what they import, and pytest every test file anew.
+unexport PYTHONDONTWRITEBYTECODE
+# Whole test files at a time, in the order that tests/conftest.py gives them: quick ones wait for a third of their time,
+# so that three keep two cores busy; engines don't.
+TOGETHER = --dist loadfile --no-loadscope-reorder -n
 
-.PHONY: help setup system-deps demo test test-quick test-engine soak check bench
+.PHONY: help setup system-deps demo test test-quick test-engine lab soak check bench figures pages
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -20,6 +23,9 @@ setup: .venv/.lock-installed .venv-engine/.lock-installed  ## make .venv and .ve
 .venv-benchmarks/.lock-installed: requirements/benchmarks.txt requirements/install.sh | .venv/.lock-installed
 	@requirements/install.sh benchmarks && touch $@
 
+.venv-peers/.lock-installed: requirements/peers.txt requirements/install.sh | .venv/.lock-installed
+	@requirements/install.sh peers && touch $@
+
 system-deps:  ## install the system packages that some tests want (Debian, Ubuntu)
 	@requirements/system-deps.sh
 
@@ -28,21 +34,29 @@ demo: setup  ## the whole life of a deployment on this machine, told in plain wo
 
 test: test-quick test-engine  ## every test; the engines last
 
-test-quick: setup
-	.venv/bin/pytest -q -m "not engine and not soak" $(TOGETHER) tests
-	.venv-engine/bin/python -m pytest -q -m "engine_env and not engine and not soak" tests
+test-quick: setup  # the tests of the engine environment run beside the others, and are shown after them
+	@shown=$$(mktemp); trap 'rm -f $$shown' EXIT; \
+	.venv-engine/bin/python -m pytest -q -m "engine_env and not engine and not soak" tests >$$shown 2>&1 & beside=$$!; \
+	.venv/bin/pytest -q -m "not engine and not soak" $(TOGETHER) 3 tests; failed=$$?; \
+	wait $$beside || failed=1; cat $$shown; exit $$failed
 
 test-engine: setup
 	.venv-engine/bin/python -m pytest -q -m "engine_env and engine and not soak" tests
-	.venv/bin/pytest -q -m "engine and not alone and not soak" $(TOGETHER) tests
+	.venv/bin/pytest -q -m "engine and not alone and not soak" $(TOGETHER) 2 tests
 	.venv/bin/pytest -q -m "engine and alone and not soak" tests
+
+lab: setup  ## unlike hosts with real networks on this machine, loaded and broken: benchmarks/results/lab.md (root on Linux)
+	.venv/bin/python -m benchmarks.lab
 
 soak: setup  ## an hour: tests' further variations, KV transfers with faults, requests by the thousand, a kill every minute
 	.venv/bin/pytest -q -m soak tests
 	.venv-engine/bin/python -m pytest -q -m "engine_env and soak" tests
+	.venv/bin/pytest -q -m hypothesis --hypothesis-profile=thorough tests
+	.venv-engine/bin/python -m pytest -q -m "engine_env and hypothesis" --hypothesis-profile=thorough tests
 	THUNDER_SOAK_ROUNDS=20 .venv/bin/pytest -q tests/runtime/relay/test_soak.py
 	THUNDER_FUZZ_CASES=5000 .venv/bin/pytest -q tests/runtime/router/surface/test_fuzz.py
 	.venv/bin/python -m benchmarks.router_soak
+	.venv/bin/python -m benchmarks.lab --rounds 5
 
 check: .venv/.lock-installed  ## format, lint, types, layers
 	.venv/bin/ruff format --check .
@@ -50,7 +64,14 @@ check: .venv/.lock-installed  ## format, lint, types, layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: setup .venv-benchmarks/.lock-installed  ## the published measurements that need no cloud: benchmarks/results/*.md
+figures: .venv/.lock-installed  ## docs/images: the pictures, from the data in benchmarks/results
+	.venv/bin/python -m benchmarks.figures
+
+pages: setup  ## the manual page and the list of licences, from the code and the locks
+	.venv/bin/python -m thunderctl.cli.manual > docs/thunderctl.1
+	.venv/bin/python -m requirements.licences > docs/licences.md
+
+bench: setup .venv-benchmarks/.lock-installed .venv-peers/.lock-installed  ## the published measurements that need no cloud: benchmarks/results/*.md
 	.venv/bin/python -m benchmarks.cost_model
 	.venv/bin/python -m benchmarks.replica_rates
 	.venv/bin/python -m benchmarks.simulator
@@ -59,8 +80,11 @@ bench: setup .venv-benchmarks/.lock-installed  ## the published measurements tha
 	.venv/bin/python -m benchmarks.controller_at_scale
 	.venv/bin/python -m benchmarks.search
 	.venv/bin/python -m benchmarks.baselines
+	.venv/bin/python -m benchmarks.budgets
+	.venv/bin/python -m benchmarks.through_failure
 	.venv/bin/python -m benchmarks.paper
 	PYTHONPATH=.venv-benchmarks .venv/bin/python -m benchmarks.second_opinion
+	.venv/bin/python -m benchmarks.peers
 	.venv/bin/python -m benchmarks.leases
 	.venv/bin/python -m benchmarks.router
 	.venv/bin/python -m benchmarks.router_streams

@@ -1,10 +1,11 @@
-"""Write `benchmarks/results/baselines.md`: our plan beside every baseline, given the same market and budget.
+"""Write `benchmarks/results/baselines.md` and `.json`: our plan beside every baseline, same market, same budget.
 
 Run by `.venv/bin/python -m benchmarks.baselines`. Each system rents what suits it, in its best configuration on the
 same cost model, and all are scored by the same simulator: nothing here is measured on GPUs. Lines are printed as they
 are found. The second market is the shared data beside the project, and is left out where that is absent.
 """
 
+import json
 import os
 import platform
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
+from typing import Any
 
 from benchmarks.arguments import takes_none
 from planner.baselines.compare import BASELINES, Compared, compared
@@ -61,6 +63,17 @@ class Row:
         found = self.market, self.workload, self.budget_usd_per_hour, *own, others
         return LINE.format(*found, self.ratio, self.goodput_rps / self.usd_per_hour, self.seconds)
 
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """What `make figures` draws."""
+        return {
+            "market": self.market,
+            "workload": self.workload,
+            "budget_usd_per_hour": self.budget_usd_per_hour,
+            "cost_usd_per_hour": self.usd_per_hour,
+            "goodput_rps": {"thunderctl": self.goodput_rps} | {one.name: one.goodput_rps for one in self.baselines},
+        }
+
 
 def main() -> None:
     rows = []
@@ -68,6 +81,8 @@ def main() -> None:
         rows.append(row)
         print(row.line, flush=True)
         TARGET.write_text("\n".join(_written(rows)) + "\n", encoding="utf-8")
+    table = {"made_by": "python -m benchmarks.baselines", "rows": [row.as_json for row in rows]}
+    TARGET.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     print(f"Wrote {TARGET.relative_to(ROOT)}", file=sys.stderr)
 
 

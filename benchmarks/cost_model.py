@@ -1,12 +1,14 @@
-"""How well the cost model predicts published measurements; writes `benchmarks/results/cost_model.md`.
+"""How well the cost model predicts published measurements; writes `benchmarks/results/cost_model.md` and `.json`.
 
 .venv/bin/python -m benchmarks.cost_model
 """
 
+import json
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import scipy
@@ -50,10 +52,28 @@ def main() -> None:
     if not MEASURED.is_dir():
         print("Skipped: the measured tables are not beside the project (../shared/data/measured).", file=sys.stderr)
         return
-    text = "\n".join(report(read_rows())) + "\n"
+    rows = read_rows()
+    text = "\n".join(report(rows)) + "\n"
     TARGET.write_text(text, encoding="utf-8")
+    TARGET.with_suffix(".json").write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")
     print(text)
     print(f"wrote {TARGET.relative_to(PROJECT)}", file=sys.stderr)
+
+
+def as_json(rows: Rows) -> dict[str, Any]:
+    """The errors beside the naive roofline's, in %: what `make figures` draws."""
+    whole = _whole(rows)
+    naive = scores(whole, np.concatenate([naive_s(batch) for batch in whole.batches]))
+    groups = [
+        {"source": g.source, "gpu": g.gpu, "phase": g.phase, "rows": one.rows, "mape": one.mape, "naive": naive[g].mape}
+        for g, one in scores(whole, whole.predicted_s(fitted())).items()
+    ]
+    return {"made_by": COMMAND.removeprefix(".venv/bin/"), "groups": groups}
+
+
+def _whole(rows: Rows) -> Rows:
+    """What was measured of whole layers, steps and requests."""
+    return Rows(tuple(batch for batch in rows.measured_only().batches if not batch.group.elementwise))
 
 
 def report(rows: Rows) -> Iterator[str]:
@@ -69,7 +89,7 @@ def report(rows: Rows) -> Iterator[str]:
         "attention, and for element-wise work on Turing, Volta and Hopper, the prior says more than the data.",
         "",
     )
-    whole = Rows(tuple(batch for batch in rows.measured_only().batches if not batch.group.elementwise))
+    whole = _whole(rows)
     yield from _against_the_roofline(whole, rows.measured_only())
     yield from _parts(rows)
     yield from _held_out(rows, len(whole.groups))

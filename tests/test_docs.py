@@ -3,14 +3,12 @@
 import ast
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
+from tests.pages import PAGES, ROOT, SHELL, blocks
 from tests.test_guides import GUIDES, check
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 PACKAGES = ("planner", "provisioners", "runtime", "thunderctl")
 
 
@@ -30,16 +28,10 @@ def test_every_module_says_what_it_holds_and_is_in_the_architecture_page(path):
 
 def shown_commands(page):
     """What a page shows to be typed: lines of its code blocks that begin with `thunderctl`, or `$ thunderctl`."""
-    for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+    for block in blocks(page, *SHELL):
         for line in block.replace("\\\n", " ").splitlines():
             if found := re.match(r"(?:\$ )?thunderctl (\S.*)", line):
                 yield found[1]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.loop import Controller
 from thunderctl.controller.observe import Observer
+from thunderctl.controller.sizing.beside import Beside
+from thunderctl.controller.sizing.sizer import Sizer
 from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 
@@ -122,10 +124,10 @@ class Days:
             await self.controller.adapter.close()
 
     async def _besides(self) -> None:
-        """Wait for an assessment that is under way."""
-        adapter = self.controller.adapter
-        if adapter is not None and adapter._task is not None:
-            await asyncio.gather(adapter._task)
+        """Wait for an assessment, and for what should rest, where they are under way."""
+        adapter, sizing = self.controller.adapter, self.controller.observer.sizer.beside
+        tasks = [adapter._task if adapter is not None else None, sizing._task]
+        await asyncio.gather(*(one for one in tasks if one is not None))
 
     def _pass(self, seconds: float) -> None:
         """Serve until the next tick, then let what happens happen."""
@@ -154,8 +156,8 @@ class Days:
         hit = self._hit / max(rate * seconds, 1e-9)
         self._hit = 0.0
         self._note(seconds, rate, met * max(0.0, 1 - hit), len(rps))
-        if minute in self.windows_at and minute not in self.lived.windows:
-            self.lived.windows[minute] = self._in_force(rps)
+        if len(self.lived.windows) < sum(at <= minute for at in self.windows_at):
+            self.lived.windows[minute] = self._in_force(rps)  # the first interval in or after such a minute
 
     def _note(self, seconds: float, rate: float, met: float, serving: int) -> None:
         """Intervals shorter than a minute count as parts of the one before."""
@@ -237,7 +239,8 @@ class Days:
         listings = Listings(world, replace(self.clock.pace(), now=now))
         adapter = Adapter(world, now, self.clock, beside(self.lived, "assessment"))
         contact: Any = Agents(self.cloud, self.plan)
-        observer = Observer(world, contact, listings, now, proposed=adapter.proposed)
+        sizer = Sizer(beside=Beside(beside(self.lived, "sizing")))
+        observer = Observer(world, contact, listings, now, proposed=adapter.proposed, sizer=sizer)
         actor = Hands(world, listings)
         actor.days = self
         return Controller(

@@ -1,6 +1,7 @@
 """What a shell is told at a tab: names that the store knows, soon, and whatever the store is."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -150,3 +151,26 @@ def test_the_shells_script_can_be_shown(shell):
     environment = {**os.environ, "_THUNDERCTL_COMPLETE": f"source_{shell}"}
     done = subprocess.run([str(COMMAND)], capture_output=True, text=True, env=environment, check=True)
     assert "_THUNDERCTL_COMPLETE" in done.stdout
+
+
+@pytest.mark.usefixtures("home")
+def test_bash_completes_by_the_script_that_it_is_shown():
+    """As at a tab: the script is read, and the function that it registers for the command is called."""
+    script = (
+        'eval "$(_THUNDERCTL_COMPLETE=source_bash thunderctl)"\n'
+        "wanted=$(complete -p thunderctl); wanted=${wanted##* -F }; wanted=${wanted%% *}\n"
+        'COMP_WORDS=(thunderctl up aa); COMP_CWORD=2; "$wanted" thunderctl aa up; echo "${COMPREPLY[@]}"'
+    )
+    environment = {**os.environ, "PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["aaa111"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_can_read_their_script(shell, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed: apt-get install {shell}")
+    environment = {**os.environ, "_THUNDERCTL_COMPLETE": f"source_{shell}"}
+    script = tmp_path / "script"
+    script.write_bytes(subprocess.run([str(COMMAND)], capture_output=True, env=environment, check=True).stdout)
+    subprocess.run([shell, "-n", str(script)], check=True)
