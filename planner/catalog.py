@@ -111,7 +111,7 @@ class Offer:
     Prices are of the whole machine. `network` names a private network that a replica may span; empty means none.
     `available` is how many copies can be rented. `leasable` is False for providers thunderctl only plans with.
     `handover_ms` is what every KV transfer to it takes beside its bytes, `codec_gb_per_s` how fast it packs KV: the
-    network's and a GPU's own unless they were measured.
+    network's and a GPU's own unless they were measured. `router_ms`: the round trip from the router.
     `estimated` names the fields that the source did not state and that were filled in with a default. Disk, memory of
     the host, CUDA version (the newest that its driver serves) and driver version are 0 where nobody states them.
     """
@@ -136,6 +136,7 @@ class Offer:
     nvlink: bool = False
     leasable: bool = True
     handover_ms: float = 0.0
+    router_ms: float = 0.0
     codec_gb_per_s: float = CODEC_GB_PER_S
     estimated: tuple[str, ...] = ()
     ram_gb: float = 0.0

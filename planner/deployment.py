@@ -56,6 +56,7 @@ class Instance:
     egress_usd_per_gb: float = 0.0
     ingress_usd_per_gb: float = 0.0
     handover_ms: float = 0.0
+    router_ms: float = 0.0
     codec_gb_per_s: float = CODEC_GB_PER_S
     availability: float = 1.0
 

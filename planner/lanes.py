@@ -20,10 +20,11 @@ BYTES_PER_GBIT = 1e9 / 8
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A route, and how KV gets along it; no hop where nothing is moved."""
+    """A route, and how KV gets along it; no hop where nothing is moved. `router_s`: as a `Lane` has it."""
 
     route: Route
     hop: Hop | None
+    router_s: float = 0.0
 
 
 def server_of(member: Member) -> Server:
@@ -43,7 +44,7 @@ def _lane(llm: LlmSpec, path: Path, places: Mapping[str, int], ways: Mapping[str
     route, hop = path.route, path.hop
     ends = places[route.prefill], places[route.decode]
     if hop is None:
-        return Lane(*ends, route.share)
+        return Lane(*ends, route.share, router_s=path.router_s)
     latency = float(kv_transfer_s(hop.link, 0.0, llm, hop.codec))
     alone = float(kv_transfer_s(hop.link, 1.0, llm, hop.codec)) - latency
     wire_bytes = float(kv_wire_bytes(llm, 1.0, hop.codec))
@@ -57,6 +58,7 @@ def _lane(llm: LlmSpec, path: Path, places: Mapping[str, int], ways: Mapping[str
         wire_bytes,
         wires=tuple(wire for wire, _ in loads),
         parts=tuple(part for _, part in loads),
+        router_s=path.router_s,
     )
 
 

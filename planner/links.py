@@ -19,6 +19,8 @@ USABLE = 0.8
 AWS_BETWEEN_ZONES_USD_PER_GB = 0.02
 AWS_BETWEEN_REGIONS_USD_PER_GB = 0.02
 SAME_NETWORK_MS, SAME_REGION_MS, SAME_PROVIDER_MS, INTERNET_MS = 0.5, 2.0, 60.0, 80.0
+ROUTER = "router"
+"""In a links file, the router's end of a way (`planner/router.py`)."""
 COLUMNS = ("from", "to", "bandwidth_gbit_per_s", "latency_ms")
 
 
@@ -80,7 +82,7 @@ def links_from_csv(text: str, name: str) -> dict[tuple[str, str], Link]:
 
 def check_links(links: Links, known: Iterable[str]) -> None:
     """Raise SpecError for a link at an id that nothing has: it would change nothing, and nobody would notice."""
-    unknown = sorted({end for pair in links for end in pair} - set(known))
+    unknown = sorted({end for pair in links for end in pair} - set(known) - {ROUTER})
     if unknown:
         raise SpecError(
             f"Links name {', '.join(map(repr, unknown))}; expected ids of offers that this plan may rent.",

@@ -14,6 +14,7 @@ from planner.lanes import Path, lanes_of, server_of
 from planner.links import Links
 from planner.members import members_of
 from planner.orchestration.strands import planned_hop
+from planner.router import waited_s
 from planner.simulation.run import simulate
 from planner.simulation.scenario import Epoch, Failure, Requests, Timings
 from planner.traces import Trace
@@ -178,8 +179,10 @@ def _place(places: dict[str, int], name: str) -> int:
 
 def _paths(plan: Plan, links: Links) -> list[Path]:
     members = {member.replica.id: member for member in members_of(plan, links)}
+    ends = [(members[route.prefill], members[route.decode]) for route in plan.routes]
     return [
-        Path(route, planned_hop(route, members[route.prefill], members[route.decode], links)) for route in plan.routes
+        Path(route, planned_hop(route, *two, links), waited_s(*two))
+        for route, two in zip(plan.routes, ends, strict=True)
     ]
 
 

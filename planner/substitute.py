@@ -94,7 +94,8 @@ def substituted(plan: Plan, instance_id: str, offer: Offer, why: str) -> Plan:
     counted on no use is made, so that engines stay as they are.
     """
     before, flows = plan.instance(instance_id), kv_flows(plan)
-    taken = replace(instance_of(offer, instance_id, plan.llm), gpu_memory_gib=before.gpu_memory_gib)
+    there = instance_of(offer, instance_id, plan.llm)
+    taken = replace(there, gpu_memory_gib=before.gpu_memory_gib, router_ms=before.router_ms)
     instances = tuple(taken if one.id == instance_id else one for one in plan.instances)
     more = _moving_usd_per_hour(plan, taken, flows) - _moving_usd_per_hour(plan, before, flows)
     transfer = max(0.0, plan.transfer_usd_per_hour + more)

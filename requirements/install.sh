@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Make an environment from its committed lock: install.sh control | engine | benchmarks
-# The last is not one of its own: a folder beside the control environment, which the benchmarks add to its path.
+# Make an environment from its committed lock: install.sh control | engine | benchmarks | peers
+# `benchmarks` is none of its own: a folder beside the control environment, which the benchmarks add to its path.
 # Safe to run again: it does nothing when the lock has not changed since the environment was made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?usage: install.sh control | engine | benchmarks}
+which=${1:?usage: install.sh control | engine | benchmarks | peers}
 python=${PYTHON:-python3.11}
 
 say() { printf '%s\n' "$*" >&2; }
@@ -14,7 +14,8 @@ case "$which" in
   control) env=.venv lock=requirements/control.txt ;;
   engine) env=.venv-engine lock=requirements/engine.txt ;;
   benchmarks) env=.venv-benchmarks lock=requirements/benchmarks.txt ;;
-  *) say "usage: install.sh control | engine | benchmarks"; exit 2 ;;
+  peers) env=.venv-peers lock=requirements/peers.txt ;;
+  *) say "usage: install.sh control | engine | benchmarks | peers"; exit 2 ;;
 esac
 stamp=$env/.lock-installed
 want=$(cat requirements/bootstrap.txt "$lock" pyproject.toml | sha256sum)
@@ -40,6 +41,9 @@ if [ "$which" = control ]; then
   "$uv" pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 elif [ "$which" = benchmarks ]; then
   "$uv" pip install --quiet --python .venv --target "$env" --no-deps --require-hashes -r "$lock"
+elif [ "$which" = peers ]; then
+  [ -x .venv-peers/bin/python ] || make_venv .venv-peers
+  "$uv" pip install --quiet --python .venv-peers --no-deps --require-hashes --compile-bytecode -r "$lock"
 else
   [ -x .venv-engine/bin/python ] || make_venv .venv-engine
   # The CPU build of torch is on PyTorch's own index, unless a local folder has it.

@@ -11,6 +11,7 @@ from planner.links import Links
 from planner.members import Member
 from planner.orchestration.pairing import Pairing, pair
 from planner.parallel.layouts import Capacities, Task
+from planner.router import waited_s
 from planner.simulation.scenario import Lane, Server
 
 
@@ -112,7 +113,10 @@ def parts(task: Task, chosen: Candidate) -> list[Part]:
     members = {member.replica.id: member for member in chosen.members}
     servers = [server_of(member) for member in chosen.members]
     places = {name: i for i, name in enumerate(members)}
-    paths = [Path(route, hop) for route, hop in zip(pairing.routes, pairing.hops, strict=True)]
+    paths = [
+        Path(route, hop, waited_s(members[route.prefill], members[route.decode]))
+        for route, hop in zip(pairing.routes, pairing.hops, strict=True)
+    ]
     alike: dict[tuple[tuple[Server, ...], tuple[Lane, ...]], list[float]] = {}
     for lanes in _connected(lanes_of(task.llm, paths, places), servers):
         share = sum(lane.share for lane in lanes)

@@ -14,6 +14,7 @@ from planner.document import plan_id
 from planner.evaluate import Measures
 from planner.llm import LlmSpec
 from planner.parallel.layouts import Task
+from planner.router import router_notes
 from planner.validate import validate
 from planner.workload import Workload
 
@@ -67,7 +68,7 @@ def drafted(task: Task, workload: Workload, finding: Finding, occasion: Occasion
         startup_s=seconds,
         startup_usd=seconds / 3600 * chosen.usd_per_hour,
         calibrations=tuple(filter(None, map(GpuCalibration.of, gpus_of(chosen)))),
-        notes=(*_notes(task, workload, finding, occasion), *occasion.remarks),
+        notes=(*_notes(task, workload, finding, occasion), *occasion.remarks, *router_notes(chosen.instances)),
     )
     named = replace(plan, plan_id=plan_id(plan))
     validate(named)

@@ -4,7 +4,7 @@ A row names what was measured (`phase`, `kind`: one layer, one step, or what a c
 value contains. The measured value itself is never read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -23,11 +23,17 @@ def predict_ms(row: Mapping[str, str]) -> float:
     return float(predict_s(case, sizes)) * 1e3
 
 
-def is_calibrated(row: Mapping[str, str]) -> bool:
-    """Whether measured rows of its GPU, of models of its kind and, but for single layers, of its engine were fitted."""
+def unmeasured_of(row: Mapping[str, str]) -> tuple[str, ...]:
+    """What of a row no measured row covers, each in words: its GPU, its model's kind or, but for single layers, its
+    engine. Empty where its answer is calibrated."""
     case = case_of(row)
-    covered = case.kind == "layer" or fitted().engine(case.engine).calibrated
-    return covered and not unmeasured(llm_of(case.model, case.dtype), [gpu_of_row(case.gpu)])
+    return (*unmeasured(llm_of(case.model, case.dtype), [gpu_of_row(case.gpu)]), *_of_engine(case))
+
+
+def _of_engine(case: Case) -> Iterator[str]:
+    engine = fitted().engine(case.engine)
+    if case.kind != "layer" and not engine.calibrated:
+        yield f"engine {case.engine} has no measured rows: its times are those of a class of engines ({engine.name})"
 
 
 def predict_s(case: Case, sizes: Sizes, coefficients: Coefficients | None = None) -> Seconds:

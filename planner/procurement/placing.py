@@ -69,6 +69,7 @@ def instance_of(offer: Offer, name: str, llm: LlmSpec) -> Instance:
         egress_usd_per_gb=offer.egress_usd_per_gb,
         ingress_usd_per_gb=offer.ingress_usd_per_gb,
         handover_ms=offer.handover_ms,
+        router_ms=offer.router_ms,
         codec_gb_per_s=offer.codec_gb_per_s,
         availability=offer.availability,
     )

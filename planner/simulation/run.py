@@ -156,10 +156,11 @@ class _Run:
     # What engines report.
 
     def _first(self, job: Job, when: float) -> None:
-        self.first_s[job.request] = when
+        self.first_s[job.request] = when + job.lane.router_s
 
     def _finished(self, job: Job, now: float) -> None:
-        self.last_s[job.request] = self.end_s = now
+        self.end_s = now
+        self.last_s[job.request] = now + job.lane.router_s
         del self.under_way[job.request]
 
     def _preempted(self, job: Job) -> None:
@@ -192,7 +193,9 @@ class _Run:
         self.choices = self.lanes
         self.allowed = [i for i, lane in enumerate(self.lanes) if up[lane.prefill] and up[lane.decode]]
         if not self.allowed:
-            self.choices = [Lane(lane.decode, lane.decode, lane.share) for lane in self.lanes]
+            self.choices = [
+                Lane(lane.decode, lane.decode, lane.share, router_s=lane.router_s / 2) for lane in self.lanes
+            ]
             self.allowed = [i for i, lane in enumerate(self.lanes) if up[lane.decode]]
 
     def _fail(self, now: float, server: int) -> None:

@@ -50,7 +50,8 @@ class Lane:
     """A route: its share, the servers at its ends (the same one: local), and how KV gets from one to the other.
 
     A transfer is packed, takes `latency_s`, sends its bytes over all `wires` at once, and is unpacked. `parts` say how
-    much of its bytes each wire carries; all of them, unless given.
+    much of its bytes each wire carries; all of them, unless given. `router_s` is what a client waits longer for every
+    token as the router is away from the engines.
     """
 
     prefill: int
@@ -61,6 +62,7 @@ class Lane:
     wire_bytes_per_token: float = 0.0
     wires: tuple[Wire, ...] = ()
     parts: tuple[float, ...] = ()
+    router_s: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.parts) not in (0, len(self.wires)) or not all(part > 0 for part in self.parts):

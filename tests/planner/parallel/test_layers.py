@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.memory import StageMemory, even_layers, kv_capacity_tokens
@@ -28,7 +28,6 @@ rising = st.lists(st.floats(0.0, 9.0), min_size=LAYERS, max_size=LAYERS).map(lam
 tables = st.lists(st.tuples(rising, st.integers(0, LAYERS)), min_size=1, max_size=4)
 
 
-@settings(max_examples=150)
 @given(tables)
 def test_no_split_has_a_better_worst_stage(stages):
     """Each stage's cost rises with its layers, and is infinite beyond what it has memory for."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.simulation.scenario import Lane, Requests, Server
@@ -145,7 +145,6 @@ def test_a_decoding_request_without_room_is_computed_where_it_is_decoded():
 sizes = st.tuples(st.floats(0, 5), st.integers(1, 200), st.integers(1, 50), st.integers(0, 150))
 
 
-@settings(max_examples=150)
 @given(
     st.lists(sizes, min_size=1, max_size=20),
     st.integers(250, 2000),

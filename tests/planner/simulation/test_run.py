@@ -185,7 +185,6 @@ def test_progress_is_told_in_order_up_to_the_end():
     assert (len(told), told[-1]) == (200, 1.0)
 
 
-@settings(max_examples=150)
 @given(scenarios())
 def test_every_request_ends_once_or_is_lost_and_nothing_goes_above_capacity(scenario):
     what, servers, epochs, failures = scenario
@@ -204,7 +203,6 @@ def test_every_request_ends_once_or_is_lost_and_nothing_goes_above_capacity(scen
     assert not (done & (unheld | (found.decode < 0))).any()
 
 
-@settings(max_examples=150)
 @given(scenarios())
 def test_whatever_fails_requests_end_elsewhere_while_one_server_that_serves_itself_is_left(scenario):
     what, servers, epochs, failures = scenario

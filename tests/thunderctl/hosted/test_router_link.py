@@ -1,0 +1,81 @@
+"""A router on a host of one's own, over a real SSH server: it serves there, and is told and asked from here."""
+
+import json
+import urllib.request
+
+import psutil
+import pytest
+
+from planner.deployment import Codec, Phase
+from runtime.messages import ReplicaAddress, Routes, RouteShare
+from tests.operating import until
+from tests.provisioners.sshd import sshd
+from thunderctl.spec import parse_spec
+from thunderctl.store.values import Deployment
+from thunderctl.world import open_world
+
+# The link outlives the one that starts it: nobody waits for it.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+
+SPEC = """
+serve = {{ place = "ssh:office", listen = "127.0.0.1:0", stop_grace_s = 0 }}
+[ssh.hosts.office]
+address = "{address}"
+gpu = "CPU"
+gpu_count = 1
+key = "{key}"
+"""
+
+
+@pytest.fixture
+def office(tmp_path, monkeypatch):
+    with sshd(tmp_path / "office") as server:
+        monkeypatch.setenv("THUNDER_HOME", str(tmp_path / "home"))
+        monkeypatch.chdir(tmp_path)
+        yield server
+
+
+def routes(epoch):
+    mixed = ReplicaAddress("m0", Phase.MIXED, "http://127.0.0.1:9")
+    return Routes(epoch, "m", (mixed,), (RouteShare("m0", "m0", 1.0, Codec.LOCAL),))
+
+
+async def test_it_serves_there_and_is_told_asked_and_ended_from_here(office):
+    spec = parse_spec(SPEC.format(address=office.address, key=office.folder / "login"))
+    with open_world("default") as world:
+        world.store.save_deployment(Deployment("default", spec=spec.model_dump(mode="json", exclude_unset=True)))
+        router = world.router
+        await router.serve(routes(1), spec.serve)
+        try:
+            (there,) = (office.folder / ".local/share/thunderctl/hosted").glob("default-router-*")
+            process = psutil.Process(state_there(there)["pid"])
+            assert router.endpoint == f"{origin_there(there)}/v1"
+
+            await router.serve(routes(2), spec.serve)
+            assert (router.routes().epoch, (await router.observed())["epoch"]) == (2, 2)
+            assert process.is_running()
+
+            link = psutil.Process(router.running()["pid"])
+            tunnels = link.children()
+            link.kill()  # as when this machine was off
+            link.wait()
+            assert psutil.wait_procs(tunnels, timeout=60)[1] == []
+            assert router.running() is None
+            with urllib.request.urlopen(f"{origin_there(there)}/v1/models") as answer:
+                assert answer.status == 200
+            await router.serve(routes(3), spec.serve)
+            assert (await router.observed())["epoch"] == 3
+            assert process.is_running()  # the same one
+        finally:
+            await router.stop()
+        assert router.running() is None
+        until(lambda: not process.is_running(), seconds=60)
+        assert not there.exists()
+
+
+def state_there(folder):
+    return json.loads((folder / "home/router/router.json").read_text())
+
+
+def origin_there(folder):
+    return f"http://127.0.0.1:{state_there(folder)['port']}"

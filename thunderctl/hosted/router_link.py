@@ -1,0 +1,200 @@
+"""The way to a router on a host of one's own: it is started there, and reached here through an SSH tunnel.
+
+While this process runs the router seems to be on this machine: `router.json` names the tunnel's end. Should it end, or
+this machine sleep, the router goes on by its routes, and the next link finds it. Told to stop, it ends the router too.
+"""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.errors import HostError, SpecError
+from provisioners.ssh.transport import SshTransport
+from runtime.files import write_json, write_private
+from runtime.processes import own_process_id
+from runtime.router.watching.usage import USAGE_FILE
+from thunderctl.hosted.place import ControlHost, host_of
+from thunderctl.hosted.preparing import COMMAND, ROUTER, prepare
+from thunderctl.hosted.router_there import FOLDER, KEYS
+from thunderctl.world import World
+
+STATE_FILE = "router.json"
+START_S, MARGIN_S = 120.0, 30.0
+LOOK_EVERY_S = 1.0
+AGAIN_S = 2.0
+ALIVE_S = 5
+ANY = ("0.0.0.0", "::")
+
+
+@dataclass(slots=True)
+class Link:
+    """One deployment's. `root` is the transport to the host's root, `folder` its home there."""
+
+    world: World
+    host: ControlHost
+    root: SshTransport
+    folder: str = ""
+
+    async def run(self) -> None:
+        """Have the router run there and keep the way to it, until told to stop. Raises HostError, SpecError."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        prepared = await prepare(self.root, self.host, self.world.name, {}, _say, role=ROUTER)
+        self.folder = f"{prepared.folder}/home"
+        await self._send_files()
+        state = await self._started(f"{prepared.folder}/{COMMAND}")
+        keeping = [asyncio.ensure_future(one) for one in (self._tunnel(state), self._follow_log(), self._sync_keys())]
+        try:
+            told = asyncio.ensure_future(stop.wait())
+            ended, _ = await asyncio.wait({told, *keeping}, return_when=asyncio.FIRST_COMPLETED)
+            for one in ended:
+                one.result()  # a bug here is no reason to end a router that serves
+            await self._end(prepared.folder, float(state.get("stop_grace_s", 0.0)), keeping[1:])
+        finally:
+            for one in keeping:
+                one.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+            (self._router / STATE_FILE).unlink(missing_ok=True)
+
+    @property
+    def _router(self) -> Path:
+        return self.world.router.folder
+
+    async def _send_files(self) -> None:
+        self.world.router_tls()
+        sent = {f"{FOLDER}/admin.token": self._router / "admin.token"}
+        sent |= {f"{FOLDER}/tls/{path.name}": path for path in self.world.router.tls.iterdir() if path.is_file()}
+        if self.world.router.keys.exists():
+            sent[KEYS] = self.world.router.keys
+        for name, path in sent.items():
+            await self._put(name, path.read_bytes())
+
+    async def _put(self, name: str, data: bytes) -> None:
+        await self.root.put(f"{self.folder}/{name}".lstrip("/"), data, 0o600)
+
+    async def _started(self, command: str) -> dict[str, Any]:
+        routes = json.loads((self._router / "routes.json").read_text())
+        serve = self.world.spec().serve.model_dump(mode="json", exclude_unset=True)
+        asked = json.dumps({"routes": routes, "serve": serve}).encode()
+        done = await self.root.run(f"{command} run router-there", timeout_s=START_S, stdin=asked)
+        if done.code != 0:
+            kind = SpecError if done.code == SpecError.exit_code else HostError
+            raise kind(f"On {self.host.name}: {done.complaint.removeprefix('error: ')}")
+        state: dict[str, Any] = json.loads(done.stdout)
+        return state
+
+    async def _tunnel(self, state: dict[str, Any]) -> None:
+        """Keep a tunnel, made anew after each loss; `router.json` is written once it first leads there."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        there = "127.0.0.1" if state["host"] in ANY else state["host"]
+        options = ["-o", "ExitOnForwardFailure=yes", "-o", f"ServerAliveInterval={ALIVE_S}"]
+        options += ["-L", f"127.0.0.1:{port}:{there}:{state['port']}"]
+        while True:
+            process = await self._ssh(options, "exec cat >/dev/null")
+            try:
+                await _until_it_listens(port, process)
+                self._write(state, port)
+                await process.wait()
+            finally:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _follow_log(self) -> None:
+        """Have its log among this process's."""
+        while True:
+            process = await self._ssh([], f"tail -n 0 -F {self.folder}/{FOLDER}/router.log & cat >/dev/null; kill $!")
+            try:
+                await process.wait()
+            finally:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _sync_keys(self) -> None:
+        """What is made or revoked here holds there a second later."""
+        sent = _stamp(self.world.router.keys)
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if (now := _stamp(self.world.router.keys)) != sent:
+                with suppress(HostError):  # tried again
+                    await self._put(KEYS, self.world.router.keys.read_bytes())
+                    sent = now
+
+    async def _end(self, folder: str, grace_s: float, others: Sequence[asyncio.Future[None]]) -> None:
+        """End the router there, take home what it counted, and remove what it was given."""
+        for one in others:
+            one.cancel()
+        command = f"{folder}/{COMMAND} run router-there --stop"
+        done = await self.root.run(command, timeout_s=grace_s + MARGIN_S)
+        if done.code != 0:
+            raise HostError(f"The router on {self.host.name} does not end: {done.complaint}")
+        with suppress(HostError):  # it counted nothing
+            used = await self.root.get(f"{self.folder}/keys/{USAGE_FILE}".lstrip("/"))
+            write_private(self.world.router.keys.with_name(USAGE_FILE), used)
+        await self.root.run(f"rm -rf {folder}", timeout_s=MARGIN_S)
+
+    async def _ssh(self, options: Sequence[str], line: str) -> asyncio.subprocess.Process:
+        """The line reads to the end of its input, which comes when this process is gone, however that went."""
+        program, *rest = self.host.shell.arguments(line, terminal=False)
+        return await asyncio.create_subprocess_exec(program, *options, *rest, stdin=asyncio.subprocess.PIPE)
+
+    def _write(self, state: dict[str, Any], port: int) -> None:
+        certificate = ""
+        if state.get("certificate"):
+            write_private(self._router / "there.crt", state["certificate"].encode())
+            certificate = str(self._router / "there.crt")
+        me, place = own_process_id(), self.world.spec().serve.place
+        tunnel = {"host": "127.0.0.1", "port": port, "tls_cert": certificate, "origin": self._origin(state)}
+        more = {"stop_grace_s": state.get("stop_grace_s", 0.0), "place": place}
+        write_json(self._router / STATE_FILE, {"pid": me.pid, "started_at": me.started_at, **tunnel, **more})
+
+    def _origin(self, state: dict[str, Any]) -> str:
+        """Where clients find it: at the host's own address, unless it listens to that host alone."""
+        host = self.host.address.host if state["host"] in ANY else state["host"]
+        return (
+            f"{'https' if state.get('tls_cert') else 'http'}://{f'[{host}]' if ':' in host else host}:{state['port']}"
+        )
+
+
+async def keep_link(world: World, place: str) -> None:
+    """Until told to stop. Raises SpecError for a place that is this machine."""
+    host = host_of(place, world.spec())
+    if host is None:
+        raise SpecError("A router on this machine needs no link to it.")
+    connection = host.connection()
+    try:
+        await Link(world, host, host.transport(connection, "/")).run()
+    finally:
+        connection.close()
+
+
+async def _until_it_listens(port: int, process: asyncio.subprocess.Process) -> None:
+    while process.returncode is None:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)
+
+
+def _stamp(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
