@@ -4,8 +4,10 @@ The labels C0 to C7 are the lease protocol's: before the intent is committed (C0
 reply read (C3), lease committed (C4), between two creates of one plan (C5), before (C6) and after (C6-after) a release
 call, gone but not committed (C7), between two pages of a listing (C8). A host's that is prepared: its environment is
 made (B1), our files are there (B2), the model is (B3), its agent is started (B4), and listens (B5). The controller's: a
-lease is draining (K1), routes are in force (K2), what rests is committed (K3), and so are other phases (K4). `down`'s:
-that it is wanted is committed (D1), and the router has ended (D2).
+lease is draining (K1), routes are in force (K2), what rests is committed (K3). Of whoever changes phases, a command or
+the controller: which plan is wanted is committed (K5), the router has its routes (K6), all but their event is written
+down (K4). `down`'s: that it is wanted is committed (D1), and the router has ended (D2). Of a move to another host: the
+bundle is written (M1), rows are handed over (M2) and taken in there (M3), all is there (M4), or home again (M5).
 """
 
 import os

@@ -34,7 +34,8 @@ class Spending:
         """
         known = (row for row in self.rows if row.plan_id and (row.ended_at is None or row.ended_at > self.down_at))
         rows = tuple(
-            row if row.sent_at is None else replace(row, sent_at=max(row.sent_at, self.down_at)) for row in known
+            row if row.sent_at is None or row.sent_at >= self.down_at else replace(row, sent_at=self.down_at)
+            for row in known
         )
         ids = {row.lease_id for row in rows}
         readings = tuple(one for one in self.readings if one.source in ids or one.target in ids)
@@ -62,7 +63,7 @@ class Spending:
 
     @property
     def hours(self) -> tuple[ledger.HourSpend, ...]:
-        return ledger.by_hour(self.charges, self.ways)
+        return ledger.by_hour(self.rows, self.ways, self.now)
 
     def limits(self, max_total_usd: float) -> tuple[Limit, ...]:
         """What is due for its leases now: by their time, and by the money."""

@@ -1,12 +1,16 @@
 """What leases cost: now, so far, and hour by hour. What is summed is Decimal, so that no sum depends on its order."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from provisioners.leases.journal import LeaseRow, LeaseState, usd
 from provisioners.leases.transfers import HOUR_S, Moved, TransferReading, moved
+
+REMEMBERED = 16_384
+"""Leases that are over whose cost is not added up again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,17 @@ def spend(rows: Iterable[LeaseRow], readings: Iterable[TransferReading], now: fl
 
 def lease_spent_usd(row: LeaseRow, now: float) -> Decimal:
     """Every price × the time for which it held."""
+    return _spent_until(row, now) if row.ended_at is None else _spent_in_all(row)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _spent_in_all(row: LeaseRow) -> Decimal:
+    """Of one that is over: always the same, and asked for again and again."""
+    assert row.ended_at is not None
+    return _spent_until(row, row.ended_at)
+
+
+def _spent_until(row: LeaseRow, now: float) -> Decimal:
     return sum((charge.usd for charge in charges(row, now)), Decimal(0))
 
 
@@ -88,19 +103,34 @@ def charges(row: LeaseRow, now: float) -> Iterator[Charge]:
             since = until
 
 
-def by_hour(charged: Iterable[Charge], ways: Iterable[Moved]) -> tuple[HourSpend, ...]:
-    """The hours in which something was spent, oldest first."""
-    machines: dict[float, Decimal] = defaultdict(Decimal)
+def by_hour(rows: Iterable[LeaseRow], ways: Iterable[Moved], now: float) -> tuple[HourSpend, ...]:
+    """The hours in which something was spent until `now`, oldest first."""
+    known = tuple(rows)
+    ended = _hours_of_ended(tuple(row for row in known if row.ended_at is not None))
+    machines = _machines_by_hour((row for row in known if row.ended_at is None), now, ended)
     transfer: dict[float, Decimal] = defaultdict(Decimal)
     gb: dict[float, Decimal] = defaultdict(Decimal)
-    for charge in charged:
-        for part in hourly(charge):
-            machines[_hour(part.since)] += part.usd
     for one in ways:
         transfer[_hour(one.at)] += one.usd
         gb[_hour(one.at)] += one.gb
     hours = sorted(machines.keys() | transfer.keys())
-    return tuple(HourSpend(at, machines[at], transfer[at], gb[at]) for at in hours)
+    return tuple(HourSpend(at, machines.get(at, Decimal(0)), transfer[at], gb[at]) for at in hours)
+
+
+@lru_cache(maxsize=2)
+def _hours_of_ended(rows: tuple[LeaseRow, ...]) -> Mapping[float, Decimal]:
+    """Of leases that are over: there may be thousands, and the sums stay what they are until one more is."""
+    return _machines_by_hour(rows, 0.0, {})
+
+
+def _machines_by_hour(rows: Iterable[LeaseRow], now: float, beside: Mapping[float, Decimal]) -> Mapping[float, Decimal]:
+    """What these cost until `now`, added to what is known."""
+    found: dict[float, Decimal] = defaultdict(Decimal, beside)
+    for row in rows:
+        for charge in charges(row, now):
+            for part in hourly(charge):
+                found[_hour(part.since)] += part.usd
+    return found
 
 
 def hourly(charge: Charge) -> Iterator[Charge]:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from thunderctl.api.audit import Audit
 from thunderctl.api.auth import Auth
+from thunderctl.api.bounds import BOUNDS, Bounds, Limits
 from thunderctl.api.changing import Changes
 from thunderctl.api.guard import AUDIT, AUTH, guard, protect
 from thunderctl.api.jobs import Jobs
@@ -24,11 +25,19 @@ Mount = Callable[[web.Application], None]
 
 
 def create_app(
-    source: Source, auth: Auth, jobs: Jobs, *, numbers: Numbers | None = None, mounts: Iterable[Mount] = ()
+    source: Source,
+    auth: Auth,
+    jobs: Jobs,
+    *,
+    numbers: Numbers | None = None,
+    limits: Limits | None = None,
+    mounts: Iterable[Mount] = (),
 ) -> web.Application:
     """The application. `mounts` add routes of their own, such as the web page's; all pass the same guard."""
     numbers = numbers or Numbers()
-    app = web.Application(middlewares=[numbers.count, guard], client_max_size=MOST_BODY_BYTES)
+    bounds = Bounds(limits or Limits(), numbers.connections.set)
+    app = web.Application(middlewares=[numbers.count, guard, bounds.serve], client_max_size=MOST_BODY_BYTES)
+    app[BOUNDS] = bounds
     audit = Audit(source, numbers)
     reading, live = Reading(source, numbers), Live(source, numbers)
     changes = Changes(source, jobs, audit)

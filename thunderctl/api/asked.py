@@ -41,7 +41,7 @@ class Rebalance(Asked):
 class Drain(Asked):
     """Take an instance, or a replica, out of phases and routes. Its machine stays, and costs, until an `up` or `down`.
 
-    To go back: `up` with the plan that was in force before, as /api/v1/history names it.
+    To go back: `undrain`, as long as its machine stays.
     """
 
     action: ClassVar[str] = "drain"
@@ -51,6 +51,17 @@ class Drain(Asked):
     def command(self) -> list[str]:
         rebalance = Rebalance(dry_run=self.dry_run, workload=self.workload, without=[self.instance])
         return rebalance.command()
+
+
+class Undrain(Asked):
+    """Take back an instance, or a replica, that was drained, into phases and routes: its machine has to be there."""
+
+    action: ClassVar[str] = "undrain"
+    instance: Id
+    workload: Literal["observed", "coding", "conversation"] = "observed"
+
+    def command(self) -> list[str]:
+        return ["undrain", "--workload", self.workload, *_how(dry_run=self.dry_run), "--json", "--", self.instance]
 
 
 class Up(Asked):
@@ -75,8 +86,8 @@ class Down(Asked):
         return ["down", "--yes", "--json"]
 
 
-Change: TypeAlias = Rebalance | Drain | Up | Down
-CHANGES: tuple[type[Change], ...] = (Rebalance, Drain, Up, Down)
+Change: TypeAlias = Rebalance | Drain | Undrain | Up | Down
+CHANGES: tuple[type[Change], ...] = (Rebalance, Drain, Undrain, Up, Down)
 
 
 def _how(*, dry_run: bool) -> list[str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from thunderctl.secrets import Secret, write_private
 
 TOKEN_FILE = "api.token"
-COOKIE = "thunder_session"
 SESSION_S = 12 * 3600.0
 MOST_SESSIONS = 100
 OPERATOR = "operator"
@@ -35,6 +34,15 @@ class Caller:
 
     def __str__(self) -> str:
         return f"{self.name or 'somebody'} ({self.via}) at {self.address}"
+
+
+def cookie_of(port: int | None) -> str:
+    """The name of the cookie with a session of the server at that port, as the browser calls it.
+
+    A browser sends cookies to every port of a host: under one name two controllers, of one host or behind tunnels to
+    two, would end each other's sessions.
+    """
+    return f"thunder_session_{port}" if port else "thunder_session"
 
 
 @dataclass(slots=True)

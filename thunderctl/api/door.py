@@ -15,11 +15,10 @@ from aiohttp import web
 from planner.errors import SpecError, ThunderError
 from runtime.listening import bound_socket, is_loopback, parse_listen
 from runtime.router.access.exposure import ClientTls
+from thunderctl.api.listener import Listener
 from thunderctl.sections import ControllerSection
 
 LOOK_EVERY_S = 5.0
-LAST_WORDS_S = 2.0
-"""For requests under way, when it is closed."""
 log = logging.getLogger(__name__)
 
 
@@ -65,7 +64,7 @@ class Door:
     url: str = ""
     problem: str = ""
     _at: Place | None = None
-    _runner: web.AppRunner | None = field(default=None)
+    _listener: Listener | None = field(default=None)
 
     @property
     def alerts(self) -> tuple[str, ...]:
@@ -95,9 +94,9 @@ class Door:
             self._say(f"The controller's API is not served at {place.listen}: {error.strerror or error}.")
 
     async def shut(self) -> None:
-        runner, self._runner, self._at, self.url = self._runner, None, None, ""
-        if runner is not None:
-            await runner.cleanup()
+        listener, self._listener, self._at, self.url = self._listener, None, None, ""
+        if listener is not None:
+            await listener.close()
 
     async def _open(self, place: Place) -> None:
         if not place.listen:
@@ -110,18 +109,9 @@ class Door:
             if place.stated:
                 raise
             bound = bound_socket(host, 0)
-        bound.setblocking(False)
-        runner = web.AppRunner(
-            self.make(place.is_open), access_log=None, handle_signals=False, shutdown_timeout=LAST_WORDS_S
-        )
-        try:
-            await runner.setup()
-            await web.SockSite(runner, bound, ssl_context=tls).start()
-        except BaseException:
-            bound.close()
-            await runner.cleanup()
-            raise
-        self._runner, port = runner, bound.getsockname()[1]
+        port, listener = bound.getsockname()[1], Listener(self.make(place.is_open))
+        await listener.open(bound, tls)
+        self._listener = listener
         self.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("the API is at %s", self.url)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from planner.errors import ThunderError
 from runtime.listening import is_loopback
 from thunderctl.api.audit import Audit
-from thunderctl.api.auth import COOKIE, Auth, Caller
+from thunderctl.api.auth import Auth, Caller, cookie_of
 from thunderctl.api.handlers import Handler, is_public
 from thunderctl.api.refusals import Refusal, refusal_of
 
@@ -58,6 +58,14 @@ async def protect(_: web.Request, answer: web.StreamResponse) -> None:
         answer.headers.setdefault(name, value)
 
 
+def session_cookie(request: web.Request) -> str:
+    """The name of the cookie that a session of this server has, at the address that the request is for."""
+    try:
+        return cookie_of(urlsplit(f"//{request.host}").port)
+    except ValueError:
+        return cookie_of(None)
+
+
 def _check_place(request: web.Request) -> None:
     host = _host_of(f"//{request.host}")
     if request.app[AUTH].is_open and not is_loopback(host):
@@ -86,7 +94,7 @@ def _origins_of(request: web.Request) -> tuple[str, ...]:
 def _check_caller(request: web.Request) -> None:
     if is_public(request.match_info.handler):
         return
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(session_cookie(request))
     caller = request.app[AUTH].caller(request.headers.get("Authorization"), cookie, request.remote or "")
     if caller is None and request.path.startswith(("/api/", "/metrics")):
         raise Refusal(401, "Unauthorized", _UNKNOWN, _WHERE, {"WWW-Authenticate": "Bearer"})

@@ -27,7 +27,7 @@ def is_public(handler: object) -> bool:
 
 async def body_of(request: web.Request, kind: type[B]) -> B:
     """The request's JSON as that. Raises Refusal naming the key that is wrong."""
-    if request.content_type != "application/json" and request.can_read_body:
+    if request.content_type != "application/json" and request.body_exists:
         raise Refusal(415, "SpecError", f"The body is {request.content_type}; expected application/json.")
     try:
         return kind.model_validate(json.loads(await request.read() or b"{}"))

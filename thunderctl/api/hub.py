@@ -18,21 +18,37 @@ Piece: TypeAlias = tuple[tuple[int, bytes], ...]
 """Told at once: texts of server-sent events, each with the id that it has in the store, 0 where it is of none."""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """A piece, and what of it who wants no documents gets. It replaces what waits of the same `kind`, if that is
+    stated: a status is large, and nobody needs one that is over."""
+
+    piece: Piece
+    brief: Piece | None = None
+    kind: str = ""
+
+    def of(self, *, is_brief: bool) -> Piece:
+        return self.brief if is_brief and self.brief is not None else self.piece
+
+
 @dataclass(slots=True, eq=False)
 class Reader:
     """One who follows. It has `seen` the store's events up to that id; `over`: it is let go, or the server stops."""
 
+    is_brief: bool = False
     seen: int = 0
     over: bool = False
-    _waiting: deque[Piece] = field(default_factory=deque)
+    _waiting: deque[News] = field(default_factory=deque)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, piece: Piece) -> bool:
+    def tell(self, news: News) -> bool:
         """Whether there was room."""
+        if news.kind:
+            self._waiting = deque(one for one in self._waiting if one.kind != news.kind)
         if len(self._waiting) >= MOST_WAITING:
             self.end()
             return False
-        self._waiting.append(piece)
+        self._waiting.append(news)
         self._woken.set()
         return True
 
@@ -48,8 +64,8 @@ class Reader:
         except TimeoutError:
             return b""
         self._woken.clear()
-        pieces, self._waiting = self._waiting, deque()
-        return self.fresh(one for piece in pieces for one in piece)
+        waiting, self._waiting = self._waiting, deque()
+        return self.fresh(one for news in waiting for one in news.of(is_brief=self.is_brief))
 
     def fresh(self, told: "Iterator[tuple[int, bytes]] | Piece") -> bytes:
         """Those of the texts that it has not seen."""
@@ -72,11 +88,11 @@ class Hub:
         return len(self._readers)
 
     @contextmanager
-    def reading(self) -> Iterator[Reader]:
+    def reading(self, *, is_brief: bool = False) -> Iterator[Reader]:
         """One more, for the block. Raises Refusal where there are too many."""
         if len(self._readers) >= MOST_READERS:
             raise Refusal(503, "Crowded", f"{MOST_READERS} readers follow already; expected fewer.", "Try again later.")
-        reader = Reader()
+        reader = Reader(is_brief)
         self._readers.add(reader)
         self.numbers.live.set(len(self._readers))
         try:
@@ -85,10 +101,10 @@ class Hub:
             self._readers.discard(reader)
             self.numbers.live.set(len(self._readers))
 
-    def tell(self, piece: Piece) -> None:
+    def tell(self, news: News) -> None:
         """Give it to everybody. Nobody is waited for."""
         for reader in tuple(self._readers):
-            if not reader.over and not reader.tell(piece):
+            if not reader.over and not reader.tell(news):
                 self.numbers.dropped.inc()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 Once a second the source is asked, however many follow, and only while somebody does. Events have their ids, so that a
 browser that comes back with `Last-Event-ID` misses none; status and points are the newest, whatever was missed.
+With `?brief=1` a status is a few figures: enough to know that it is another, as that of a large fleet is 300 kB.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from planner.errors import ThunderError
-from thunderctl.api.hub import Hub, Piece, Reader
+from thunderctl.api.hub import Hub, News, Piece, Reader
 from thunderctl.api.numbers import Numbers
 from thunderctl.api.refusals import Refusal, refusal_of
 from thunderctl.api.series import POINT_EVERY_S
@@ -30,6 +31,8 @@ OPENING = b"retry: 2000\n\n"
 HEARTBEAT = b": still here\n\n"
 ALWAYS_NEW = ("at", "controller", "links", "ending")
 """Of the status document: what differs from look to look though nothing has happened."""
+FEW = ("schema", "at", "deployment", "state", "plan_id", "epoch", "cost_usd_per_hour", "spent_usd")
+"""What of it is told in brief."""
 log = logging.getLogger(__name__)
 
 
@@ -61,7 +64,7 @@ class Live:
         self._hub.close()
 
     async def live(self, request: web.Request) -> web.StreamResponse:
-        with self._hub.reading() as reader:
+        with self._hub.reading(is_brief=request.query.get("brief") == "1") as reader:
             first = await self._first(reader, _last_seen(request))
             answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
             await answer.prepare(request)
@@ -93,7 +96,7 @@ class Live:
             reader.seen = max((one["id"] for one in missed), default=0)
         else:
             reader.seen = last_seen
-        return reader.fresh(((0, _text("status", status)), *_told(missed)))
+        return reader.fresh((*_news(status).of(is_brief=reader.is_brief), *_told(missed)))
 
     async def _feed(self) -> None:
         while True:
@@ -110,26 +113,31 @@ class Live:
     async def _look(self) -> None:
         status = await self._source.status()
         if _lasting(status) != _lasting(self._shown) or self._problem:
-            self._hub.tell(((0, _text("status", status)),))
+            self._hub.tell(_news(status))
         self._shown = status
         for point in self._source.series(2 * POINT_EVERY_S)["points"][-1:]:
             if point["at"] > self._pointed_at:
                 self._pointed_at = point["at"]
-                self._hub.tell(((0, _text("point", point)),))
+                self._hub.tell(News(((0, _text("point", point)),), kind="point"))
         events = (await self._source.events(after_id=self._last_id, limit=MOST_MISSED))["events"]
         if events:
             self._last_id = events[-1]["id"]
-            self._hub.tell(tuple(_told(events)))
+            self._hub.tell(News(tuple(_told(events))))
 
     def _say(self, refusal: Refusal) -> None:
         """That it can't be read, once: what is shown is old."""
         if refusal.message != self._problem:
             self._problem = refusal.message
-            self._hub.tell(((0, _text("problem", refusal.document())),))
+            self._hub.tell(News(((0, _text("problem", refusal.document())),)))
 
 
 def _told(events: Iterable[Document]) -> Piece:
     return tuple((one["id"], _text("event", one, f"id: {one['id']}\n")) for one in events)
+
+
+def _news(status: Document) -> News:
+    few = {name: value for name, value in status.items() if name in FEW}
+    return News(((0, _text("status", status)),), ((0, _text("status", few)),), "status")
 
 
 def _text(kind: str, document: Document, head: str = "") -> bytes:

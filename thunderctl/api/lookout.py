@@ -9,11 +9,13 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 from planner.errors import HostError, SpecError, ThunderError
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow
+from thunderctl.accounts import Accounts
 from thunderctl.api.numbers import Numbers
 from thunderctl.api.series import POINT_EVERY_S, Ring, series_document
 from thunderctl.api.shared import Shared
@@ -28,7 +30,7 @@ from thunderctl.documents.leases import lease_entry, leases_document
 from thunderctl.history import IN_FORCE, entries
 from thunderctl.home import owner_id
 from thunderctl.observe import InstanceView, Observation
-from thunderctl.spending import Spending, spending_of, warnings_of
+from thunderctl.spending import Spending, warnings_of
 from thunderctl.status_reading import status_of
 from thunderctl.store.locks import refusal
 from thunderctl.store.store import Store
@@ -58,10 +60,12 @@ class Lookout:
     _status: Shared[Document] = field(init=False)
     _leases: Shared[Document] = field(init=False)
     _looked: Shared[tuple[Looked, ...]] = field(init=False)
+    _accounts: Accounts = field(init=False)
     _spending: Spending | None = None
     _phases: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._accounts = Accounts(self.world.name)
         self._status = Shared(self._read_status, FRESH_S)
         self._leases = Shared(self._read_leases, FRESH_S)
         self._looked = Shared(lambda: look_around(self.world), STRAYS_S)
@@ -137,7 +141,7 @@ class Lookout:
 
         def read(store: Store) -> Document:
             world = self._reading(store)
-            rows = [row for row in store.leases(world.name) if row.state.may_cost]
+            rows = [row for row in store.leases(world.name, ended_since=inf) if row.state.may_cost]
             seen = Observation(
                 instances=tuple(_views(rows, views, machines)),
                 routes=world.router.routes() if running and rows else None,
@@ -150,11 +154,11 @@ class Lookout:
         return await self.stored.ask(read)
 
     async def _read_leases(self) -> Document:
-        looked, name = await self._looked.get(), self.world.name
+        looked = await self._looked.get()
 
         def read(store: Store) -> Document:
-            spending = spending_of(store, name)
-            found = strays_of(looked, store.leases(), owner_id())
+            spending = self._accounts.read(store)
+            found = strays_of(looked, store.leases(ended_since=inf), owner_id())
             warnings = warnings_of(spending, self._reading(store).spec())
             shown = [lease_entry(row, spending.now) for row in spending.rows if row.state.may_cost]
             return leases_document(spending, shown, looked, found, warnings)
@@ -165,7 +169,7 @@ class Lookout:
         """Added up every few seconds: there may be much to read."""
         known = self._spending
         if known is None or not 0 <= time.time() - known.now < MONEY_S:
-            known = self._spending = spending_of(store, self.world.name)
+            known = self._spending = self._accounts.read(store)
         return known
 
     def _reading(self, store: Store) -> World:

@@ -22,6 +22,7 @@ class Numbers:
         self.audits = Counter(
             "thunder_audits", "Changes asked for over the API.", ("action", "outcome"), registry=registry
         )
+        self.connections = Gauge("thunder_api_connections", "Connections to the API.", registry=registry)
         self.live = Gauge("thunder_api_live_readers", "Who follows /api/v1/live.", registry=registry)
         self.dropped = Counter("thunder_api_dropped_readers", "Of them, too slow and let go.", registry=registry)
         self._requests = Counter(

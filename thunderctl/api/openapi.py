@@ -38,7 +38,10 @@ def document() -> Json:
         "components": {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "thunder_session"},
+                "session": {
+                    **{"type": "apiKey", "in": "cookie", "name": "thunder_session_8100"},
+                    "description": "Behind the name is the port of the address in use.",
+                },
             },
             "schemas": {**DOCUMENTS, **{kind.__name__: _body(kind) for kind in CHANGES}},
         },
@@ -83,7 +86,7 @@ def _change(kind: Any) -> Json:
     return {
         "summary": (kind.__doc__ or "").splitlines()[0],
         "security": [{"token": []}, {"session": []}],
-        "requestBody": {"required": kind.action == "drain", "content": body},
+        "requestBody": {"required": kind.action in ("drain", "undrain"), "content": body},
         "responses": {**answers, **_errors(ASKED)},
     }
 
@@ -92,7 +95,7 @@ def _live() -> Json:
     stream: Json = {"text/event-stream": {"schema": TEXT}}
     last = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}}
     return {
-        "parameters": [last],
+        "parameters": [last, _query("brief", {"enum": ["0", "1"]})],
         "responses": {
             "200": {"description": "Events named status, event, point and problem", "content": stream},
             **_errors(UNREAD),

@@ -88,7 +88,7 @@ SERIES = thing(schema=named("thunder.series/v1"), points=many(POINT))
 JOB = thing(
     schema=named("thunder.job/v1"),
     id=TEXT,
-    action={"enum": ["rebalance", "drain", "up", "down"]},
+    action={"enum": ["rebalance", "drain", "undrain", "up", "down"]},
     command=many(TEXT),
     state={"enum": ["running", "ending", "done", "failed"]},
     started_at=NUMBER,

@@ -4,27 +4,40 @@ from dataclasses import asdict, fields
 from decimal import Decimal
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import col, or_, select
 
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState, Price, stale, usd
 from thunderctl.store.database import Database
-from thunderctl.store.tables import LeaseTable
+from thunderctl.store.moved import refuse_moved
+from thunderctl.store.tables import DeploymentTable, LeaseTable
+from thunderctl.store.values import DeploymentState
 
 COLUMNS = tuple(field.name for field in fields(LeaseRow))
 
 
 class Leases(Database):
-    def leases(self, deployment: str | None = None) -> tuple[LeaseRow, ...]:
-        """Every row, oldest first, the ended ones too; of one deployment if named."""
+    def leases(self, deployment: str | None = None, *, ended_since: float | None = None) -> tuple[LeaseRow, ...]:
+        """Every row, oldest first, the ended ones too; of one deployment if named, and of those that ended, where a
+        time is given, those that did so since then.
+
+        Without a name there are none of deployments that were moved away: what became of those is not known here.
+        """
         query = select(LeaseTable).order_by(col(LeaseTable.created_at), col(LeaseTable.lease_id))
         if deployment is not None:
             query = query.where(LeaseTable.deployment == deployment)
+        else:
+            away = select(DeploymentTable.name).where(DeploymentTable.state == DeploymentState.MOVED)
+            query = query.where(col(LeaseTable.deployment).not_in(away))
+        if ended_since is not None:
+            ended_at = col(LeaseTable.ended_at)
+            query = query.where(or_(ended_at.is_(None), ended_at >= ended_since))
         with self._read() as session:
             return tuple(_row(record) for record in session.exec(query))
 
     def add_lease(self, row: LeaseRow) -> None:
-        """Commit a new row."""
+        """Commit a new row. Raises Refused where another host's store is the deployment's."""
         with self._write() as session:
+            refuse_moved(session, row.deployment)
             session.add(LeaseTable(**_columns(row)))
 
     def update_lease(self, row: LeaseRow, *, was: LeaseState) -> None:

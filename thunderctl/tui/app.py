@@ -119,7 +119,7 @@ class StatusApp(App[None]):
     def action_details(self) -> None:
         if event := self.overview.chosen_event:
             self.push_screen(Page("Event", pages.wrapped(event)))
-        elif name := self.overview.chosen:
+        elif name := self.overview.chosen_row:
             self.push_screen(Page(name, pages.details(self.frame, name)))
 
     def action_alerts(self) -> None:

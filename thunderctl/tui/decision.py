@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from planner.errors import ThunderError
-from thunderctl.tui import words
+from thunderctl import words
 from thunderctl.tui.frame import Document
 from thunderctl.tui.theme import ACCENT, BAD, FAINT, GOOD, INK, WARN, phase_style
 

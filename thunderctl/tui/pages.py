@@ -2,11 +2,13 @@
 
 from rich.text import Text
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.attention import first_to_look_at
+from thunderctl.crowds import crowds_of
 from thunderctl.tui.frame import Document, Frame
-from thunderctl.tui.theme import ACCENT, BAD, FAINT, INK
+from thunderctl.tui.theme import ACCENT, BAD, FAINT, GOOD, INK, WARN
 
-KEY_WIDTH = 12
+KEY_WIDTH, MOST_MEMBERS = 12, 100
 KEYS = Text("\n").join(
     Text.assemble((key.ljust(KEY_WIDTH), ACCENT), (what, INK))
     for key, what in (
@@ -28,7 +30,33 @@ KEYS = Text("\n").join(
 def details(frame: Frame, name: str) -> Text:
     """Every entry of the status document that bears the name, field by field."""
     found = [one for key in ("replicas", "instances") for one in frame.lists(key) if one["id"] == name]
+    if crowd := next((one for one in _crowds(frame) if one["id"] == name), None) if not found else None:
+        return _members(frame, crowd)
     return Text("\n\n").join(_fields(one) for one in found) if found else Text("It is gone.", FAINT)
+
+
+def _crowds(frame: Frame) -> list[Document]:
+    found: list[Document] = crowds_of(frame.status)["replicas"] if frame.status else []
+    return found
+
+
+def _members(frame: Frame, crowd: Document) -> Text:
+    """Those of a crowd, whom to look at first in front; so many that it can still be read."""
+    ids = set(crowd["members"])
+    found = first_to_look_at([one for one in frame.lists("replicas") if one["id"] in ids], MOST_MEMBERS)
+    lines = [
+        Text.assemble(
+            (f"{one['id']:<10}", INK),
+            (f"{', '.join(one['instances']):<10}", FAINT),
+            (f"{one['state']:<10}", GOOD if one["state"] == "ready" else WARN),
+            (f"{one['running'] or 0}/{one.get('max_requests') or '-'}".rjust(8), INK),
+            (f" +{one['waiting']}" if one["waiting"] else "", WARN),
+            (f"   KV {words.share(one['kv_usage'])}", FAINT),
+        )
+        for one in found
+    ]
+    more = [Text(f"and {len(ids) - len(found)} more", FAINT)] if len(ids) > len(found) else []
+    return Text("\n").join([*lines, *more])
 
 
 def alerts(frame: Frame) -> Text:

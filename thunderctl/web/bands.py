@@ -6,7 +6,8 @@ from typing import Any
 
 THINNEST_PX = 1.5
 LABEL_PX = 15.0
-"""Labels that are nearer to each other are left out; the table has them all."""
+MOST_LABELS = 10
+"""Labels that are nearer to each other, and those of smaller shares, are left out; the table has them all."""
 
 Route = Mapping[str, Any]
 
@@ -48,7 +49,7 @@ def bands_between(
         width = max(THINNEST_PX, one["share"] * wide)
         local = one["prefill"] == one["decode"]
         middle = ends[index] + width / 2 if local else (starts[index] + ends[index] + width) / 2
-        free = all(abs(middle - other) >= LABEL_PX for other in labels)
+        free = len(labels) < MOST_LABELS and all(abs(middle - other) >= LABEL_PX for other in labels)
         if free:
             labels.append(middle)
         path = _stub(ends[index], width) if local else _ribbon(starts[index], ends[index], width)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from thunderctl.tui import words
+from thunderctl import words
 from thunderctl.web.kinds import KINDS, Kind, Write
 from thunderctl.web.scales import Scale, scale_over, times_of, window_over
 

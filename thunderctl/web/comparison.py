@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.crowds import crowds_of, is_crowded
 from thunderctl.web.figures import NOTHING, minute, rps
 from thunderctl.web.topology import Topology, machines_of, topology_of
 
@@ -48,8 +49,12 @@ def compare(a: Document, b: Document) -> Comparison:
             for one in b["replicas"]
             if phases.get(one["id"], one["phase"]) != one["phase"]
         ),
-        (topology_of(a), topology_of(b)),
+        (_picture(a), _picture(b)),
     )
+
+
+def _picture(plan: Document) -> Topology:
+    return topology_of(crowds_of(plan) if is_crowded(plan) else plan)
 
 
 def _figures(a: Document, b: Document) -> Iterator[Row]:

@@ -8,42 +8,49 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.adapting_words import thought_of
 from thunderctl.web.assets import address_of
 from thunderctl.web.charts import charts_of
 from thunderctl.web.comparison import Comparison
 from thunderctl.web.figures import figures_of, held_to_plan, minute, projected_usd, rps
+from thunderctl.web.fleet import fleet_of
 from thunderctl.web.seen import Seen
-from thunderctl.web.topology import topology_of
 
 STATES = {"serving": "●", "starting": "◐", "degraded": "▲", "stopping": "■", "absent": "○"}
 """What a colour says of a deployment is said by a glyph as well."""
 THEMES = ("light", "dark")
-LISTED_PLANS = 8
+LISTED_PLANS, COMPARABLE_PLANS, LISTED_DIFFERENCES = 8, 100, 40
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks. `theme` is empty where their system decides; `must_sign_in` where nobody else may look."""
+    """Who looks. `theme` is empty where their system decides; `must_sign_in` where nobody else may look.
+
+    `only` is what replicas and machines have to hold to be shown, in small letters.
+    """
 
     is_signed_in: bool = False
     theme: str = ""
     must_sign_in: bool = False
+    only: str = ""
 
 
 def overview(seen: Seen, viewer: Viewer) -> str:
     """The whole page."""
-    return _text("overview.html", viewer=viewer, **_known(seen))
+    return _text("overview.html", viewer=viewer, **_known(seen, viewer.only))
 
 
 def sections(seen: Seen, viewer: Viewer) -> str:
     """What of the page changes: the script puts it in the place of what was there."""
-    return _text("sections.html", viewer=viewer, **_known(seen))
+    return _text("sections.html", viewer=viewer, **_known(seen, viewer.only))
 
 
 def plans(listed: Any, a: str, b: str, comparison: Comparison | None, wrong: str, viewer: Viewer) -> str:
     """The plan history, and two of its plans side by side."""
-    return _text("plans.html", viewer=viewer, plans=listed, a=a, b=b, comparison=comparison, wrong=wrong)
+    shown = {"plans": listed[:COMPARABLE_PLANS], "more_plans": max(0, len(listed) - COMPARABLE_PLANS)}
+    shown["most"] = LISTED_DIFFERENCES
+    return _text("plans.html", viewer=viewer, **shown, a=a, b=b, comparison=comparison, wrong=wrong)
 
 
 def login(viewer: Viewer, *, wrong: str = "") -> str:
@@ -55,13 +62,14 @@ def problem(message: str, hint: str, viewer: Viewer) -> str:
     return _text("problem.html", viewer=viewer, message=message, hint=hint)
 
 
-def _known(seen: Seen) -> dict[str, Any]:
+def _known(seen: Seen, only: str) -> dict[str, Any]:
     status = seen.status
     return {
         "status": status,
         "glyph": STATES.get(status["state"], "●"),
         "figures": figures_of(status),
-        "topology": topology_of(status),
+        "fleet": fleet_of(status, only),
+        "thought": thought_of(status),
         "charts": charts_of(status, seen.points),
         "held": tuple(held_to_plan(status)),
         "projected": projected_usd(status),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from thunderctl.tui import words
+from thunderctl import words
 
 Document = Mapping[str, Any]
 NOTHING = "-"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from thunderctl.tui import words
+from thunderctl import words
 
 Write = Callable[[float], str]
 

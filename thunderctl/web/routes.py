@@ -18,6 +18,7 @@ from thunderctl.web.seen import Seen, Sight
 from thunderctl.web.signing import Signing
 
 THEME = "thunder_theme"
+LONGEST_ONLY = 80
 FOR_A_YEAR = "public, max-age=31536000, immutable"
 POLICY = "; ".join(
     (
@@ -57,6 +58,7 @@ def viewer_of(request: web.Request) -> Viewer:
         is_signed_in=caller is not None and caller.may_change,
         theme=theme if theme in THEMES else "",
         must_sign_in=not request.app[AUTH].is_open,
+        only=request.query.get("only", "").strip().lower()[:LONGEST_ONLY],
     )
 
 

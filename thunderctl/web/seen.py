@@ -9,6 +9,8 @@ from thunderctl.api.shared import Shared
 from thunderctl.api.source import Source
 
 EVENTS = 60
+MOST_KEPT = 16
+"""Drawings of one moment: who looks may ask for a part of it, in words of their own."""
 PLANS_FRESH_S = 2.0
 """Every plan's document is read for the history."""
 
@@ -56,6 +58,9 @@ class Sight:
         kept = self._kept
         if kept.seen != seen:
             kept = self._kept = Kept(seen)
-        if key not in kept.texts:
-            kept.texts[key] = draw(seen)
-        return kept.texts[key]
+        if key in kept.texts:
+            return kept.texts[key]
+        text = draw(seen)
+        if len(kept.texts) < MOST_KEPT:
+            kept.texts[key] = text
+        return text

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
-from thunderctl.api.auth import COOKIE, SESSION_S
-from thunderctl.api.guard import AUDIT, AUTH
+from thunderctl.api.auth import SESSION_S
+from thunderctl.api.guard import AUDIT, AUTH, session_cookie
 from thunderctl.api.handlers import public
 from thunderctl.web import drawing
 from thunderctl.web.drawing import Viewer
@@ -34,7 +34,8 @@ class Signing:
 
     @public
     async def sign_in(self, request: web.Request) -> web.Response:
-        said = (await request.post()).get("token", "")
+        is_form = request.content_type == "application/x-www-form-urlencoded"
+        said = (await request.post()).get("token", "") if is_form else ""
         auth = request.app[AUTH]
         if not (isinstance(said, str) and auth.bears_token(said.strip())):
             await request.app[AUDIT].refused(request.remote or "", "sign in", "a wrong token")
@@ -42,7 +43,7 @@ class Signing:
         word = auth.open_session()
         answer = _to_the_page()
         answer.set_cookie(
-            COOKIE,
+            session_cookie(request),
             word.reveal(),
             max_age=int(SESSION_S),
             httponly=True,
@@ -52,9 +53,9 @@ class Signing:
         return answer
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        request.app[AUTH].close_session(request.cookies.get(COOKIE, ""))
+        request.app[AUTH].close_session(request.cookies.get(session_cookie(request), ""))
         answer = _to_the_page()
-        answer.del_cookie(COOKIE, httponly=True, samesite="Strict", secure=request.secure)
+        answer.del_cookie(session_cookie(request), httponly=True, samesite="Strict", secure=request.secure)
         return answer
 
 

@@ -68,7 +68,7 @@ def topology_of(status: Document) -> Topology:
     is_dense = max(len(on_left), len(on_right)) > MOST_ROOMY
     space = DENSE if is_dense else ROOMY
     height = max(_height(left, space), _height(right, space))
-    ready = {one["id"] for one in replicas if one.get("state", "ready") == "ready"}
+    ready = {one["id"] for one in replicas if one.get("ready") or one.get("state", "ready") == "ready"}
     places = (_places(left, height, space), _places(right, height, space))
     bands = bands_between(routes, *places, ready=ready, room_px=space.row_px - 8)
     return Topology(left, right, bands, height, is_dense)
@@ -106,7 +106,9 @@ def _mean_place(decode: str, routes: Iterable[Document], places: Mapping[str, in
 
 
 def _note(place: Sequence[str], machines: Mapping[str, Document]) -> str:
-    """`4 × A40`, where the machines are known and alike."""
+    """`4 × A40`, where the machines are known and alike; what is said of a crowd's."""
+    if said := [one["note"] for one in (machines.get(name, {}) for name in place) if one.get("note")]:
+        return str(said[0])
     cards = {(one.get("gpu_count"), one["gpu"]) for one in (machines.get(name, {}) for name in place) if one.get("gpu")}
     if len(cards) != 1:
         return ""

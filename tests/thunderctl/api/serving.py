@@ -15,10 +15,13 @@ from aiohttp import web
 
 from planner.document import plan_to_json
 from planner.errors import ThunderError
+from runtime.listening import bound_socket
 from tests.thunderctl.controller.situations import PLAN
 from thunderctl.api.app import Mount, create_app
 from thunderctl.api.auth import Auth
+from thunderctl.api.bounds import Limits
 from thunderctl.api.jobs import Jobs
+from thunderctl.api.listener import Listener
 from thunderctl.api.series import Ring, series_document
 from thunderctl.secrets import Secret
 
@@ -134,22 +137,26 @@ class Api:
 
 @asynccontextmanager
 async def served(
-    folder: Path, source: Made | None = None, *, is_open: bool = True, mounts: tuple[Mount, ...] = (), port: int = 0
+    folder: Path,
+    source: Made | None = None,
+    *,
+    is_open: bool = True,
+    mounts: tuple[Mount, ...] = (),
+    port: int = 0,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Api]:
     """The API over a source, on a free port of loopback."""
     source = source or Made()
     script = folder / "thunderctl.py"
     script.write_text(COMMAND)
     jobs = Jobs("d", folder, (sys.executable, str(script)))
-    app = create_app(source, Auth(Secret(TOKEN), is_open), jobs, mounts=mounts)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    _, bound = runner.addresses[0]
+    app = create_app(source, Auth(Secret(TOKEN), is_open), jobs, limits=limits, mounts=mounts)
+    bound = bound_socket("127.0.0.1", port)
+    listener, at = Listener(app), bound.getsockname()[1]
+    await listener.open(bound, None)
     try:
         async with aiohttp.ClientSession() as http:
-            yield Api(f"http://127.0.0.1:{bound}", source, http, app)
+            yield Api(f"http://127.0.0.1:{at}", source, http, app)
     finally:
-        await runner.cleanup()
+        await listener.close()
         jobs.close()

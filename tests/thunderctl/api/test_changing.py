@@ -32,6 +32,7 @@ def hold(tmp_path, monkeypatch):
             ["rebalance", "--workload", "coding", "--rate", "2.5", "--without=i1", "--without=r2", "--yes", "--json"],
         ),
         ("drain", {"instance": "i1"}, ["rebalance", "--workload", "observed", "--without=i1", "--yes", "--json"]),
+        ("undrain", {"instance": "i1"}, ["undrain", "--workload", "observed", "--yes", "--json", "--", "i1"]),
         ("up", {"plan_id": "p1", "max_hours": 2}, ["up", "p1", "--max-hours", "2", "--yes", "--json"]),
         ("up", {}, ["up", "--yes", "--json"]),
         ("down", {}, ["down", "--yes", "--json"]),
@@ -46,9 +47,9 @@ async def test_a_change_is_the_command_that_it_says(api, action, body, words):
     assert ended["said"] == "begun\n"
 
 
-@pytest.mark.parametrize("action", ["rebalance", "drain", "up"])
+@pytest.mark.parametrize("action", ["rebalance", "drain", "undrain", "up"])
 async def test_a_dry_run_is_answered_at_once_and_is_no_change(api, action):
-    body = {"dry_run": True} | ({"instance": "i0"} if action == "drain" else {})
+    body = {"dry_run": True} | ({"instance": "i0"} if action in ("drain", "undrain") else {})
     said = await api.post(f"/api/v1/{action}", body, 200)
     assert "--dry-run" in said["words"]
     assert "--yes" not in said["words"]

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from planner.errors import ThunderError
+from thunderctl.api.bounds import BOUNDS, Bounds
 from thunderctl.api.door import Door, Place
 
 
@@ -27,6 +28,7 @@ async def door():
             return web.json_response({"open": is_open})
 
         app = web.Application()
+        app[BOUNDS] = Bounds()
         app.router.add_get("/", hello)
         return app
 

@@ -4,11 +4,13 @@ import itertools
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from yarl import URL
 
 from tests.thunderctl.api.serving import BEARER, TOKEN, served
 from thunderctl.api.audit import REFUSED_EVERY_S
-from thunderctl.api.auth import COOKIE, SESSION_S, Auth, deployment_token
-from thunderctl.api.guard import AUDIT, AUTH
+from thunderctl.api.auth import SESSION_S, Auth, cookie_of, deployment_token
+from thunderctl.api.guard import AUDIT, AUTH, session_cookie
 from thunderctl.api.handlers import public
 from thunderctl.secrets import Secret
 
@@ -82,12 +84,26 @@ async def test_no_page_of_another_origin_is_told_that_it_may_ask(api):
 
 async def test_a_session_may_change_from_a_page_of_this_server_alone(api):
     word = api.app[AUTH].open_session().reveal()
-    cookie = {"Cookie": f"{COOKIE}={word}"}
+    cookie = {"Cookie": f"{cookie_of(URL(api.url).port)}={word}"}
     await api.post("/api/v1/drain", {}, 403, cookie)
     await api.post("/api/v1/drain", {}, 403, {**cookie, "Origin": "https://evil.example"})
     await api.post("/api/v1/drain", {}, 400, {**cookie, "Origin": api.url})
     api.app[AUTH].close_session(word)
     await api.post("/api/v1/drain", {}, 401, {**cookie, "Origin": api.url})
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("127.0.0.1:8100", "thunder_session_8100"),
+        ("[::1]:9000", "thunder_session_9000"),
+        ("localhost", "thunder_session"),
+        ("localhost:x", "thunder_session"),
+        ("localhost:99999", "thunder_session"),
+    ],
+)
+def test_a_session_is_named_by_the_port_that_the_browser_calls(host, name):
+    assert session_cookie(make_mocked_request("GET", "/", headers={"Host": host})) == name
 
 
 def test_sessions_end_and_are_not_many():

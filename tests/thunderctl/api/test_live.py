@@ -7,7 +7,7 @@ import pytest
 
 from tests.thunderctl.api.serving import Made, served
 from thunderctl.api import app, hub, live
-from thunderctl.api.hub import MOST_READERS, Hub
+from thunderctl.api.hub import MOST_READERS, Hub, News
 from thunderctl.api.live import Live
 from thunderctl.api.numbers import Numbers
 
@@ -175,11 +175,35 @@ async def test_nobody_holds_up_the_end_of_the_server(tmp_path):
     response.close()
 
 
+async def test_who_asks_for_little_is_told_that_there_is_another_status_and_not_all_of_it(api):
+    api.source.document["model"] = "x" * 100_000
+    async with api.http.get(f"{api.url}/api/v1/live?brief=1") as response:
+        stream = Stream(response)
+        first = await stream.next("status")
+        assert len(json.dumps(first[1])) < 1000
+        assert first[1]["epoch"] == api.source.document["epoch"]
+        api.source.document["replicas"][0]["running"] = 77
+        assert (await stream.next("status"))[1] == first[1]
+        api.source.happens("step", "told whole")
+        assert (await stream.next("event"))[1]["message"] == "told whole"
+
+
+async def test_of_what_waits_for_a_slow_reader_one_status_is_enough():
+    crowd = Hub(Numbers())
+    with crowd.reading() as slow, crowd.reading(is_brief=True) as brief:
+        for number in range(100):
+            text = f"status {number} ".encode()
+            crowd.tell(News(((0, text * 1000),), ((0, text),), "status"))
+        crowd.tell(News(((1, b"event"),)))
+        assert await slow.next(1.0) == b"status 99 " * 1000 + b"event"
+        assert await brief.next(1.0) == b"status 99 event"
+
+
 def test_what_waits_for_a_reader_is_bounded():
     crowd = Hub(Numbers())
     with crowd.reading() as slow:
         for number in range(100):
-            crowd.tell(((0, str(number).encode()),))
+            crowd.tell(News(((0, str(number).encode()),)))
         assert slow.over
         assert len(slow._waiting) <= 32
     assert len(crowd) == 0

@@ -157,7 +157,13 @@ async def test_it_is_laid_out_anew_when_the_terminal_changes_its_size():
 
 @pytest.mark.parametrize(
     "world",
-    [worlds.serving, worlds.degraded, worlds.starting, worlds.stopping, worlds.absent, worlds.alone, worlds.many],
+    [
+        *(worlds.degraded, worlds.starting, worlds.many),
+        *(
+            pytest.param(one, marks=pytest.mark.soak)
+            for one in (worlds.serving, worlds.stopping, worlds.absent, worlds.alone)
+        ),
+    ],
 )
 async def test_no_part_is_pushed_off_the_screen_whatever_its_size(world):
     app = screen(world())
@@ -169,6 +175,50 @@ async def test_no_part_is_pushed_off_the_screen_whatever_its_size(world):
             assert drawn
             assert all(one.region.height >= 2 and one.region.bottom <= height - 1 for one in drawn), (width, height)
             assert all(one.region.right <= width for one in drawn)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_of_five_hundred_replicas_crowds_are_listed_and_whom_to_look_at(size):
+    app = screen(worlds.huge())
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        assert len(part(app, "replicas").splitlines()) < 45
+        assert "prefill  118 of 120 ready" in part(app, "replicas")
+        assert "failed: torch.OutOfMemory" in part(app, "replicas")
+        assert "and 488 more: / finds them" in part(app, "replicas")
+        assert len(part(app, "machines").splitlines()) < 25
+        assert "72× 4×L40S" in part(app, "machines")
+        assert len(part(app, "routes").splitlines()) < 60
+        await pilot.press("slash", *"d101", "enter")
+        assert "d101" in part(app, "replicas")
+        assert len(part(app, "replicas").splitlines()) == 2
+
+
+async def test_a_crowd_can_be_looked_into_and_not_be_drained():
+    hands = Done()
+    app = screen(worlds.huge(), hands=hands)
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        await pilot.press("d")
+        assert hands.asked == []
+        await pilot.press("enter")
+        assert page(app).count("ready") == 28
+        assert "p132" in page(app)
+
+
+async def test_what_the_controller_waits_with_is_said_and_the_rest_where_there_is_room():
+    adapting = worlds.adapting()
+    content = worlds.adapting(predicted_best=0.83, gain=0.0, waits="", cooling_until=0.0)
+    first, then = (worlds.serving(controller={"state": "running", "adapting": one}) for one in (adapting, content))
+    app = screen(first, then)
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        assert "Not yet: the last change is too recent" in " ".join(part(app, "notices").split())
+        await read_again(pilot)
+        assert part(app, "notices") == ""
+        await pilot.resize_terminal(*LARGE)
+        await settled(pilot)
+        assert "nothing better is known" in part(app, "notices")
 
 
 async def test_what_is_chosen_stays_chosen_while_rows_come_and_go_and_is_scrolled_into_sight():

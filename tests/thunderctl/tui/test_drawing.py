@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.tui import columns
 from thunderctl.tui.drawing import bar, chart, spark, top_of
 from thunderctl.tui.room import heights
 from thunderctl.tui.series import columns_of, window_of
@@ -113,8 +114,8 @@ def test_figures_in_words(said, expected):
 
 @given(st.text(max_size=40), st.integers(0, 20))
 def test_a_clipped_name_is_never_wider_than_its_column(name, width):
-    assert len(words.clipped(name, width)) <= width
+    assert len(columns.clipped(name, width)) <= width
 
 
 def test_a_clipped_name_keeps_its_end_by_which_it_is_told_apart():
-    assert words.clipped("production-europe-d17", 11) == "produ…e-d17"
+    assert columns.clipped("production-europe-d17", 11) == "produ…e-d17"

@@ -221,6 +221,73 @@ def many(count: int = 40) -> Document:
     )
 
 
+def huge(count: int = 500) -> Document:
+    """So many replicas of a market's mixture: six kinds of machines, three phases, some of them in trouble."""
+    kinds = (
+        ("A40", 4, 1.84, "vast", "eu-de"),
+        ("RTX 3090", 8, 1.92, "vast", "us-tx"),
+        ("A6000", 4, 2.12, "vast", "nl"),
+        ("A10G", 4, 3.60, "aws", "us-east-1"),
+        ("RTX 4090", 2, 0.88, "runpod", "eu-ro"),
+        ("L40S", 4, 3.20, "runpod", "us-ks"),
+    )
+    machines, replicas = [], []
+    for n in range(count):
+        gpu, cards, usd, provider, region = kinds[(n * n + n // 7) % 6]
+        machines.append(machine(f"i{n}", gpu, cards, usd, provider, region, expires_at=NOW + (4 + n % 9) * HOUR_S))
+        phase = "mixed" if n % 25 == 24 else "prefill" if n % 4 == 0 else "decode"
+        known = {"tp": 4 if cards == 8 else 2, "waiting": 3 if n % 61 == 7 else 0}
+        name = f"{phase[0]}{n}"
+        replicas.append(replica(name, phase, [f"i{n}"], n * 7 % 33, 32, (n * 13 % 96) / 100, **known))
+    for n, (state, detail) in enumerate((("failed", "torch.OutOfMemoryError: CUDA out of memory"), ("starting", ""))):
+        for one in replicas[30 + n :: 101]:
+            one |= {"state": state, "detail": detail, "running": 0, "waiting": 0, "kv_usage": None}
+    for one in machines[17::173]:
+        one |= {"problem": f"the agent [lease-{one['id']}] can't be reached: no answer"}
+    ids = {phase: [one["id"] for one in replicas if one["phase"] == phase] for phase in ("prefill", "decode", "mixed")}
+    ways = [
+        (ids["prefill"][(3 * n + turn * 5) % len(ids["prefill"])], name, 2 - turn, ("int4", "int8")[n % 5 == 0])
+        for n, name in enumerate(ids["decode"])
+        for turn in (0, 1)
+    ]
+    whole = sum(weight for *_, weight, _ in ways) + len(ids["mixed"])
+    routes = [
+        route(prefill, decode, weight / whole, codec, 1.0 + n % 90 / 10, planned=4.0)
+        for n, (prefill, decode, weight, codec) in enumerate(ways)
+    ]
+    routes += [route(one, one, 1 / whole, "local", None, planned=None) for one in ids["mixed"]]
+    found = serving(
+        state="degraded",
+        model="llama-3.1-70b",
+        cost_usd_per_hour=sum(one["usd_per_hour"] for one in machines),
+        budget_usd_per_hour=1200.0,
+        spent_usd=8123.4,
+        instances=machines,
+        replicas=replicas,
+        routes=routes,
+        alerts=[f"Replica {one['id']} {one['state']}." for one in replicas if one["state"] != "ready"]
+        + [f"{one['id']}: {one['problem']}" for one in machines if one["problem"]],
+        controller={"state": "running", "since": NOW - 3.8 * HOUR_S, "waits_for": "", "adapting": adapting()},
+    )
+    found["ending"] |= {"max_total_usd": 20_000.0, "counted_usd": 8123.4}
+    found["observed"] |= {"rate_rps": 512.3}
+    found["predicted"] |= {"goodput_rps": 590.0}
+    return found
+
+
+def adapting(**known: Any) -> Document:
+    """What the controller found when it last looked at the routes."""
+    return {
+        "assessed_at": NOW - 12,
+        "predicted_now": 0.83,
+        "predicted_best": 0.94,
+        "gain": 0.11,
+        "waits": "the last change is too recent",
+        "cooling_until": NOW + 190,
+        **known,
+    }
+
+
 def long_names() -> Document:
     """Whatever can be long is."""
     long = "production-europe-west-conversation-"

@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from yarl import URL
 
 from tests.thunderctl.api.serving import TOKEN
 from tests.thunderctl.tui import worlds
 from tests.thunderctl.web.deployments import answers, asked_of
-from thunderctl.api.auth import COOKIE
+from thunderctl.api.auth import cookie_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -45,12 +46,16 @@ async def test_a_wrong_token_is_refused_and_written_down(looking, site):
     assert [one["detail"]["action"] for one in site.source.told if one["kind"] == "audit"] == ["sign in"]
 
 
-async def test_a_session_is_out_of_reach_of_scripts_and_other_sites(looking):
+async def test_a_session_is_out_of_reach_of_scripts_and_other_sites(looking, site):
     async with looking() as page:
         await sign_in(page)
         await page.wait_for_selector("text=Sign out")
         (cookie,) = await page.context.cookies()
-        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (COOKIE, True, "Strict")
+        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (
+            cookie_of(URL(site.url).port),
+            True,
+            "Strict",
+        )
         assert await page.evaluate("document.cookie") == ""
         assert TOKEN not in cookie["value"]
 
@@ -156,7 +161,7 @@ async def test_who_signs_out_is_refused_again(looking, site, tmp_path):
         await page.click("text=Sign out")
         await page.wait_for_selector("text=Sign in")
         assert await page.locator("[data-do]").count() == 0
-        kept = {"Cookie": f"{COOKIE}={cookie['value']}", "Origin": site.url}
+        kept = {"Cookie": f"{cookie['name']}={cookie['value']}", "Origin": site.url}
         async with site.http.post(f"{site.url}/api/v1/rebalance", json={}, headers=kept) as answer:
             assert answer.status == 401
     assert asked_of(tmp_path) == []

@@ -12,6 +12,8 @@ from thunderctl.web.routes import mount
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE = 390
+MOST_NODES = 2000
+"""Of 500 replicas' page: one that draws each has 20,000."""
 HOSTILE = '<img src=x onerror="window.hit=1">'
 SMALL_TEXT = """() => [...document.querySelectorAll("body *")].filter((one) =>
   one.checkVisibility({visibilityProperty: true})
@@ -39,14 +41,14 @@ CONTRASTS = """() => {
 MISSED = """() => [...document.querySelectorAll("#topology .band")].filter((band) => {
   const top = band.closest(".bands").getBoundingClientRect().top, box = band.getBoundingClientRect();
   const rows = (id) => [...document.querySelectorAll("#topology .replica")].filter((one) =>
-    one.querySelector(".name").textContent === id).map((one) => one.getBoundingClientRect());
+    one.dataset.id === id).map((one) => one.getBoundingClientRect());
   const meets = (id, x, side, low, high) => rows(id).some((row) =>
     Math.abs(row[side] - x) < 2 && row.top <= top + low + 0.5 && top + high <= row.bottom + 0.5);
-  const [prefill, decode] = band.dataset.way.split(" ");
+  const {from: prefill, to: decode} = band.dataset;
   const edges = band.getAttribute("d").match(/-?[0-9.]+/g).map(Number), left = [edges[1], edges[14]];
   const right = [edges[7], edges[8]];
   return !meets(prefill, box.left, "right", ...left) || !meets(decode, box.right, "left", ...right);
-}).map((band) => band.dataset.way)"""
+}).map((band) => `${band.dataset.from} ${band.dataset.to}`)"""
 
 
 async def test_what_changes_comes_without_a_reload(looking, site):
@@ -103,6 +105,7 @@ async def test_nothing_is_wider_than_the_page_nor_too_small_to_read(looking, sit
         "degraded": (worlds.degraded(), whole_series(late=True)),
         "absent": (worlds.absent(), []),
         "many": (worlds.many(), whole_series()),
+        "huge": (worlds.huge(), whole_series()),
         "long names": (worlds.long_names(), whole_series()),
     }
     async with looking(width=width) as page:
@@ -126,6 +129,58 @@ async def test_bands_meet_their_replicas(looking, site, document):
             await page.set_viewport_size({"width": width, "height": 900})
             assert await page.locator("#topology .band").count() == len(document["routes"])
             assert await page.evaluate(MISSED) == []
+
+
+async def test_five_hundred_replicas_are_as_quick_to_draw_and_to_read_as_a_few(looking, site):
+    document = site.source.document = worlds.huge()
+    document["routes"] = [one for one in document["routes"] if one["prefill"] != one["decode"]]
+    async with looking() as page:
+        assert await page.evaluate("document.querySelectorAll('*').length") < MOST_NODES
+        assert await page.locator("#topology .replica").count() < 40
+        assert "500 replicas" in await page.inner_text("#topology .find")
+        assert "and 488 more" in await page.inner_text("#topology")
+        assert await page.locator("#topology .looked tbody tr").count() == 12
+        assert "failed: torch.OutOfMemoryError" in await page.inner_text("#topology .looked tbody tr:first-child")
+        assert await page.locator("#alerts .notice").count() == 5
+        await page.click("#more-alerts summary")
+        assert "i190: the agent" in await page.inner_text("#more-alerts")
+        assert await page.evaluate(MISSED) == []
+        site.source.document["replicas"][0]["waiting"] = 99
+        await page.wait_for_selector("#topology .looked >> text=+99")
+
+
+async def test_any_of_them_is_found_and_what_is_found_stays_live(looking, site):
+    site.source.document = worlds.huge()
+    async with looking() as page:
+        await page.fill("#only", "D101")
+        await page.click("text=Find")
+        await page.wait_for_selector("#live[data-state=live]")
+        assert await page.locator("#topology .replica").count() == 3
+        assert "i101" in await page.inner_text("#instances")
+        found = next(one for one in site.source.document["replicas"] if one["id"] == "d101")
+        found["waiting"] = 77
+        await page.wait_for_selector("#topology .replica >> text=+77")
+        assert await page.locator("#topology .replica").count() == 3
+        await page.click("text=show all")
+        await page.wait_for_selector("text=To look at first")
+
+
+async def test_who_types_is_not_disturbed(looking, site):
+    site.source.document = worlds.huge()
+    async with looking() as page:
+        await page.type("#only", "d1")
+        site.source.document["replicas"][0]["waiting"] = 99
+        site.source.happens("rebalance", "another epoch")
+        await page.wait_for_selector("#events >> text=another epoch")
+        assert await page.input_value("#only") == "d1"
+        assert await page.evaluate("document.activeElement.id") == "only"
+
+
+async def test_what_the_controller_thinks_of_the_routes_is_told(looking, site):
+    site.source.document["controller"]["adapting"] = worlds.adapting()
+    async with looking() as page:
+        said = await page.inner_text("#promised .thought.waits")
+        assert "94% over other routes (simulated). Not yet: the last change is too recent" in said
 
 
 async def test_every_colour_of_text_stands_out_in_both_themes(looking):
@@ -190,7 +245,7 @@ async def test_what_did_not_get_there_is_asked_for_again(looking, site):
             tries.append(route)
             await (route.abort() if len(tries) == 1 else route.continue_())
 
-        await page.route("**/sections", lose_the_first)
+        await page.route("**/sections*", lose_the_first)
         site.source.document["epoch"] = 42
         await page.wait_for_selector("#state dd >> text=42")
         assert len(tries) > 1

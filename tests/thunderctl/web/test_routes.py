@@ -2,12 +2,14 @@
 
 import re
 
+import aiohttp
 import pytest
 
 from tests.thunderctl.api.serving import TOKEN, served
 from tests.thunderctl.tui import worlds
-from tests.thunderctl.web.deployments import Shown
+from tests.thunderctl.web.deployments import Shown, picture_plan
 from thunderctl.web.routes import mount
+from thunderctl.web.seen import MOST_KEPT, Seen, Sight
 
 
 @pytest.fixture
@@ -36,6 +38,59 @@ async def sign_in(site, token=TOKEN, **headers):
 def kept_of(answer):
     """The cookies, as a browser would send them back."""
     return {name: one.value for name, one in answer.cookies.items()}
+
+
+async def test_who_signs_in_to_two_controllers_of_a_host_is_signed_in_to_both(tmp_path):
+    """A browser has one jar for all ports of a host."""
+    folders = [tmp_path / name for name in "ab"]
+    for one in folders:
+        one.mkdir()
+    async with (
+        served(folders[0], Shown(), mounts=(mount,)) as first,
+        served(folders[1], Shown(), mounts=(mount,)) as second,
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser,
+    ):
+        for site in (first, second):
+            await browser.post(f"{site.url}/login", data={"token": TOKEN})
+        for site in (first, second):
+            async with browser.get(site.url) as page:
+                assert "Sign out" in await page.text()
+        async with browser.post(f"{first.url}/logout"), browser.get(second.url) as page:
+            assert "Sign out" in await page.text()
+
+
+async def test_what_is_looked_for_is_shown_as_text(site):
+    site.source.document = worlds.huge()
+    html = await text_of(site, "/", params={"only": '"><script>1</script>'})
+    assert "<script>1" not in html
+    assert "No replica is, or serves with, “&#34;&gt;&lt;script&gt;1&lt;/script&gt;”." in html
+
+
+async def test_five_hundred_replicas_are_sent_as_a_page_of_bounded_size(site):
+    site.source.document = worlds.huge()
+    assert len(await text_of(site, "/sections")) < 150_000
+    assert len(await text_of(site, "/sections", params={"only": "decode"})) < 150_000
+
+
+async def test_two_plans_of_five_hundred_replicas_are_compared_on_a_page_of_bounded_size(site):
+    site.source.plans = {
+        name: picture_plan(name, worlds.huge(count), worlds.NOW) for name, count in (("new", 500), ("old", 450))
+    }
+    html = await text_of(site, "/plans", params={"a": "old", "b": "new"})
+    assert len(html) < 200_000
+    assert "and 10 more" in html
+
+
+def test_drawings_of_one_moment_that_are_kept_are_few(site):
+    sight, seen = Sight(site.source), Seen(worlds.serving(), (), (), ())
+    for n in range(100):
+        assert sight.drawn(seen, n, lambda _, n=n: str(n)) == str(n)
+    assert len(sight._kept.texts) == MOST_KEPT
+
+
+async def test_a_token_that_comes_as_no_form_is_none(site):
+    async with site.http.post(f"{site.url}/login", json={"token": TOKEN}) as answer:
+        assert answer.status == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/sections", "/plans", "/login"])

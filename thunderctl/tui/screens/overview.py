@@ -95,6 +95,13 @@ class Overview(Screen[None]):
     @property
     def chosen(self) -> str:
         """The name of the replica or machine that has the bar on it, where such a part has the keys."""
+        name = self.chosen_row
+        listed = (one for key in ("replicas", "instances") for one in (self._frame.lists(key) if self._frame else ()))
+        return name if any(one["id"] == name for one in listed) else ""
+
+    @property
+    def chosen_row(self) -> str:
+        """As above, or of a crowd of replicas."""
         focused = self.focused
         return focused.chosen if isinstance(focused, Rows) and focused.id in ("replicas", "machines") else ""
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.tui import columns
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.theme import ACCENT, BAD, FAINT, INK, WARN
 from thunderctl.tui.widgets.rows import Row
@@ -17,14 +18,14 @@ NARROW = 100
 def event_rows(frame: Frame, width: int) -> Sequence[Row]:
     """A name each, so that one may be read whole."""
     found = [one for one in frame.events if frame.holds(one["kind"], one["message"])]
-    kinds = words.widest([str(one["kind"]) for one in found], 4, 17 if width < NARROW else 20)
+    kinds = columns.widest([str(one["kind"]) for one in found], 4, 17 if width < NARROW else 20)
     return [Row(_line(one, kinds), f"{one['at']} {one['kind']} {one['message']}") for one in reversed(found)]
 
 
 def _line(one: Document, kinds: int) -> Text:
     return Text.assemble(
         (f"  {words.moment(one['at'])}  ", FAINT),
-        words.column(str(one["kind"]), kinds, _style(one)),
+        columns.column(str(one["kind"]), kinds, _style(one)),
         "  ",
         (str(one["message"]), INK),
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.tui import columns
 from thunderctl.tui.drawing import bar
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.theme import BAD, FAINT, GOOD, INK, STATES, WARN
@@ -32,7 +33,7 @@ def heading(frame: Frame, width: int, _height: int) -> Sequence[Text]:
 
 def _what(frame: Frame, status: Document, width: int) -> Text:
     glyph, style = STATES.get(status["state"], ("?", INK))
-    name = words.clipped(status["deployment"], max(width // 4, 8))
+    name = columns.clipped(status["deployment"], max(width // 4, 8))
     left = Text.assemble(" ", (name, f"bold {INK}"), "  ", (f"{glyph} {status['state']}", f"bold {style}"))
     for text in (status.get("model"), status.get("endpoint")):
         if text:
@@ -41,7 +42,7 @@ def _what(frame: Frame, status: Document, width: int) -> Text:
     read_at = frame.read_at or frame.now
     old = frame.now - read_at > OLD_S
     right.append(f"{words.clock(read_at)} UTC ", WARN if old else FAINT)
-    return words.spread(left, right, width)
+    return columns.spread(left, right, width)
 
 
 def _money(status: Document, width: int) -> Text:
@@ -60,7 +61,7 @@ def _money(status: Document, width: int) -> Text:
     if most := ending.get("max_total_usd"):
         left.append(f" of {words.usd(most)}", WARN if spent > NEAR * most else FAINT)
     left.append(" spent", FAINT)
-    return words.spread(left, _left(ending, width), width)
+    return columns.spread(left, _left(ending, width), width)
 
 
 def _left(ending: Document, width: int) -> Text:

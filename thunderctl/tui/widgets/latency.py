@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.tui import columns
 from thunderctl.tui.drawing import chart, judged, spark, top_of
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.series import columns_of, window_of
@@ -69,7 +70,7 @@ def _served(frame: Frame, width: int) -> Text:
     style = FAINT if met is None or wanted is None else GOOD if met >= wanted else BAD
     least = "" if wanted is None else f" (≥ {wanted:.0%})"
     met_by = Text.assemble((words.share(met), f"bold {style}"), (f" meet SLO{least} ", FAINT))
-    return words.spread(line, met_by, width)
+    return columns.spread(line, met_by, width)
 
 
 def _chart(frame: Frame, name: str, width: int, rows: int, window_s: float) -> list[Text]:
@@ -85,7 +86,7 @@ def _chart(frame: Frame, name: str, width: int, rows: int, window_s: float) -> l
 
 def _times(window_s: float, width: int) -> Text:
     since = Text(f"{' ' * AXIS}{words.span(window_s)} ago", FAINT)
-    return words.spread(since, Text("now  ", FAINT), width)
+    return columns.spread(since, Text("now  ", FAINT), width)
 
 
 def _columns(frame: Frame, key: str, window_s: float, width: int) -> Sequence[float | None]:

@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.attention import LOOK_AT, machine_needs_a_look
+from thunderctl.crowds import MOST_ALONE, machine_crowds
+from thunderctl.tui import columns
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.theme import BAD, FAINT, INK, WARN, going_style
 from thunderctl.tui.widgets.rows import Row
@@ -13,12 +16,47 @@ SOON_S = 3600.0
 
 
 def machine_rows(frame: Frame, width: int) -> Sequence[Row]:
-    """While they come up, how long each has taken stands in place of its pool."""
+    """While they come up, how long each has taken stands in place of its pool. Of very many, their kinds."""
     leased = [one for one in frame.lists("instances") if _held(frame, one)]
     awaited = [one for one in frame.lists("awaited") if _held(frame, one)]
-    name = words.widest([one["id"] for one in (*leased, *awaited)], 3, max(8, width // 5))
-    cards = words.widest([_cards(one) for one in (*leased, *awaited)], 0, max(8, width // 5))
-    place = words.widest([_place(one) for one in (*leased, *awaited)], 5, max(8, width // 4))
+    if len(leased) + len(awaited) <= MOST_ALONE:
+        return _each(frame, leased, awaited, width)
+    looked = [one for one in leased if machine_needs_a_look(one)][:LOOK_AT]
+    more = len(leased) + len(awaited) - len(looked)
+    return [
+        *_kinds(machine_crowds([*leased, *awaited]), width),
+        *([Row(Text(" to look at first", f"bold {INK}"))] if looked else []),
+        *_each(frame, looked, (), width),
+        Row(Text(f"   and {more} more: / finds them", FAINT)),
+    ]
+
+
+def _kinds(crowds: Sequence[Document], width: int) -> list[Row]:
+    cards = columns.widest([_cards(one) for one in crowds], 0, max(8, width // 5))
+    place = columns.widest([_place(one) for one in crowds], 5, max(8, width // 4))
+    return [Row(_kind(one, cards, place)) for one in crowds]
+
+
+def _kind(one: Document, cards: int, place: int) -> Text:
+    states = ((state, count) for state, count in one["states"].items())
+    line = Text.assemble(
+        (f"{one['count']:>5}× ", INK),
+        columns.column(_cards(one), cards, INK),
+        " ",
+        columns.column(_place(one), place, FAINT),
+        " ",
+        columns.column(f"{words.usd(one['usd_per_hour'])}/h", 9, INK, right=True),
+        " ",
+    )
+    for state, count in states:
+        line.append(f" {count} {state}", going_style(state))
+    return line.append(f"  {one['problems']} with a problem", BAD) if one["problems"] else line
+
+
+def _each(frame: Frame, leased: Sequence[Document], awaited: Sequence[Document], width: int) -> list[Row]:
+    name = columns.widest([one["id"] for one in (*leased, *awaited)], 3, max(8, width // 5))
+    cards = columns.widest([_cards(one) for one in (*leased, *awaited)], 0, max(8, width // 5))
+    place = columns.widest([_place(one) for one in (*leased, *awaited)], 5, max(8, width // 4))
     rows = [Row(_line(frame, one, (name, cards, place), width), str(one["id"])) for one in leased]
     return [*rows, *(Row(_awaited(one, (name, cards, place))) for one in awaited)]
 
@@ -59,13 +97,13 @@ def _begun(one: Document, widths: tuple[int, int, int], style: str) -> Text:
     name, cards, place = widths
     return Text.assemble(
         "  ",
-        words.column(one["id"], name, style),
+        columns.column(one["id"], name, style),
         " ",
-        words.column(_cards(one), cards, FAINT),
+        columns.column(_cards(one), cards, FAINT),
         " " if cards else "",
-        words.column(_place(one), place, FAINT),
+        columns.column(_place(one), place, FAINT),
         " ",
-        words.column(f"{words.usd(one['usd_per_hour'])}/h", 9, style, right=True),
+        columns.column(f"{words.usd(one['usd_per_hour'])}/h", 9, style, right=True),
         "  ",
     )
 

@@ -4,19 +4,23 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.adapting_words import thought_of
+from thunderctl.tui import columns
 from thunderctl.tui.frame import Frame
 from thunderctl.tui.theme import BAD, FAINT, INK, WARN
 
 SHARE = 8
 """Of the screen's lines, one in so many may be alerts; the rest of them is a key away."""
 INDENT = "   "
+WIDE, HIGH = 100, 30
+"""Columns and lines with room for what is only good to know."""
 
 
 def notices(frame: Frame, width: int, height: int) -> Sequence[Text]:
     """None where all is well."""
     alerts = _alerts(frame, width, max(height // SHARE, 1))
-    return [*_unread(frame, width), *_waits(frame), *_filter(frame), *alerts]
+    return [*_unread(frame, width), *_waits(frame), *_thought(frame, width, height), *_filter(frame), *alerts]
 
 
 def _unread(frame: Frame, width: int) -> list[Text]:
@@ -30,6 +34,16 @@ def _unread(frame: Frame, width: int) -> list[Text]:
 def _waits(frame: Frame) -> list[Text]:
     said = frame.part("controller").get("waits_for")
     return [Text.assemble((" controller waits: ", WARN), (said, FAINT))] if said else []
+
+
+def _thought(frame: Frame, width: int, height: int) -> list[Text]:
+    """What the controller thinks of the routes: where it waits with something better, or there is room for it."""
+    thought = thought_of(frame.status or {})
+    if thought is None or not (thought.waits or (width >= WIDE and height >= HIGH)):
+        return []
+    head, said = (WARN, INK) if thought.waits else (FAINT, FAINT)
+    text = Text.assemble((" controller: ", head), (thought.text, said))
+    return _wrapped(text, width, 2 if height < HIGH else 3)
 
 
 def _filter(frame: Frame) -> list[Text]:
@@ -46,7 +60,7 @@ def _alerts(frame: Frame, width: int, room: int) -> list[Text]:
         marked = Text.assemble((" ! ", f"bold {BAD}"), (str(alert), INK))
         lines += _wrapped(marked, width, max(room // len(shown), 1))
     if others := len(alerts) - len(shown):
-        lines[-1] = words.spread(lines[-1], Text(f"and {others} more: a ", WARN), width)
+        lines[-1] = columns.spread(lines[-1], Text(f"and {others} more: a ", WARN), width)
     return lines
 
 

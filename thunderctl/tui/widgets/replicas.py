@@ -1,20 +1,24 @@
 """Replicas by phase: where each runs, how full it is of requests, and how full its KV cache is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.attention import FULL, first_to_look_at
+from thunderctl.crowds import MOST_ALONE, crowds_of
+from thunderctl.tui import columns
 from thunderctl.tui.drawing import bar
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.theme import BAD, FAINT, GOOD, INK, WARN, going_style, phase_style
 from thunderctl.tui.widgets.rows import Row
 
+ROOMY = 75
+"""Columns with room for the cards of each row, which crowds bear in their names."""
 PHASES = ("prefill", "decode", "mixed")
-FULL = 0.95
-"""Of the KV cache: from there on requests wait for room in it."""
-FIGURES, KV_FIGURE = 9, 4
+FIGURES, MOST_FIGURES, KV_FIGURE = 9, 14, 4
+"""Columns of requests, `32/64 +3`, as many as there are of them, and of the KV cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Widths:
     machine: int
     cards: int
     load: int
+    figures: int
     kv: int
 
     @property
@@ -34,27 +39,54 @@ class Widths:
 
     @classmethod
     def of(cls, replicas: Sequence[Document], places: Sequence[tuple[str, str]], width: int) -> "Widths":
-        name = words.widest([one["id"] for one in replicas], 4, max(8, width // 6))
-        machine = words.widest([place[0] for place in places], 2, max(8, width // 6))
-        cards = words.widest([place[1] for place in places], 0, 12)
-        left = width - name - machine - cards - FIGURES - KV_FIGURE - 12
+        most = max(12, width // 5) if any("kind" in one for one in replicas) else max(8, width // 6)
+        name = columns.widest([_name(one) for one in replicas], 4, most)
+        machine = columns.widest([place[0] for place in places], 2, max(8, width // 6))
+        cards = columns.widest([place[1] for place in places], 0, 12)
+        figures = columns.widest([_figures(one).plain for one in replicas], FIGURES, MOST_FIGURES)
+        left = width - name - machine - cards - figures - KV_FIGURE - 12
         load = max(4, left * 3 // 5)
-        return cls(name, machine, cards, load, max(4, left - load))
+        return cls(name, machine, cards, load, figures, max(4, left - load))
 
 
 def replica_rows(frame: Frame, width: int) -> Sequence[Row]:
-    """A heading for each phase and its replicas below it."""
-    replicas = [one for one in frame.lists("replicas") if frame.holds(one["id"], one["phase"], *one["instances"])]
-    on = {one["id"]: _place(frame, one) for one in replicas}
-    widths = Widths.of(replicas, list(on.values()), width)
-    known = [*PHASES, *sorted({str(one["phase"]) for one in replicas} - set(PHASES))]
+    """A heading for each phase and its replicas below it; of very many their crowds, and whom to look at first."""
+    machines = {str(one["id"]): one for one in frame.lists("instances")}
+    replicas = [one for one in frame.lists("replicas") if frame.holds(*_words(one, machines))]
+    if len(replicas) <= MOST_ALONE:
+        return _by_phase(replicas, replicas, {str(one["id"]): _place(machines, one) for one in replicas}, width)
+    crowds = crowds_of({"replicas": replicas, "instances": frame.lists("instances")})["replicas"]
+    looked = first_to_look_at(replicas)
+    on = {str(one["id"]): (f"{one['count']}×", f"{len(one['places'])} machines") for one in crowds}
+    on |= {str(one["id"]): _place(machines, one) for one in looked}
+    if width < ROOMY:
+        on = {name: (first, "") for name, (first, _) in on.items()}
+    rows = _by_phase(crowds, replicas, on, width)
+    widths = Widths.of([*crowds, *looked], list(on.values()), width)
+    rows.append(Row(Text(" to look at first", f"bold {INK}")))
+    rows += [Row(_line(one, on[str(one["id"])], widths), str(one["id"])) for one in looked]
+    return [*rows, Row(Text(f"   and {len(replicas) - len(looked)} more: / finds them", FAINT))]
+
+
+def _by_phase(
+    shown: Sequence[Document], replicas: Sequence[Document], on: Mapping[str, tuple[str, str]], width: int
+) -> list[Row]:
+    """What is shown, below headings that count all replicas."""
+    widths = Widths.of(shown, list(on.values()), width)
     rows: list[Row] = []
-    for phase in known:
+    for phase in [*PHASES, *sorted({str(one["phase"]) for one in replicas} - set(PHASES))]:
         group = [one for one in replicas if one["phase"] == phase]
         if group:
             rows.append(Row(_phase_line(phase, group, widths, first=not rows)))
-            rows += [Row(_line(one, on[one["id"]], widths), str(one["id"])) for one in group]
+            of_phase = [one for one in shown if one["phase"] == phase]
+            rows += [Row(_line(one, on[str(one["id"])], widths), str(one["id"])) for one in of_phase]
     return rows
+
+
+def _words(one: Document, machines: Mapping[str, Document]) -> tuple[object, ...]:
+    """What a filter may ask for."""
+    gpus = (machines.get(str(name), {}).get("gpu", "") for name in one["instances"])
+    return one["id"], one["phase"], one["state"], *one["instances"], *gpus
 
 
 def _phase_line(phase: str, group: Sequence[Document], widths: Widths, *, first: bool) -> Text:
@@ -66,23 +98,27 @@ def _phase_line(phase: str, group: Sequence[Document], widths: Widths, *, first:
         ("  " + said, FAINT if ready == len(group) else WARN if ready else BAD),
     )
     if first:  # it also heads the columns
-        line.truncate(widths.before, pad=True)
-        line.append("requests".ljust(widths.load + FIGURES + 3), FAINT)
+        line.truncate(max(widths.before, line.cell_len + 2), pad=True)
+        line.append("requests".ljust(widths.load + widths.figures + 3), FAINT)
         line.append("KV used", FAINT)
     return line
+
+
+def _name(one: Document) -> str:
+    return str(one.get("kind") or one["id"])
 
 
 def _line(one: Document, place: tuple[str, str], widths: Widths) -> Text:
     line = Text.assemble(
         (" ▎", phase_style(one["phase"])),
-        words.column(one["id"], widths.name, INK),
+        columns.column(_name(one), widths.name, INK),
         " ",
-        words.column(place[0], widths.machine, FAINT),
+        columns.column(place[0], widths.machine, FAINT),
         " ",
-        words.column(place[1], widths.cards, FAINT),
+        columns.column(place[1], widths.cards, FAINT),
         "  ",
     )
-    if one["state"] != "ready":
+    if one["state"] != "ready" and not one.get("ready"):
         said = one["detail"] if one["state"] == "failed" else ""
         return Text.assemble(line, (one["state"], going_style(one["state"])), (f": {said}" if said else "", FAINT))
     kv = one["kv_usage"] or 0.0
@@ -94,25 +130,30 @@ def _line(one: Document, place: tuple[str, str], widths: Widths) -> Text:
 
 def _load(one: Document, widths: Widths) -> Text:
     """Running of the most it holds, as a bar and in figures; what waits comes behind that."""
-    running, waiting, most = one["running"], one["waiting"], one.get("max_requests")
+    running, waiting, most = one["running"] or 0, one["waiting"] or 0, one.get("max_requests")
     most_known = most or max(running + waiting, 1)
     drawn = (
         bar(running / most_known, widths.load, phase_style(one["phase"]), more=waiting / most_known)
         if most
         else Text(" " * widths.load)
     )
-    figures = Text.assemble((str(running), INK), (f"/{most}" if most else "", FAINT))
-    if waiting:
-        figures.append(f" +{waiting}", WARN)
-    figures.truncate(FIGURES, overflow="ellipsis", pad=True)
+    figures = _figures(one)
+    figures.truncate(widths.figures, overflow="ellipsis", pad=True)
     return Text.assemble(drawn, " ", figures)
 
 
-def _place(frame: Frame, one: Document) -> tuple[str, str]:
+def _figures(one: Document) -> Text:
+    """`41/64 +3`: running, of the most it holds, and waiting."""
+    most, waiting = one.get("max_requests"), one["waiting"]
+    figures = Text.assemble((str(one["running"] or 0), INK), (f"/{most}" if most else "", FAINT))
+    return figures.append(f" +{waiting}", WARN) if waiting else figures
+
+
+def _place(machines: Mapping[str, Document], one: Document) -> tuple[str, str]:
     """Its machine, and its cards there: `i0` and `2×A40`; `i0 +1` where it spans several."""
     names = one["instances"]
     if not names:
         return "", ""
-    machine = next((found for found in frame.lists("instances") if found["id"] == names[0]), {})
+    machine = machines.get(str(names[0]), {})
     cards = f"{one.get('tp') or machine['gpu_count']}×{machine['gpu']}" if machine.get("gpu") else ""
     return f"{names[0]}{f' +{len(names) - 1}' if len(names) > 1 else ''}", cards

@@ -8,24 +8,31 @@ from itertools import groupby
 
 from rich.text import Text
 
-from thunderctl.tui import words
+from thunderctl import words
+from thunderctl.crowds import MOST_ALONE, crowds_of
+from thunderctl.tui import columns
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.theme import FAINT, INK, LINE, WARN, phase_style
 from thunderctl.tui.widgets.rows import Row
 
-FIGURES = 7 + 6 + 15
-"""Columns of share, codec and measured way."""
+FIGURES = 7 + 15
+"""Columns of share and measured way."""
 SLOW = 0.5
 """Of the planned bandwidth: a way measured to be slower is shown as such."""
 
 
 def route_rows(frame: Frame, width: int) -> Sequence[Row]:
-    """Routes of one prefill replica stand together, the largest share first."""
+    """Routes of one prefill replica stand together, the largest share first; of very many those of crowds."""
     routes = [one for one in frame.lists("routes") if frame.holds(one["prefill"], one["decode"], one["codec"])]
-    phases = {one["id"]: one["phase"] for one in frame.lists("replicas")}
+    replicas = frame.lists("replicas")
+    if len(routes) > MOST_ALONE:
+        crowded = crowds_of({"replicas": replicas, "routes": routes, "instances": frame.lists("instances")})
+        routes, replicas = crowded["routes"], crowded["replicas"]
+    phases = {one["id"]: one["phase"] for one in replicas}
     most = max(6, width // 6)
-    ends = [words.widest([one[end] for one in routes], 2, most) for end in ("prefill", "decode")]
-    arrow = max(6, width - sum(ends) - FIGURES - 9)
+    ends = [columns.widest([_name(one, end) for one in routes], 2, most) for end in ("prefill", "decode")]
+    codec = columns.widest([str(one["codec"]) for one in routes], 6, 9)
+    arrow = max(6, width - sum(ends) - codec - FIGURES - 9)
     total = {name: sum(one["share"] for one in group) for name, group in _by_prefill(routes)}
     ordered = sorted(routes, key=lambda one: (-total[one["prefill"]], one["prefill"], -one["share"], one["decode"]))
     largest = max((one["share"] for one in routes), default=1.0) or 1.0
@@ -34,7 +41,7 @@ def route_rows(frame: Frame, width: int) -> Sequence[Row]:
         fan = list(group)
         for n, one in enumerate(fan):
             begun = _begun(one, n, len(fan), ends[0], phases)
-            rows.append(Row(Text.assemble(begun, *_rest(one, arrow, largest, ends[1], phases))))
+            rows.append(Row(Text.assemble(begun, *_rest(one, (arrow, ends[1], codec), largest, phases))))
     return rows
 
 
@@ -45,20 +52,26 @@ def _by_prefill(routes: Sequence[Document]) -> list[tuple[str, list[Document]]]:
 
 def _begun(one: Document, n: int, count: int, width: int, phases: Document) -> Text:
     """The prefill replica on the first line of its fan, and the branch that this route takes."""
-    name = words.column(one["prefill"] if n == 0 else "", width, phase_style(phases.get(one["prefill"], "")))
+    name = columns.column(_name(one, "prefill") if n == 0 else "", width, phase_style(phases.get(one["prefill"], "")))
     branch = "─" if count == 1 else "┬" if n == 0 else "└" if n == count - 1 else "├"
     return Text.assemble("  ", name, " ", (branch, FAINT))
 
 
-def _rest(one: Document, arrow: int, largest: float, width: int, phases: Document) -> tuple[Text, ...]:
+def _name(one: Document, end: str) -> str:
+    """Of the replica at that end; of a crowd its kind, as colours tell the phase."""
+    return str(one.get(f"{end}_kind") or one[end])
+
+
+def _rest(one: Document, widths: tuple[int, int, int], largest: float, phases: Document) -> tuple[Text, ...]:
+    arrow, width, codecs = widths
     style = phase_style(phases.get(one["decode"], ""))
     alone = one["prefill"] == one["decode"] or one["codec"] == "local"
     filled = max(1, round(one["share"] / largest * (arrow - 1))) if one["share"] > 0 else 0
     line = Text.assemble(("━" * filled, style), ("─" * (arrow - 1 - filled), LINE), ("▶", style))
     share = Text(f"{one['share']:.1%}".rjust(7), INK)
-    codec = Text(f" {one['codec']:<6}", FAINT)
+    codec = Text(f" {one['codec']:<{codecs}}", FAINT)
     way = Text(" stays there", FAINT) if alone else _way(one)
-    return line, Text(" "), words.column(one["decode"], width, style), share, codec, way
+    return line, Text(" "), columns.column(_name(one, "decode"), width, style), share, codec, way
 
 
 def _way(one: Document) -> Text:

@@ -54,7 +54,7 @@ function follow() {
 
   function take(section) {
     const text = section.outerHTML, old = $(section.id);
-    if (!old || shown.get(section.id) === text || beingRead(old)) return;
+    if (!old || shown.get(section.id) === text || beingRead(old) || beingWritten(old)) return;
     shown.set(section.id, text);
     const open = [...old.querySelectorAll("details[open]")].map((one) => one.id);
     const scrolled = [...old.querySelectorAll("[tabindex]")].map((one) => one.scrollTop);
@@ -72,7 +72,7 @@ function follow() {
     await new Promise((done) => setTimeout(done, Math.max(0, askedAt + BETWEEN_MS - performance.now())));
     askedAt = performance.now();
     try {
-      const answer = await fetch("/sections", { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
+      const answer = await fetch(`/sections${location.search}`, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
       if (answer.redirected) { location.assign("/login"); return; }
       if (!answer.ok) throw new Error((await answer.json()).error.message);
       if (!page) { location.reload(); return; }
@@ -90,7 +90,7 @@ function follow() {
   }
 
   function connect() {
-    const source = new EventSource("/api/v1/live");
+    const source = new EventSource("/api/v1/live?brief=1");
     source.addEventListener("open", () => { say("live", "live"); ask(); });
     for (const kind of ["status", "event", "point"]) source.addEventListener(kind, ask);
     source.addEventListener("problem", (told) => wrong(`▲ What is shown is old. ${JSON.parse(told.data).error.message}`));
@@ -108,6 +108,11 @@ function follow() {
 function beingRead(section) {
   const chosen = getSelection();
   return Boolean(chosen && !chosen.isCollapsed && section.contains(chosen.anchorNode));
+}
+
+function beingWritten(section) {
+  const at = document.activeElement;
+  return at.matches("input") && section.contains(at) && at.value !== at.defaultValue;
 }
 
 function pathOf(one, within) {
