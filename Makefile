@@ -94,5 +94,6 @@ bench: setup .venv-benchmarks/.lock-installed .venv-peers/.lock-installed  ## th
 	.venv/bin/python -m benchmarks.kv_relay
 	.venv-engine/bin/python -m benchmarks.kv_wire_ratio
 	.venv-engine/bin/python -m benchmarks.kv_codec
+	.venv-engine/bin/python -m benchmarks.gpu
 	.venv/bin/python -m benchmarks.kv_crossover
 	.venv/bin/python -m benchmarks.kv_streamed

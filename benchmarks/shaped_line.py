@@ -28,12 +28,14 @@ class Line:
 
     def shape(self, mbit_per_s: float, burst_bytes: int = BURST_BYTES) -> None:
         """From now on, both ways."""
-        limit_bytes = int(mbit_per_s * 1e6 / 8 * QUEUE_S) + burst_bytes
         for name in self.names:
-            _run(
-                f"tc -n {name} qdisc replace dev wire root tbf rate {mbit_per_s:g}mbit "
-                f"burst {burst_bytes} limit {limit_bytes}"
-            )
+            _run(f"tc -n {name} qdisc replace dev wire root {shaped(mbit_per_s, burst_bytes)}")
+
+
+def shaped(mbit_per_s: float, burst_bytes: int = BURST_BYTES) -> str:
+    """The queue of a wire's end that sends no faster, as `tc` is told it."""
+    limit_bytes = int(mbit_per_s * 1e6 / 8 * QUEUE_S) + burst_bytes
+    return f"tbf rate {mbit_per_s:g}mbit burst {burst_bytes} limit {limit_bytes}"
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("patient", deadline=None)  # how long an example takes says more of the machine than of it
+# No deadlines: how long an example takes says more of the machine than of it. `make soak` asks for the second profile.
+settings.register_profile("patient", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("patient")
 
 if (
@@ -24,7 +26,17 @@ LONGEST_FIRST = (
     "test_day.py",
     "test_rented.py",
     "test_own_hosts.py",
+    "thunderctl/hosted/test_moving.py",
     "planner/test_plan.py",
+    "thunderctl/controller/test_loop.py",
+    "thunderctl/test_bring_up.py",
+    "thunderctl/tui/test_app.py",
+    "provisioners/test_contract.py",
+    "provisioners/test_bootstrap.py",
+    "provisioners/test_crash_points.py",
+    "thunderctl/web/test_controls.py",
+    "thunderctl/web/test_page.py",
+    "runtime/relay/test_faults.py",
 )
 """Files that take longest. Handed out last, one of them would keep one worker busy while all others are done."""
 
@@ -52,7 +64,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def _is_taken(path: Path, asked: frozenset[str]) -> bool:
     text = path.read_text()
     here = ("mark.engine_env" in text) == IN_ENGINE_ENVIRONMENT
-    return here and asked <= set(re.findall(r"mark\.(\w+)", text))
+    named = set(re.findall(r"mark\.(\w+)", text)) | set(re.findall("hypothesis", text))  # which marks by itself
+    return here and asked <= named
 
 
 def marks_asked_for(expression: str) -> set[str]:

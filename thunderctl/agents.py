@@ -12,7 +12,7 @@ import aiohttp
 
 from planner.deployment import Replica
 from planner.errors import HostError
-from runtime.lost_hosts import noticing
+from runtime.lost_hosts import not_again, noticing
 from runtime.messages import AgentHealth, EngineSpec, ReplicaAddress, agent_name
 from runtime.relay.ticket import AgentAddress
 from thunderctl.logs.lines import UNPRINTABLE
@@ -26,8 +26,9 @@ LONGEST_ANSWER = 16 << 20
 LONGEST_LOG = 64 << 20
 LONGEST_REFUSAL = 64 << 10
 """Bytes of an answer: what a broken agent sends without end must not fill this host's memory."""
-LOST_AFTER_S = 1.5
-"""A host that acknowledges nothing for so long is not reached: three times a packet may be lost on any line."""
+LOST_AFTER_S = 1.25
+"""A host that acknowledges nothing for so long is not reached. A packet is lost up to three times in that, even where
+the way there and back takes 150 ms."""
 SHOWN = 2000
 """Characters of a refusal that are worth repeating."""
 
@@ -139,7 +140,10 @@ class Agents:
     async def __aenter__(self) -> Self:
         plainly = {"Accept-Encoding": "identity"}  # a few KB that unpack to GBs are no answer of ours
         connector = aiohttp.TCPConnector(socket_factory=noticing(LOST_AFTER_S))
-        self._session = aiohttp.ClientSession(connector=connector, headers=plainly, auto_decompress=False)
+        once = not_again(LOST_AFTER_S)
+        self._session = aiohttp.ClientSession(
+            connector=connector, headers=plainly, auto_decompress=False, trace_configs=[once]
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -54,6 +54,22 @@ async def start(
     raise HostError(f"The {what} was not up within {deadline_s:.0f} s.", hint=f"See: thunderctl logs {what}")
 
 
+async def start_unit(unit: str, *, is_up: Callable[[], bool], deadline_s: float = START_DEADLINE_S) -> bool:
+    """Have the user's systemd start a unit of its; False where it can't, or nothing is up by then."""
+    command = ("systemctl", "--user", "start", "--no-block", unit)
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except OSError:
+        return False
+    if await process.wait() != 0:
+        return False
+    for _ in range(round(deadline_s / LOOK_EVERY_S)):
+        if is_up():
+            return True
+        await asyncio.sleep(LOOK_EVERY_S)
+    return False
+
+
 async def stop(state: Mapping[str, Any] | None, grace_s: float) -> None:
     """End it, by force after the grace. None, or one that is gone, is a success."""
     if state is None:

@@ -1,20 +1,20 @@
 """The life of a deployment: brought up by a plan, rebalanced, taken down. Each is safe to run again at any point."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.deployment import Phase, Plan
 from planner.document import plan_from_json, plan_to_json
-from planner.errors import AuthError, Incomplete, Refused, SpecError
+from planner.errors import AuthError, HostError, Incomplete, Refused, SpecError
 from planner.reconcile import Step, StepKind, reconcile
 from provisioners.crash import crash_point
 from provisioners.leases.budget import ROUNDING_USD
 from provisioners.leases.release import release
 from runtime.engine import engine_command
 from runtime.listening import bound_socket, parse_listen
-from runtime.messages import EngineSpec
+from runtime.messages import EngineSpec, Routes
 from runtime.router.access.exposure import ClientTls, check_exposure
 from runtime.router.access.keys import KeyRing
 from thunderctl.apply import Report, StepResult, StepState, apply
@@ -24,7 +24,8 @@ from thunderctl.engine_files import as_on_hosts
 from thunderctl.engines import engine_spec, recompute_rates
 from thunderctl.home import owner_id
 from thunderctl.hosts import check_hosts
-from thunderctl.observe import Observation, fleet_state, observe_once
+from thunderctl.observe import InstanceView, Observation, addresses_of, fleet_state, observe_once
+from thunderctl.places import HERE
 from thunderctl.resting import but_for
 from thunderctl.routing import push_plan
 from thunderctl.sections import ServeSection
@@ -105,6 +106,8 @@ def check_host(world: World, plan: Plan, spec: Spec) -> None:
     for engine in engine_specs(plan, spec).values():
         engine_command(engine, python="python")
     host, port = parse_listen(spec.serve.listen)
+    if spec.serve.place != HERE:  # address and certificate are of another host, which says itself what is wrong there
+        return
     check_exposure(host, has_keys=KeyRing(world.router.keys).required, client_tls=client_tls(spec.serve))
     if world.router.running() is None:
         bound_socket(host, port).close()
@@ -176,15 +179,25 @@ def engine_specs(plan: Plan, spec: Spec) -> dict[str, EngineSpec]:
     }
 
 
-async def flip(world: World, current: Plan, wanted: Plan) -> int:
-    """Put `wanted`, which has the same replicas as `current`, in force; returns the epoch. No engine is touched."""
+async def flip(world: World, wanted: Plan, views: Iterable[InstanceView] = ()) -> int:
+    """Put `wanted`, whose engines all run, in force; returns the epoch. No engine is touched.
+
+    Replicas that are in no route now are reached where their agents are: `views` say that.
+    """
     routes = world.router.routes()
     if routes is None or world.router.running() is None:
         raise Refused("The router is not running, so there is nothing to rebalance.", hint="Run `thunderctl up`.")
-    addresses = {entry.id: entry for entry in routes.replicas}
+    addresses = addresses_of(wanted, views, routes)
     world.store.save_plan(wanted.plan_id, world.name, plan_to_json(wanted))
-    epoch = await push_plan(world, wanted, addresses, routes.model, world.spec().serve)
-    record_rebalance(world, epoch, flips_between(current, wanted))
+    try:
+        epoch = await push_plan(world, wanted, addresses, routes.model, world.spec().serve)
+    except HostError as error:
+        raise Incomplete(
+            f"Plan {wanted.plan_id} is wanted and not in force yet: {error.message}",
+            hint="The controller tries again until it is; so does `thunderctl up`.",
+        ) from error
+    crash_point("K4")
+    record_rebalance(world, epoch, flips_from(routes, wanted))
     return epoch
 
 
@@ -208,9 +221,18 @@ def refuse_unready(plan: Plan, seen: Observation) -> None:
 
 
 def flips_between(current: Plan, wanted: Plan) -> list[Flip]:
-    """Which replicas change their phase."""
-    before = {replica.id: replica.phase for replica in current.replicas}
-    return [Flip(r.id, before[r.id], r.phase) for r in wanted.replicas if before[r.id] is not r.phase]
+    """Which replicas change their phase; one that the current plan lacks only comes back."""
+    return _flips({replica.id: replica.phase for replica in current.replicas}, wanted)
+
+
+def flips_from(routes: Routes, wanted: Plan) -> list[Flip]:
+    """Which replicas of an epoch change their phase."""
+    return _flips({replica.id: replica.phase for replica in routes.replicas}, wanted)
+
+
+def _flips(before: Mapping[str, Phase], wanted: Plan) -> list[Flip]:
+    known = ((replica.id, before.get(replica.id, replica.phase), replica.phase) for replica in wanted.replicas)
+    return [Flip(name, was, becomes) for name, was, becomes in known if was is not becomes]
 
 
 def differ(current: Plan, wanted: Plan) -> bool:

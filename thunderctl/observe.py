@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,9 @@ from planner.errors import HostError
 from planner.reconcile import FleetState, RunningInstance, RunningReplica
 from provisioners.base import AGENT_PORT, Machine
 from provisioners.leases.journal import LeaseRow, LeaseState
-from runtime.messages import AgentHealth, EngineHealth, EngineSpec, Routes
+from runtime.messages import AgentHealth, EngineHealth, EngineSpec, ReplicaAddress, Routes
 from runtime.tls import client_context
-from thunderctl.agents import AgentClient, Agents
+from thunderctl.agents import AgentClient, Agents, address_of
 from thunderctl.engines import running_stages
 from thunderctl.world import World
 
@@ -22,13 +22,17 @@ AGENT_FILE = "run/agent.pid.json"
 
 @dataclass(frozen=True, slots=True)
 class InstanceView:
-    """One leased machine and what its agent says; `problem` is why there is no answer."""
+    """One leased machine and what its agent says; `problem` is why there is no answer.
+
+    `pending`: whoever asks has only begun to, and has neither an answer nor a reason why there is none.
+    """
 
     lease: LeaseRow
     machine: Machine | None = None
     agent: AgentClient | None = None
     health: AgentHealth | None = None
     problem: str = ""
+    pending: bool = False
 
     @property
     def engines(self) -> tuple[EngineHealth, ...]:
@@ -76,7 +80,8 @@ async def observe(world: World, agents: Agents) -> Observation:
 
 
 def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec], in_force: Plan | None) -> FleetState:
-    """The observation in the reconciler's words. `specs` are the wanted plan's engines by replica."""
+    """The observation in the reconciler's words. `specs` are the wanted plan's engines by replica, `in_force` is the
+    plan that the deployment was last given: the router may still follow another's, whose routes nobody asks for."""
     replicas = {replica.id: replica for replica in wanted.replicas}
     running = [
         _running(view.lease, engine, engine.spec, specs.get(engine.replica), replicas.get(engine.replica))
@@ -84,7 +89,7 @@ def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec]
         for engine in view.engines
         if engine.spec is not None and engine.state not in ("stopped", "failed")
     ]
-    routed = in_force is not None and seen.routes is not None
+    routed = in_force is not None and seen.routes is not None and seen.routes.plan_id in ("", in_force.plan_id)
     return FleetState(
         instances=tuple(
             RunningInstance(
@@ -102,6 +107,22 @@ def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec]
         routes=in_force.routes if routed and in_force else (),
         epoch=seen.routes.epoch if seen.routes else 0,
     )
+
+
+def of_plan(views: Iterable[InstanceView], plan: Plan) -> dict[str, InstanceView]:
+    """The plan's instances that are leased, by id."""
+    offers = {one.id: one.offer_id for one in plan.instances}
+    return {view.lease.instance: view for view in views if offers.get(view.lease.instance) == view.lease.offer_id}
+
+
+def addresses_of(plan: Plan, views: Iterable[InstanceView], routes: Routes) -> dict[str, ReplicaAddress]:
+    """Where each replica's agent was reached just now, else what the routes say."""
+    found, there = {one.id: one for one in routes.replicas}, of_plan(views, plan)
+    for replica in plan.replicas:
+        view = there.get(replica.instances[0])
+        if view and view.agent and view.health:
+            found[replica.id] = address_of(replica, view.agent, view.health)
+    return found
 
 
 def _running(

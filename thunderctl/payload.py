@@ -7,7 +7,7 @@ import ast
 import gzip
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -15,9 +15,12 @@ from importlib.resources.abc import Traversable
 
 from provisioners.hosts.digests import digest
 from provisioners.hosts.wanted import HostScripts
+from thunderctl.locks import lock_text
 
 WORDS = ("__init__", "errors", "catalog", "workload", "deployment", "llm")
 """Modules of `planner` that every host gets; what they or `runtime` import of `planner` comes along."""
+PACKAGES = ("thunderctl", "planner", "provisioners", "runtime", "templates")
+LOCKS = ("bootstrap.txt", "engine.txt", "engine-cuda.txt", "hosted.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,27 @@ class Payload:
 
 @cache
 def build_payload() -> Payload:
-    """Archive the installed packages' files, in the order of their names, without times or owners."""
-    contents = dict(sorted(_contents().items()))
+    """Archive the installed packages' files that a rented host gets."""
+    return archived(_contents())
+
+
+@cache
+def control_payload() -> Payload:
+    """Archive all of ours, locks included, for a host of one's own that deployments are looked after from."""
+    ours = {path: data for package in PACKAGES for path, data in _below(files(package), package)}
+    return archived(ours | {f"requirements/{name}": lock_text(name).encode() for name in LOCKS})
+
+
+def archived(contents: Mapping[str, bytes]) -> Payload:
+    """These files in the order of their names, without times or owners."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in contents.items():
+        for name, data in sorted(contents.items()):
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(data), 0o644
             tar.addfile(member, io.BytesIO(data))
     data = archive.getvalue()
-    return Payload(gzip.compress(data, mtime=0), digest(data), tuple(contents))
+    return Payload(gzip.compress(data, mtime=0), digest(data), tuple(sorted(contents)))
 
 
 @cache

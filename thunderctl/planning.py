@@ -1,5 +1,6 @@
 """From a spec to plans: one, the best of several dtypes, one a budget, and why a plan is as it is."""
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from planner.choosing.progress import Report, unheard
 from planner.errors import SpecError
 from thunderctl.compose import forced_codec, read_llm, read_market, read_text, read_workload
+from thunderctl.places import router_is_away
 
 if TYPE_CHECKING:
     from planner.advice.explain import Explanation
@@ -75,19 +77,22 @@ def plan_inputs(
     """
     from planner.links import links_from_csv
     from planner.plan import Goal
+    from planner.router import seen_from_router
     from planner.workload import Slo
 
     if goal == Goal.COST and spec.workload.rate_rps is None:
         raise SpecError("The goal is cost and no rate is given; expected one.", hint="Add --rate, in requests/s.")
     llms = tuple(_llm(spec, dtype) for dtype in spec.model.dtypes or (spec.model.dtype,))
+    stated = links_from_csv(read_text(links), str(links)) if links else {}
+    found = market or read_market(spec, offers, rentable=rentable, narrate=narrate)
     return Inputs(
-        market=market or read_market(spec, offers, rentable=rentable, narrate=narrate),
+        market=replace(found, offers=seen_from_router(found.offers, stated, away=router_is_away(spec, os.environ))),
         llms=llms,
         workload=read_workload(spec),
         slo=Slo(spec.slo.ttft_s, spec.slo.tpot_s, spec.slo.attainment),
         max_model_len=min(spec.engine.max_model_len, llms[0].max_positions),
         codec=forced_codec(spec),
-        links=links_from_csv(read_text(links), str(links)) if links else {},
+        links=stated,
         budget_usd_per_hour=spec.budget.usd_per_hour,
         goal=Goal(goal),
         fixed=fixed,

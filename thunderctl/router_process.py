@@ -18,15 +18,21 @@ from runtime.messages import Routes
 from runtime.router.watching.usage import USAGE_FILE, KeyUsage, read_usage, usage_from_json
 from thunderctl import detached
 from thunderctl.agents import cause_of, said_in
+from thunderctl.places import HERE
 from thunderctl.sections import ServeSection
 
-ROUTER_COMMAND = (sys.executable, "-P", "-m", "thunderctl", "run", "router")
-ROUTER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "THUNDER_HOME")
+COMMAND = (sys.executable, "-P", "-m", "thunderctl")
+ROUTER_COMMAND = (*COMMAND, "run", "router")
+LINK_DEADLINE_S = 1800.0
+"""A host that never had a router gets its environment first."""
+ROUTER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "THUNDER_HOME", "PYTHONPATH")
 TELEMETRY = "OTEL_"
 """These, and what begins with that, are all of the operator's environment that the router gets: it needs no credentials
 of any provider."""
 LAST_WORDS_S = 15.0
 """For the router to end in, when the grace of its requests is over."""
+LINK_LAST_WORDS_S = 60.0
+"""The same for one elsewhere, which is told over SSH."""
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 
@@ -59,7 +65,7 @@ class RouterProcess:
     def endpoint(self) -> str:
         """The base URL that clients use, empty while it doesn't run."""
         state = self.running()
-        return f"{_origin(state)}/v1" if state else ""
+        return f"{state.get('origin') or _origin(state)}/v1" if state else ""
 
     @property
     def trust(self) -> ssl.SSLContext | None:
@@ -75,8 +81,12 @@ class RouterProcess:
 
     async def serve(self, routes: Routes, serving: ServeSection) -> None:
         """Put `routes` in force: start the router with them, or tell the one that runs, which serves as it did."""
-        if self.running():
+        if (state := self.running()) and state.get("place", HERE) != serving.place:
+            await self.stop()  # the spec has it elsewhere now
+        if state := self.running():
             await self._admin("PUT", "/admin/routes", routes.to_json())
+            if state.get("place", HERE) != HERE:  # its own file is over there
+                write_json(self.folder / "routes.json", routes.to_json())
             return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_json(self.folder / "routes.json", routes.to_json())
@@ -115,7 +125,9 @@ class RouterProcess:
 
     async def stop(self) -> None:
         """End it: it refuses what comes, and finishes what it has within its own grace (`[serve] stop_grace_s`)."""
-        await detached.stop(self.running(), self.stop_grace_s + LAST_WORDS_S)
+        state = self.running()
+        more_s = LAST_WORDS_S if (state or {}).get("place", HERE) == HERE else LINK_LAST_WORDS_S
+        await detached.stop(state, self.stop_grace_s + more_s)
 
     @property
     def stop_grace_s(self) -> float:
@@ -130,6 +142,9 @@ class RouterProcess:
             return 0
 
     async def _start(self, serving: ServeSection) -> None:
+        if serving.place != HERE:
+            await self._start_link(serving)
+            return
         await detached.start(
             "router",
             [*ROUTER_COMMAND, *self._arguments(serving)],
@@ -140,6 +155,17 @@ class RouterProcess:
             },
             log=self.folder / "router.log",
             is_up=lambda pid: (self.running() or {}).get("pid") == pid,
+        )
+
+    async def _start_link(self, serving: ServeSection) -> None:
+        """Start what keeps the way to a router elsewhere; it logs in there as commands do, with all that is set."""
+        await detached.start(
+            "router",
+            [*COMMAND, "--deployment", self.folder.parent.name, "run", "router-link", "--place", serving.place],
+            environment=os.environ,
+            log=self.folder / "router.log",
+            is_up=lambda pid: (self.running() or {}).get("pid") == pid,
+            deadline_s=LINK_DEADLINE_S,
         )
 
     def _arguments(self, serving: ServeSection) -> list[str]:

@@ -10,6 +10,7 @@ from planner.batching import MAX_SEQUENCES
 from planner.crossover import local_below_tokens, local_rates
 from planner.deployment import Plan, Replica
 from planner.errors import Incomplete
+from provisioners.crash import crash_point
 from runtime.messages import ReplicaAddress, Routes, RouteShare, agent_name
 from thunderctl.history import IN_FORCE
 from thunderctl.sections import ServeSection
@@ -60,11 +61,17 @@ def max_requests(plan: Plan, replica: Replica) -> int:
 async def push_plan(
     world: World, plan: Plan, addresses: Mapping[str, ReplicaAddress], model: str, serving: ServeSection
 ) -> int:
-    """Make `plan` the plan in force, over engines at `addresses`; returns the epoch."""
+    """Make `plan` the plan in force, over engines at `addresses`; returns the epoch.
+
+    That it is wanted is committed first: whoever is killed in between, or finds no router, leaves a wish that the
+    controller, or the next `up`, carries out; never routes of one plan and the wish for another.
+    """
+    world.store.save_deployment(replace(world.store.deployment(world.name), plan_id=plan.plan_id))
+    crash_point("K5")
     epoch = await push_routes(world, plan, addresses, model, serving, plan_id=plan.plan_id)
     deployment = world.store.deployment(world.name)
     state, endpoint = DeploymentState.SERVING, world.router.endpoint
-    world.store.save_deployment(replace(deployment, plan_id=plan.plan_id, state=state, endpoint=endpoint))
+    world.store.save_deployment(replace(deployment, state=state, endpoint=endpoint))
     return epoch
 
 
@@ -147,6 +154,7 @@ async def _push(
     world.store.save_deployment(replace(deployment, epoch=epoch))
     world.router_tls()
     await world.router.serve(Routes(epoch, model, tuple(replicas), tuple(shares), plan_id), serving)
+    crash_point("K6")
     _record(world, epoch, plan_id, before=known.plan_id if known else "")
     return epoch
 

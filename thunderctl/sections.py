@@ -188,13 +188,21 @@ class KvSection(Section):
 
 class ServeSection(Section):
     listen: str = "127.0.0.1:8000"
-    place: Literal["local"] = "local"
+    place: str = "local"
+    """Beside the controller, or on a host of one's own, `ssh:HOST`: then `listen` and certificates are of that host."""
     tls_cert: str = ""
     tls_key: str = ""
     deadline_s: Positive = 3600
     queue_s: Positive = 30
     stop_grace_s: NotNegative = 60
     access_log: bool = True
+
+    @field_validator("place")
+    @classmethod
+    def _is_local_or_a_host(cls, place: str) -> str:
+        if place == "instance":
+            raise ValueError("it should be local or ssh:HOST: no router runs on a leased instance in this version")
+        return _local_or_over_ssh(place)
 
     @field_validator("listen")
     @classmethod
@@ -203,7 +211,8 @@ class ServeSection(Section):
 
 
 class ControllerSection(Section):
-    where: Literal["local"] = "local"
+    where: str = "local"
+    """This machine, or one of one's own, `ssh:HOST`: a name of [ssh.hosts], or user@host:port."""
     replace_lost: bool = True
     """Whether it leases what takes the place of machines that were lost before their time, within the budget."""
     scale: Literal["off", "down-and-up"] = "off"
@@ -229,6 +238,11 @@ class ControllerSection(Section):
     """Where its API and web page are; empty: nowhere. Unless it is stated, any free port where that one is taken."""
     tls_cert: str = ""
     tls_key: str = ""
+
+    @field_validator("where")
+    @classmethod
+    def _is_local_or_a_host(cls, where: str) -> str:
+        return _local_or_over_ssh(where)
 
     @field_validator("listen")
     @classmethod
@@ -264,6 +278,12 @@ class LeasesSection(Section):
                 f"it should be {LEAST_DEADMAN_S:g} or more: a controller that restarts would lose the fleet"
             )
         return deadman_s
+
+
+def _local_or_over_ssh(place: str) -> str:
+    if place != "local" and not (place.startswith("ssh:") and len(place) > len("ssh:")):
+        raise ValueError("it should be local or ssh:HOST, a host of [ssh.hosts] or user@host:port")
+    return place
 
 
 def _host_and_port(listen: str, such_as: str) -> str:

@@ -13,6 +13,7 @@ from provisioners.leases.adopt import LEAST_AGE_S, condemned, too_young
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.observe import Pace, another_account, listed, matched, same_account, seen, strays
 from provisioners.leases.release import release
+from thunderctl.store.values import DeploymentState
 from thunderctl.world import World
 
 ALWAYS = ("local", "ssh")
@@ -159,7 +160,14 @@ async def _look(world: World, provider: str) -> Looked:
     problem = "" if listing.complete else listing.reason or "its list is not whole"
     rows = [row for row in world.store.leases() if row.provider == provider]
     same = same_account(rows, matched(listing.machines, rows))
-    return Looked(provider, listing.machines, problem or another_account(account, rows, same))
+    return Looked(provider, _not_moved(world, listing.machines), problem or another_account(account, rows, same))
+
+
+def _not_moved(world: World, machines: Iterable[Machine]) -> tuple[Machine, ...]:
+    """Without those of deployments that another host's store looks after: they bear our owner id too."""
+    away = {one.name for one in world.store.deployments() if one.state is DeploymentState.MOVED}
+    labels = [(machine, Label.parse(machine.label)) for machine in machines]
+    return tuple(machine for machine, label in labels if label is None or label.deployment not in away)
 
 
 def check_none_left(found: Collection[Machine], provider: str, deployment: str) -> None:

@@ -54,6 +54,7 @@ def test_flagged_rows_are_neither_fitted_nor_scored():
     assert len(rows_of([row, row | {"note": "flag=queueing"}]).measured_s) == 1
 
 
+@pytest.mark.soak
 @needs_tables
 def test_the_committed_tables_are_what_the_fit_writes(tmp_path):
     rows = read_rows()

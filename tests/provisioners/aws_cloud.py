@@ -44,12 +44,18 @@ EC2_NO = (
 )
 
 
+list_prices = cache(dated_prices)
+
+
 @cache
 def moto_url() -> str:
     """One server of moto's for this process."""
     os.environ["MOTO_AMIS_PATH"] = str(IMAGES)  # read again whenever a region is made
     with patch.dict(os.environ, dict.fromkeys(VALIDATIONS, "1")):
+        from moto import backends
         from moto.server import ThreadedMotoServer
+    services = [*backends.list_of_moto_modules()]
+    backends.list_of_moto_modules = lambda: services  # else it lists its folders with every request
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -223,7 +229,7 @@ class AwsCloud:
 
     def _spot_priced(self, parsed: dict[str, Any], **_: Any) -> None:
         for row in parsed.get("SpotPriceHistory", []):
-            listed = dated_prices("us-east-1").usd_per_hour.get(row["InstanceType"], 0.0)
+            listed = list_prices("us-east-1").usd_per_hour.get(row["InstanceType"], 0.0)
             row["SpotPrice"] = str(self.spot_usd.get(row["InstanceType"], SPOT_SHARE * listed))
             row["Timestamp"] = datetime.fromtimestamp(self.now(), UTC)
 
@@ -266,7 +272,7 @@ def products(parameters: dict[str, Any]) -> Iterator[str]:
         yield _product({"volumeApiName": wanted["volumeApiName"]}, STORAGE_USD_PER_GB_MONTH, "GB-Mo")
         return
     assert (wanted["operatingSystem"], wanted["tenancy"], wanted["capacitystatus"]) == ("Linux", "Shared", "Used")
-    for name, usd in dated_prices(wanted["regionCode"]).usd_per_hour.items():
+    for name, usd in list_prices(wanted["regionCode"]).usd_per_hour.items():
         yield _product({"instanceType": name, "regionCode": wanted["regionCode"]}, usd, "Hrs")
 
 

@@ -15,10 +15,11 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One host's: its address, and what a command is run through to be in it."""
+    """One host's: its address, and what a command is run through to be in it; `wire` is our end of the way to it."""
 
     address: str
     through: tuple[str, ...]
+    wire: str = ""
 
 
 @contextmanager
@@ -39,11 +40,12 @@ def networks(count: int, subnet: int = 7) -> Iterator[list[Network]]:
             _run(f"ip netns add {name}")
             ending.callback(_run, f"ip netns del {name}", check=False)
             _run(f"ip link add {wire} type veth peer name wire netns {name}")
+            ending.callback(_run, f"ip link del {wire}", check=False)  # the namespace's end takes it along, but later
             _run(f"ip link set {wire} master {switch} up")
             _run(f"ip -n {name} addr add {address}/24 dev wire")
             _run(f"ip -n {name} link set wire up")
             _run(f"ip -n {name} link set lo up")
-            made.append(Network(address, ("ip", "netns", "exec", name)))
+            made.append(Network(address, ("ip", "netns", "exec", name), wire))
         yield made
 
 

@@ -76,7 +76,7 @@ def test_the_hours_of_a_lease_add_up_to_what_it_cost(changes, end):
     for at, price in sorted(changes):
         found = found.repriced(price, at)
     parts = list(charges(found, end))
-    hours = by_hour(parts, [])
+    hours = by_hour([found], [], end)
     assert sum(hour.machines_usd for hour in hours) == pytest.approx(lease_spent_usd(found, end), abs=Decimal("1e-9"))
     assert all(one.until == other.since for one, other in pairwise(parts))
     assert sum(part.until - part.since for part in parts) == pytest.approx(end)

@@ -1,14 +1,18 @@
 """A host that is gone without a word is noticed by what its kernel no longer says, long before an answer is late."""
 
+import asyncio
+import errno
 import json
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import aiohttp
 import pytest
 
 from planner.deployment import Phase
 from planner.errors import HostError
+from runtime.lost_hosts import not_again, noticing
 from runtime.messages import CONTROLLER_NAME, AgentHealth, ReplicaAddress, agent_name
 from runtime.router.engines.upstream import Upstream
 from runtime.router.settings import RouterSettings
@@ -86,3 +90,43 @@ async def test_the_router_notices_a_host_that_is_gone(hosts):
             lose(host)
             assert "did not answer in" not in await upstream.probe(replica)
             assert await upstream.probe(replica) != ""
+
+
+LOST_AFTER_S = 0.3
+
+
+async def asked_twice(silence_s: float) -> tuple[int, list[object]]:
+    """The second request goes over the connection of the first, which is cut after so long: how often somebody
+    connected, and what came of both."""
+    connected, said = [], []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(1)
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            if len(connected) == 1:
+                await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(silence_s)
+                writer.transport.abort()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    connector = aiohttp.TCPConnector(socket_factory=noticing(LOST_AFTER_S))
+    async with server, aiohttp.ClientSession(connector=connector, trace_configs=[not_again(LOST_AFTER_S)]) as session:
+        for _ in range(2):
+            try:
+                async with session.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/health") as response:
+                    said.append(response.status)
+            except aiohttp.ClientOSError as error:
+                said.append(error.errno)
+    return len(connected), said
+
+
+async def test_what_met_silence_is_not_asked_again_on_a_new_connection():
+    """aiohttp would, and be as long once more about it."""
+    assert await asked_twice(LOST_AFTER_S) == (1, [200, errno.ETIMEDOUT])
+
+
+async def test_what_met_a_connection_that_was_closed_is_asked_again():
+    assert await asked_twice(0.0) == (2, [200, 200])

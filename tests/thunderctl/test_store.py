@@ -19,8 +19,9 @@ from planner.errors import Incomplete, SpecError, ThunderError
 from provisioners.leases.journal import Journal, LeaseRow, LeaseState
 from provisioners.leases.transfers import TransferReading
 from tests.provisioners.fakes import MemoryJournal
-from thunderctl.store import migrate
+from thunderctl.store import database, migrate
 from thunderctl.store.address import read_address
+from thunderctl.store.sqlite import open_sqlite
 from thunderctl.store.store import Store
 from thunderctl.store.values import Deployment, DeploymentState
 
@@ -31,6 +32,12 @@ class FakeClock:
     def __call__(self) -> float:
         self.at += 1.0
         return self.at
+
+
+@pytest.fixture(autouse=True)
+def migrated_each_time(monkeypatch):
+    """Not by a copy, as in the other files: it is what is tested here."""
+    monkeypatch.setattr(database, "open_sqlite", open_sqlite)
 
 
 @pytest.fixture

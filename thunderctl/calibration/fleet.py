@@ -69,7 +69,7 @@ class Fleet:
     async def route(self, *pairs: Pair) -> None:
         """Send the requests that come from now on over these routes, in turn."""
         wanted = routed(self.plan, pairs)
-        await flip(self.world, self.plan, wanted)
+        await flip(self.world, wanted)
         self.plan = wanted
 
     async def ask(self, prompt: Sequence[int], tokens: int) -> Answer:

@@ -1,11 +1,11 @@
 """`thunderctl down`: release everything, and prove it gone."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.errors import Refused
+from planner.errors import Refused, SpecError
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption, YesOption, confirm
 
@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from thunderctl.world import World
 
 
-def down(context: typer.Context, yes: YesOption = False, as_json: JsonOption = False) -> None:
+def down(
+    context: typer.Context,
+    yes: YesOption = False,
+    home: Annotated[
+        bool, typer.Option("--home", help="Then have the deployment live here again, not on the host it was moved to.")
+    ] = False,
+    host_gone: Annotated[
+        bool, typer.Option("--host-gone", help="The host that it lives on is gone for good: release all from here.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Stop the endpoint and release every machine, verified by the provider's own listing.
 
     Example: thunderctl down --yes
@@ -24,6 +34,8 @@ def down(context: typer.Context, yes: YesOption = False, as_json: JsonOption = F
     from thunderctl.lifecycle import take_down
     from thunderctl.world import open_world
 
+    if home and not host_gone:  # of one that lives elsewhere, `cli/there.py` has seen to it
+        raise SpecError(f"Deployment {context.obj} lives on this machine.", hint="Run it without --home.")
     if (api := there.controller()) is not None:
         there.down(api, yes=yes, as_json=as_json)
         return

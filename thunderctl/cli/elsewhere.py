@@ -101,9 +101,11 @@ def show_events(api: "Api", *, limit: int, since_at: float, kinds: Sequence[str]
             last = max((one["id"] for one in found), default=last)
 
 
-def rebalance(api: "Api", body: Mapping[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Preview it, ask, and have it done."""
-    preview = api.post("/api/v1/rebalance", {**body, "dry_run": True})
+def rebalance(
+    api: "Api", body: Mapping[str, Any], *, dry_run: bool, yes: bool, as_json: bool, action: str = "rebalance"
+) -> None:
+    """Preview it, ask, and have it done; so is `action` that changes phases and routes too."""
+    preview = api.post(f"/api/v1/{action}", {**body, "dry_run": True})
     if not as_json:
         output.show(
             output.table("Flips", ("replica", "from", "to"), _cells(preview["flips"], ("replica", "from", "to")))
@@ -115,7 +117,7 @@ def rebalance(api: "Api", body: Mapping[str, Any], *, dry_run: bool, yes: bool, 
             output.print_json(preview)
         return
     confirm("Put these phases and routes in force?", yes=yes)
-    _carry_out(api, "rebalance", body, as_json=as_json)
+    _carry_out(api, action, body, as_json=as_json)
 
 
 def up(api: "Api", body: Mapping[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:

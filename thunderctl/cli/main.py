@@ -14,6 +14,7 @@ from thunderctl.cli import (
     copy_store,
     doctor,
     down,
+    drain,
     events,
     gc,
     history,
@@ -30,9 +31,11 @@ from thunderctl.cli import (
     simulate,
     ssh,
     status,
+    undrain,
     up,
 )
 from thunderctl.cli.elsewhere import refuse_here_only
+from thunderctl.cli.there import run_where_it_lives
 
 UsageError: Any = typer.BadParameter.__base__
 """What a wrong option or argument raises; typer has it without exporting it."""
@@ -53,6 +56,8 @@ app.command("predict")(predict.predict)
 app.command("up")(completion.completing(up.up, plan=completion.plan_ids))
 app.command("status")(status.status)
 app.command("rebalance")(completion.completing(rebalance.rebalance, without=completion.machines))
+app.command("drain")(completion.completing(drain.drain, name=completion.machines))
+app.command("undrain")(completion.completing(undrain.undrain, name=completion.machines))
 app.command("down")(down.down)
 app.command("leases")(leases.leases)
 app.command("gc")(gc.gc)
@@ -90,7 +95,13 @@ def _global_options(
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code (contracts: 0, 1, 2, 3, 4, 5, 130)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_exit_code(app, arguments))
+    sys.exit(_exit_code(_here_or_there, arguments))
+
+
+def _here_or_there(arguments: list[str], *, standalone_mode: bool) -> Any:
+    """Run the command where its deployment lives."""
+    code = run_where_it_lives(arguments)
+    return app(arguments, standalone_mode=standalone_mode) if code is None else code
 
 
 def _exit_code(command: Any, arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -13,6 +14,8 @@ from planner.errors import SpecError
 from thunderctl.cli import output
 
 ADDED = ("predicted_ms", "calibrated", "reason")
+MOST_CAUSES = 4
+"""Why rows are not calibrated, that fit a line or two."""
 
 
 def predict(
@@ -21,26 +24,37 @@ def predict(
 ) -> None:
     """Predict prefill and decode times for rows of a latency table. Measured values are never read.
 
-    A row that cannot be predicted keeps its place, and `reason` says why. Columns: source, gpu, model, tp, pp, engine,
-    phase, kind, batch, prompt_tokens, context_tokens, and note with what the value contains.
+    A row that cannot be predicted keeps its place, and `reason` says why. Where `calibrated` is no, nothing like the
+    row was measured: what of it was not is said at the end. Columns: source, gpu, model, tp, pp, engine, phase, kind,
+    batch, prompt_tokens, context_tokens, and note with what the value contains.
 
     Example: thunderctl predict --input rows.csv --output out.csv
     """
     rows, columns = _read(source)
-    answers = [_answer(row) for row in rows]
+    found = [_answer(row) for row in rows]
+    answers = [answer for answer, _ in found]
     text = _csv_text([*(column for column in columns if column not in ADDED), *ADDED], rows, answers)
     if str(target) == "-":
         output.print_text(text)
     else:
         output.write_file(target, text)
     without = sum(bool(answer["reason"]) for answer in answers)
-    guessed = sum(answer["calibrated"] == "no" for answer in answers)
     output.narrate(
         f"Predicted {len(rows) - without:,} of {len(rows):,} rows"
         + (f"; {without:,} have a reason instead" if without else "")
-        + (f"; {guessed:,} have a GPU or a kind of model without measured rows (calibrated: no)" if guessed else "")
+        + _guessed([unmeasured for _, unmeasured in found if unmeasured])
         + "."
     )
+
+
+def _guessed(unmeasured: Sequence[Sequence[str]]) -> str:
+    """How many rows are not calibrated, and for want of what: each cause with its rows, the most frequent ones."""
+    if not unmeasured:
+        return ""
+    causes = Counter(cause for causes in unmeasured for cause in causes).most_common()
+    more = [f"{len(causes) - MOST_CAUSES:,} more causes"] if len(causes) > MOST_CAUSES else []
+    said = "; ".join([f"{count:,}: {cause}" for cause, count in causes[:MOST_CAUSES]] + more)
+    return f"; {len(unmeasured):,} are not calibrated ({said})"
 
 
 def _read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
@@ -65,16 +79,18 @@ def _read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
     return rows, columns
 
 
-def _answer(row: Mapping[str, str]) -> dict[str, str]:
-    from planner.costmodel.measured import is_calibrated, predict_ms
+def _answer(row: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What is added to a row, and what of it was not measured."""
+    from planner.costmodel.measured import predict_ms, unmeasured_of
     from planner.costmodel.rows import NotPredictable
 
     try:
         milliseconds = predict_ms(row)
     except NotPredictable as error:
-        return {"predicted_ms": "", "calibrated": "", "reason": str(error)}
-    calibrated = "yes" if is_calibrated(row) else "no"
-    return {"predicted_ms": f"{milliseconds:.6g}", "calibrated": calibrated, "reason": ""}
+        return {"predicted_ms": "", "calibrated": "", "reason": str(error)}, ()
+    unmeasured = unmeasured_of(row)
+    calibrated = "no" if unmeasured else "yes"
+    return {"predicted_ms": f"{milliseconds:.6g}", "calibrated": calibrated, "reason": ""}, unmeasured
 
 
 def _csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], answers: Sequence[Mapping[str, str]]) -> str:

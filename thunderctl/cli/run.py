@@ -91,3 +91,69 @@ def run_agent(
     from runtime.agent.__main__ import main as agent_main
 
     raise typer.Exit(agent_main([str(config)]))
+
+
+@app.command("take-in")
+def take_in(context: typer.Context, bundle: Annotated[Path, typer.Argument(help="What was sent.")]) -> None:
+    """On the host that a deployment moves to: make its rows and files this home's, unless that was done.
+
+    Example: thunderctl run take-in move.json
+    """
+    from thunderctl.home import thunder_home
+    from thunderctl.hosted.bundle import unpack
+    from thunderctl.store.store import Store
+
+    with Store() as store:
+        if (name := unpack(store, bundle, home=thunder_home())) != context.obj:
+            raise SpecError(f"{bundle} holds deployment {name}; expected {context.obj}.")
+
+
+@app.command("hand-over")
+def hand_over(
+    context: typer.Context, again: Annotated[bool, typer.Option(help="Only if it was handed over before.")] = False
+) -> None:
+    """On the host that a deployment lives on: pack it up for home, if it is down, and lease no more for it.
+
+    Example: thunderctl run hand-over
+    """
+    from thunderctl.hosted.moving import hand_home
+    from thunderctl.world import open_world
+
+    with open_world(context.obj) as world:
+        hand_home(world, again=again)
+
+
+@app.command("router-link")
+def router_link(
+    context: typer.Context, place: Annotated[str, typer.Option(help="`[serve] place`: ssh:HOST.")] = "local"
+) -> None:
+    """Keep a router running on a host of one's own, and the way to it.
+
+    Example: thunderctl run router-link --place ssh:lab1
+    """
+    import asyncio
+
+    from thunderctl.hosted.router_link import keep_link
+    from thunderctl.world import open_world
+
+    with open_world(context.obj) as world:
+        asyncio.run(keep_link(world, place))
+
+
+@app.command("router-there")
+def router_there(stop: Annotated[bool, typer.Option(help="End it.")] = False) -> None:
+    """On the host that a router was sent to: start it by what standard input says, or give it those routes; or end it.
+
+    Example: thunderctl run router-there --stop
+    """
+    import asyncio
+    import json
+    import sys
+
+    from thunderctl.cli.output import print_json
+    from thunderctl.hosted import router_there as there
+
+    if stop:
+        asyncio.run(there.router_there().stop())
+    else:
+        print_json(asyncio.run(there.serve_there(json.load(sys.stdin))))

@@ -1,6 +1,7 @@
 """`thunderctl up`: rent, prepare and start what a plan says, and serve it."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -262,6 +263,7 @@ def _show_outcome(
     world: "World", entries: "list[dict[str, Any]]", *, as_json: bool, failure: ThunderError | None = None
 ) -> None:
     from thunderctl.asleep import while_asleep
+    from thunderctl.places import LIVES_ON
 
     document = apply_document(world, entries, failure)
     if as_json:
@@ -273,5 +275,7 @@ def _show_outcome(
         output.show(output.table("Steps (dry run: nothing was done)", ("step", "of", "detail"), rows))
     elif document["endpoint"] and failure is None:
         output.narrate(f"Serving at {document['endpoint']}, ${document['cost_usd_per_hour']:.3f} an hour.")
-        if said := while_asleep(world.store.leases(world.name), world.spec().leases.deadman_s):
+        spec, lives_on = world.spec(), os.environ.get(LIVES_ON, "")
+        leased = world.store.leases(world.name)
+        if said := while_asleep(leased, spec.leases.deadman_s, lives_on=lives_on, place=spec.serve.place):
             output.narrate(said)

@@ -30,6 +30,7 @@ from thunderctl.controller.steps import (
     Stop,
 )
 from thunderctl.demand import observed_workload
+from thunderctl.lifecycle import flips_from, record_rebalance
 from thunderctl.links import known_links, measured_links
 from thunderctl.observe import Observation
 from thunderctl.resting import Resting
@@ -109,6 +110,8 @@ class Actor:
         )
         self._chosen = None
         crash_point("K2")
+        if heard.routing.behind:
+            record_rebalance(self.world, epoch, flips_from(heard.routes, chosen))
         return f"epoch {epoch} over {', '.join(sorted(replicas))}, {how}"
 
     async def _workload(self, heard: Heard, spec: Spec) -> Workload:

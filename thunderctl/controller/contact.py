@@ -17,8 +17,13 @@ from thunderctl.world import World
 
 ANSWER_S = 2.5
 """An agent that takes longer to say how it is counts as missed, this time."""
+DOUBTED_S = 0.4
+"""So long it may take once the router is known to have given up all that is on its machine: there and back over any
+line, and no more, as every moment counts then."""
 FIND_S = 20.0
 """To read over its transport where an agent listens; meanwhile ticks go on."""
+FIRST_S = 2 * FIND_S
+"""To find an agent for the first time, a knock included. Until then who was not reached yet was not missed either."""
 KNOCK_EVERY_S = 60.0
 """How often a provider is asked to let this host in, while one of its machines can't be reached."""
 
@@ -37,6 +42,9 @@ class Contact:
     _clients: dict[str, AgentClient] = field(default_factory=dict)
     _searches: dict[str, "asyncio.Task[AgentClient]"] = field(default_factory=dict)
     _knocked: dict[str, float] = field(default_factory=dict)
+    _met: set[str] = field(default_factory=set)
+    _since: dict[str, float] = field(default_factory=dict)
+    _limits: dict[str, asyncio.Timeout] = field(default_factory=dict)
 
     async def hear(self, rows: Iterable[LeaseRow], machines: Mapping[str, Machine]) -> list[InstanceView]:
         """Every lease whose machine is there, and what its agent says now. `machines` are as last listed, by lease."""
@@ -44,6 +52,13 @@ class Contact:
         self._forget({row.lease_id for row in running})
         self.views = tuple(await asyncio.gather(*(self._view(row, machines.get(row.lease_id)) for row in running)))
         return list(self.views)
+
+    def doubt(self, leases: Iterable[str]) -> None:
+        """Have `hear`, where it waits for the agents of these, not wait for long."""
+        at = asyncio.get_running_loop().time() + DOUBTED_S
+        for limit in (self._limits[one] for one in leases if one in self._limits):
+            if not limit.expired() and (until := limit.when()) is not None and until > at:
+                limit.reschedule(at)
 
     def close(self) -> None:
         """Give up the searches that are under way."""
@@ -54,17 +69,27 @@ class Contact:
         try:
             client = self._clients.get(row.lease_id) or self._found(row, machine)
             if client is None:
-                return InstanceView(row, machine, problem="its agent was not reached yet")
-            async with asyncio.timeout(ANSWER_S):
+                pending = self._is_pending(row.lease_id)
+                return InstanceView(row, machine, problem="its agent was not reached yet", pending=pending)
+            async with asyncio.timeout(ANSWER_S) as self._limits[row.lease_id]:
                 health = await client.health()
         except TimeoutError:
             return self._missed(row, machine, client, f"its agent did not answer within {ANSWER_S} s")
         except ThunderError as error:
             return self._missed(row, machine, client, error.message)
+        finally:
+            self._limits.pop(row.lease_id, None)
         self._clients[row.lease_id] = client
+        self._met.add(row.lease_id)
         return InstanceView(row, machine, client, health)
 
+    def _is_pending(self, lease: str) -> bool:
+        """Whether it was neither heard nor missed so far, and is not being looked for any longer than that may take."""
+        since = self._since.setdefault(lease, self.clock())
+        return lease not in self._met and self.clock() - since < FIRST_S
+
     def _missed(self, row: LeaseRow, machine: Machine | None, client: AgentClient | None, problem: str) -> InstanceView:
+        self._met.add(row.lease_id)
         self._clients.pop(row.lease_id, None)
         return InstanceView(row, machine, client, problem=in_a_line(problem).rstrip("."))
 
@@ -98,5 +123,7 @@ class Contact:
 
     def _forget(self, but: set[str]) -> None:
         self._clients = {lease: client for lease, client in self._clients.items() if lease in but}
+        self._met &= but
+        self._since = {lease: since for lease, since in self._since.items() if lease in but}
         for lease in self._searches.keys() - but:
             self._searches.pop(lease).cancel()

@@ -64,6 +64,8 @@ def is_calm(now: Situation) -> bool:
 def _is_settled(now: Situation, leaving: Leaving) -> bool:
     if now.routing is None or now.state is not DeploymentState.SERVING or now.routing.plan.plan_id != now.plan_id:
         return False
+    if now.routing.behind:
+        return False
     alive = all(now.conditions[one].vital is Vital.ALIVE for one in now.routed if one in now.conditions)
     return alive and not leaving.reasons and bool(now.routed) and now.routed == serving_of(now, leaving)
 
@@ -154,7 +156,7 @@ def _routes(now: Situation, leaving: Leaving) -> tuple[ControlStep, ...]:
     if now.routing is None or now.state not in ROUTED:
         return ()
     serving = serving_of(now, leaving)
-    if serving and (serving != now.routed or serving & now.moved):
+    if serving and (serving != now.routed or serving & now.moved or now.routing.behind):
         return (Route(serving, _why(now, leaving, serving)),)
     if not serving and now.routed and leaving.reasons:
         return (Close(_reasons(leaving)),)
@@ -188,6 +190,7 @@ def _why(now: Situation, leaving: Leaving, serving: frozenset[str]) -> str:
             out |= dict.fromkeys(now.replicas_on(row) & now.routing.replicas, leaving.reasons[row.lease_id])
     parts = ["no router was running"] * (not now.routing.running)
     parts += ["the router let nobody in"] * (now.routing.running and not now.routing.admits)
+    parts += [f"the routes were not yet those of plan {now.plan_id}"] * now.routing.behind
     parts += [f"{one} left out: {why or 'not of the plan'}" for one, why in sorted(out.items())]
     parts += [f"{one} back" for one in sorted(serving - now.routing.replicas)]
     parts += [f"{one} reached elsewhere" for one in sorted(serving & now.routing.replicas & now.moved)]
@@ -216,6 +219,8 @@ def _has_drained(now: Situation, row: LeaseRow, leaving: Leaving) -> bool:
     if _is_late(now, row, leaving):
         return True
     mine = now.replicas_on(row)
+    if now.routing is not None and now.routing.behind and now.routing.running:
+        return False  # requests may go there by the routes of the plan before
     if not mine or now.routing is None:
         return True
     under_way = now.routing.in_flight

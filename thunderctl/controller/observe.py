@@ -1,27 +1,26 @@
 """Looks at a deployment from all sides, and puts together what a decision rests on."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from planner.deployment import Plan
-from planner.document import plan_from_json
 from planner.errors import HostError
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.limits import Limit
-from runtime.messages import ReplicaAddress, Routes
-from thunderctl.agents import address_of
+from runtime.messages import ReplicaAddress, Routes, agent_name
 from thunderctl.controller.adapting.assessment import Proposal
 from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.contact import Contact
 from thunderctl.controller.errands import AT_WORK
 from thunderctl.controller.listings import Listings
+from thunderctl.controller.plans import Plans
 from thunderctl.controller.pulse import Pulse, sign_of
 from thunderctl.controller.situation import Condition, Routing, Situation
 from thunderctl.controller.sizing.sizer import Fleet, Sizer
-from thunderctl.lifecycle import lineage
-from thunderctl.observe import InstanceView, Observation
+from thunderctl.observe import InstanceView, Observation, addresses_of, of_plan
 from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 from thunderctl.spending import Spending, spending_of
@@ -62,8 +61,7 @@ class Observer:
     pulse: Pulse = field(default_factory=Pulse)
     proposed: Callable[[], Proposal | None] = lambda: None
     sizer: Sizer = field(default_factory=Sizer)
-    _plans: dict[str, Plan] = field(default_factory=dict)
-    _lineages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _plans: Plans = field(init=False)
     _leased: tuple[LeaseRow, ...] = ()
     _given_up: tuple[LeaseRow, ...] = ()
     _spec: Spec = field(default_factory=Spec)
@@ -76,6 +74,7 @@ class Observer:
 
     def __post_init__(self) -> None:
         self._worked_on_at = self.now()
+        self._plans = Plans(self.world)
 
     @property
     def leased(self) -> bool:
@@ -93,22 +92,26 @@ class Observer:
 
     async def hear(self) -> Heard:
         """Ask agents and router. Whoever does not answer is shown so; a store that fails keeps no agent waiting."""
+        asking = asyncio.ensure_future(self._ask_router())
+        doubting = asyncio.ensure_future(self._doubt(asking))
         try:
             self._follow()
         finally:
             views = tuple(await self.contact.hear(self._leased, self.listings.machines))
+            doubting.cancel()
+            observed, running = await asking
         routes = self.world.router.routes()
         if routes is None:
             return Heard(views)
-        plan = self._plan(routes.plan_id or self.world.store.deployment(self.world.name).plan_id)
-        observed, running = await self._ask_router()
+        leased = {(row.instance, row.offer_id) for row in self._leased if row.state.runs}
+        plan, behind = self._plans.to_route(routes, leased)
         down = {one["id"]: one["reason"] for one in (observed or {}).get("replicas", ()) if not one["healthy"]}
         in_flight = None if observed is None else observed.get("in_flight_at", {})
         admits = not (observed or {}).get("closed", False)
-        routing = Routing(plan, frozenset(one.id for one in routes.replicas), in_flight, running, admits)
-        by_instance = _of_plan(views, plan)
+        routing = Routing(plan, frozenset(one.id for one in routes.replicas), in_flight, running, admits, behind)
+        by_instance = of_plan(views, plan)
         conditions = {one.id: self.pulse.felt(one.id, sign_of(one, by_instance, down)) for one in plan.replicas}
-        heard = Heard(views, routes, routing, conditions, _addresses(plan, by_instance, routes))
+        heard = Heard(views, routes, routing, conditions, addresses_of(plan, views, routes))
         if (fleet := self._fleet(heard)) is not None:
             await self.sizer.learn(fleet, self._spec, observed)
         return heard
@@ -119,12 +122,13 @@ class Observer:
         self._follow_spec(deployment.spec)  # an `up` may have ended since agents were asked
         spec, spending = self._spec, self._money(rows, at)
         resting, fleet = Resting.from_json(deployment.resting), self._fleet(heard)
+        routing = self._caught_up(heard.routing)
         return Situation(
             at=at,
             state=deployment.state,
             plan_id=deployment.plan_id,
             rows=rows,
-            routing=heard.routing,
+            routing=routing,
             conditions=heard.conditions,
             limits=self._limits_of(spending, spec.budget.max_total_usd),
             problems=self.listings.problems,
@@ -136,7 +140,7 @@ class Observer:
             usd_per_hour=spending.machines_usd_per_hour + spending.transfer_usd_per_hour,
             budget_usd_per_hour=spec.budget.gate_usd_per_hour(deployment.budget_usd_per_hour, at),
             lost=_lost(heard.routing.plan, self.world.store.leases(self.world.name), resting) if heard.routing else (),
-            replaced=self._replaced(heard.routing.plan, deployment.plan_id) if heard.routing else (),
+            replaced=self._plans.replaced(heard.routing.plan, deployment.plan_id) if heard.routing else (),
             ready_deadline_s=spec.leases.ready_deadline_s,
             worked_on_at=self._worked_on_at,
             replaces=spec.controller.replace_lost,
@@ -187,20 +191,12 @@ class Observer:
     def _rows(self) -> tuple[LeaseRow, ...]:
         return tuple(row for row in self.world.store.leases(self.world.name) if row.state.may_cost)
 
-    def _plan(self, plan_id: str) -> Plan:
-        if plan_id not in self._plans:
-            self._plans[plan_id] = plan_from_json(self.world.store.plan(plan_id, self.world.name).document)
-        return self._plans[plan_id]
-
-    def _replaced(self, routed: Plan, wanted_id: str) -> tuple[str, ...]:
-        """The instances that the plan wanted has and the routed one has not, where it only took over from that."""
-        if wanted_id in ("", routed.plan_id):
-            return ()
-        if wanted_id not in self._lineages:
-            self._lineages = {wanted_id: lineage(self.world, self._plan(wanted_id))}
-        if routed.plan_id not in self._lineages[wanted_id]:
-            return ()
-        return tuple(one.id for one in self._plan(wanted_id).instances if one not in routed.instances)
+    def _caught_up(self, routing: Routing | None) -> Routing | None:
+        """A command may have put the routes in force since it was heard that they were behind."""
+        if routing is None or not routing.behind:
+            return routing
+        routes = self.world.router.routes()
+        return replace(routing, behind=routes is None or routes.plan_id != routing.plan.plan_id)
 
     def _fleet(self, heard: Heard) -> Fleet | None:
         """What its size is decided on; None while nothing is routed, or another plan than the one wanted."""
@@ -235,6 +231,19 @@ class Observer:
             self._limits = spending, max_total_usd, spending.limits(max_total_usd)
         return self._limits[2]
 
+    async def _doubt(self, asking: "asyncio.Task[tuple[dict[str, Any] | None, bool]]") -> None:
+        """Have agents not be waited for long whose machine the router has given up: it is missed by both then."""
+        try:
+            observed, _ = await asyncio.shield(asking)
+            routes = self.world.router.routes()
+            down = {one["id"] for one in (observed or {}).get("replicas", ()) if not one["healthy"]}
+        except Exception:
+            return  # who waits for the answer says so
+        known = routes.replicas if down and routes is not None else ()
+        given_up = {one.server_name for one in known} - {one.server_name for one in known if one.id not in down}
+        if given_up:
+            self.contact.doubt([row.lease_id for row in self._leased if agent_name(row.lease_id) in given_up])
+
     async def _ask_router(self) -> tuple[dict[str, Any] | None, bool]:
         """What it observed (None: it can't be asked), and whether it runs."""
         if self.world.router.running() is None:
@@ -251,27 +260,11 @@ class Observer:
         return {one: clock - since for one, since in self._draining_since.items()}
 
 
-def _of_plan(views: Sequence[InstanceView], plan: Plan) -> dict[str, InstanceView]:
-    """The plan's instances that are leased, by id."""
-    offers = {one.id: one.offer_id for one in plan.instances}
-    return {view.lease.instance: view for view in views if offers.get(view.lease.instance) == view.lease.offer_id}
-
-
 def _lost(plan: Plan, rows: Sequence[LeaseRow], resting: Resting) -> tuple[LeaseRow, ...]:
     """The last lease of each instance of the plan that has none which may cost, but for those that rest."""
     last = {row.instance: row for row in rows}
     costing = {row.instance for row in rows if row.state.may_cost} | resting.of(plan)
     return tuple(last[one.id] for one in plan.instances if one.id in last and one.id not in costing)
-
-
-def _addresses(plan: Plan, views: Mapping[str, InstanceView], routes: Routes) -> dict[str, ReplicaAddress]:
-    """Where its agent was reached just now, else what the routes say."""
-    found = {one.id: one for one in routes.replicas}
-    for replica in plan.replicas:
-        view = views.get(replica.instances[0])
-        if view and view.agent and view.health:
-            found[replica.id] = address_of(replica, view.agent, view.health)
-    return found
 
 
 def _moved(heard: Heard) -> frozenset[str]:

@@ -13,6 +13,8 @@ LOG_FILE = "controller.log"
 COMMAND = (sys.executable, "-P", "-m", "thunderctl")
 NOT_PASSED_ON = "THUNDER_CRASH_AT"
 """A test's, and meant for the command that starts the controller."""
+UNIT = "THUNDER_CONTROLLER_UNIT"
+"""The unit of the user's systemd that runs it, on a host that has one (`thunderctl/hosted/preparing.py`)."""
 STOP_GRACE_S = 10.0
 REPLACING = "up, by which the controller replaces machines"
 """What that `up` says it holds the deployment's lock for."""
@@ -41,6 +43,9 @@ class ControllerProcess:
         if self.report():
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unit = os.environ.get(UNIT)
+        if unit and await detached.start_unit(unit, is_up=lambda: self.report() is not None):
+            return
         await detached.start(
             "controller",
             [*COMMAND, "--deployment", self.deployment, "run", "controller"],

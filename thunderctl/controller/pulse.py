@@ -17,10 +17,12 @@ BACK_AFTER = 3
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """What one look says of a replica: nothing wrong, or what is. `certain` where no second look is needed."""
+    """What one look says of a replica: nothing wrong, or what is. `certain` where no second look is needed, `pending`
+    where it says nothing yet, as an agent is looked for for the first time."""
 
     reason: str = ""
     certain: bool = False
+    pending: bool = False
 
 
 @dataclass(slots=True)
@@ -31,7 +33,9 @@ class Pulse:
     misses: dict[str, int] = field(default_factory=dict)
 
     def felt(self, replica: str, sign: Sign) -> Condition:
-        """Count one look, and say what that makes of the replica."""
+        """Count one look, and say what that makes of the replica. One that says nothing yet counts for nothing."""
+        if sign.pending:
+            return Condition(Vital.UNSURE, sign.reason)
         if not sign.reason:
             self.misses.pop(replica, None)
             self.hits[replica] = self.hits.get(replica, 0) + 1
@@ -59,7 +63,8 @@ def sign_of(replica: Replica, views: Mapping[str, InstanceView], down: Mapping[s
         if view is None:
             return Sign(f"the machine of {name} is gone", certain=True)
         if view.health is None:
-            return Sign(f"{name}: {view.problem}", certain=replica.id in down)
+            is_down = replica.id in down
+            return Sign(f"{name}: {view.problem}", certain=is_down, pending=view.pending and not is_down)
     return _engine_sign(replica, views[replica.instances[0]].engines)
 
 

@@ -45,7 +45,7 @@ class Routing:
     """The routes in force: the plan they are of, the replicas in them, and the requests under way by replica.
 
     `running` is false where no router follows them, `admits` where one lets no new request in; `in_flight` is None
-    where it runs and can't be asked.
+    where it runs and can't be asked. `behind`: they are still those of another plan, from which `plan` takes over.
     """
 
     plan: Plan
@@ -53,14 +53,16 @@ class Routing:
     in_flight: Mapping[str, int] | None = field(default_factory=dict)
     running: bool = True
     admits: bool = True
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """A deployment at one moment. Where nothing was ever routed, `routing` is None.
 
-    `plan_id` is of the plan that is wanted; while an `up` is half-way the routes are of another. Where that is the same
-    but for machines that were replaced, `replaced` are the instances that wait to serve in their place. `rows` are
+    `plan_id` is of the plan that is wanted; while an `up` is half-way the routes are of another. Where both are over
+    the same engines, `routing` is of the one wanted, and `behind`. Where the other is the same but for machines that
+    were replaced, `replaced` are the instances that wait to serve in their place. `rows` are
     those that may cost. `conditions` are of the routed plan's replicas. `problems` says by lease why its machine is of
     no use, as its provider lists it, `notices` what else it says of a machine, `distrust` by provider why its last
     listing proves nothing. `listed` are the leases that the last listing showed and that nothing was asked of since.

@@ -82,8 +82,9 @@ def _port(deployment: str, listen: str) -> str:
     router = RouterProcess(deployment_folder(deployment) / "router", keys_file(deployment))
     if router.running():
         return f"{router.endpoint} is our own router"
-    bound_socket(*parse_listen(listen)).close()
-    return f"{listen} is free"
+    host, port = parse_listen(listen)
+    bound_socket(host, port).close()
+    return f"{listen} is free" if port else f"{host}: whichever is free"
 
 
 def _ssh(providers: Iterable[str]) -> Check:

@@ -21,6 +21,7 @@ from sqlmodel import Session
 from planner.errors import Refused, ThunderError
 from runtime.processes import ProcessId, is_alive, own_process_id
 from thunderctl.store.database import Database
+from thunderctl.store.moved import MovedAway, refuse_moved
 from thunderctl.store.tables import LockTable
 from thunderctl.store.this_host import this_host
 from thunderctl.store.values import Holder
@@ -101,6 +102,8 @@ class Locks(Database):
         while True:
             try:
                 return self._take(deployment, message, lasts_s)
+            except MovedAway:
+                raise
             except Refused:
                 if not self._is_brief(deployment) or time.monotonic() >= deadline:
                     raise
@@ -117,6 +120,7 @@ class Locks(Database):
 
     def _take(self, deployment: str, message: str, lasts_s: float) -> Holder:
         with self._settled() as session:
+            refuse_moved(session, deployment)
             record, at = session.get(LockTable, deployment, with_for_update=True), self._locks_at(session)
             if record is not None and not _may_be_taken(_holder(record), at):
                 raise refusal(_holder(record))

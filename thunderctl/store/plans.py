@@ -8,6 +8,7 @@ from sqlmodel import col, select
 
 from planner.errors import SpecError
 from thunderctl.store.database import Database
+from thunderctl.store.moved import refuse_moved
 from thunderctl.store.tables import DeploymentTable, PlanTable
 from thunderctl.store.values import Deployment, DeploymentState, SavedPlan
 
@@ -26,8 +27,12 @@ class Deployments(Database):
             return tuple(_deployment(record) for record in records)
 
     def save_deployment(self, deployment: Deployment) -> Deployment:
-        """Commit it whole and return it as saved: `created_at` stays the first save's, `updated_at` is now."""
+        """Commit it whole and return it as saved: `created_at` stays the first save's, `updated_at` is now.
+
+        Raises Refused where another host's store is the deployment's.
+        """
         with self._write() as session:
+            refuse_moved(session, deployment.name)
             record = session.get(DeploymentTable, deployment.name, with_for_update=True)
             created_at = record.created_at if record else self._now()
             saved = replace(deployment, created_at=created_at, updated_at=self._now())

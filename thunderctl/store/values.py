@@ -12,6 +12,8 @@ class DeploymentState(StrEnum):
     SERVING = "serving"
     DEGRADED = "degraded"
     STOPPING = "stopping"
+    MOVED = "moved"
+    """To another host's store: by this one nothing is leased or changed any more (`thunderctl/store/moving.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

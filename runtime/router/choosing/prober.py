@@ -28,7 +28,9 @@ class Prober:
         try:
             while True:
                 self.beat()
-                await asyncio.sleep(self._settings.probe_every_s)
+                await asyncio.sleep(
+                    max(self._settings.probe_every_s, len(self._known) / self._settings.most_probes_per_s)
+                )
         finally:
             for task in self._under_way.values():
                 task.cancel()

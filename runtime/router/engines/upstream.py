@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from runtime.lost_hosts import noticing
+from runtime.lost_hosts import not_again, noticing
 from runtime.messages import ReplicaAddress
 from runtime.open_files import ran_out
 from runtime.router.engines.connection import OnInterim
@@ -35,8 +35,11 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self._settings.probe_timeout_s)
-        connector = aiohttp.TCPConnector(socket_factory=noticing(self._settings.lost_after_s))
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+        lost_after_s, jar = self._settings.lost_after_s, aiohttp.DummyCookieJar()
+        connector = aiohttp.TCPConnector(socket_factory=noticing(lost_after_s))
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, cookie_jar=jar, trace_configs=[not_again(lost_after_s)]
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,13 +3,13 @@
 from benchmarks.router_soak_mocks import soak_mocks
 from benchmarks.router_soak_record import Soak
 
-SECONDS, KILL_EVERY_S, CLIENTS = 15.0, 4.0, 8
+SECONDS, KILL_EVERY_S, CLIENTS = 8.0, 2.5, 8
 
 
 async def test_no_request_fails_and_no_text_is_wrong_while_engines_are_killed():
     soak = await soak_mocks(seconds=SECONDS, kill_every_s=KILL_EVERY_S, at_once=CLIENTS)
     assert not soak.tally.wrong
-    assert soak.killed[:3] == ["d0", "p0", "d1"]
+    assert soak.killed[:2] == ["d0", "p0"]
     assert soak.moved > 0
 
 

@@ -35,6 +35,24 @@ def test_every_row_comes_back_in_its_place_with_an_answer_or_a_reason(tmp_path):
     assert {(row["note"], row["mine"]) for row in rows} == {("scope=full; split=assumed", "kept")}
 
 
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (GUESS, "A6000 has no measured rows"),
+        (GOOD.replace(",layer,", ",step,").replace("vllm-0.4.0", "vllm").replace("=full", "=model"), "engine vllm has no measured rows"),
+        (GOOD.replace("llama-30b", "qwen3-30b-a3b"), "has experts"),
+    ],
+    ids=["GPU", "engine", "kind of model"],
+)
+def test_what_was_not_measured_of_a_row_is_said_and_nothing_else(tmp_path, row, says):
+    (tmp_path / "rows.csv").write_text("\n".join((HEADER, GOOD, row, row)))
+    done = CliRunner().invoke(app, ["predict", "--input", str(tmp_path / "rows.csv"), "--output", "-"])
+    said = " ".join(done.stderr.split())
+    assert "Predicted 3 of 3 rows; 2 are not calibrated (2: " in said
+    assert said.count(" 2: ") + said.count("(2: ") == 1
+    assert says in said
+
+
 @pytest.mark.parametrize("odd", ["\ufeff{}", "{}\r\n"], ids=["byte order mark", "carriage return"])
 def test_files_of_spreadsheets_are_read(tmp_path, odd):
     found = predict(tmp_path, odd.format("\n".join((HEADER, GOOD))))

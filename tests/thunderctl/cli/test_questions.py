@@ -15,12 +15,14 @@ from provisioners.leases.journal import LeaseRow, LeaseState
 from runtime.processes import ProcessId, is_alive
 from tests.planner.plans import split_plan
 from thunderctl import lifecycle, observe, staying
+from thunderctl.cli import decided as deciding
 from thunderctl.cli import down, rebalance, up
+from thunderctl.cli.decided import Decided
 from thunderctl.cli.intended import Intended
 from thunderctl.cli.main import main
-from thunderctl.cli.rebalance import Decided
 from thunderctl.controller.process import REPLACING
 from thunderctl.links import KnownLinks
+from thunderctl.observe import Observation
 from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 from thunderctl.store.locks import Held
@@ -54,7 +56,7 @@ def asked(tmp_path, monkeypatch):
     asked = Asked()
     monkeypatch.setattr(up, "confirm", asked)
     monkeypatch.setattr(down, "confirm", asked)
-    monkeypatch.setattr(rebalance, "confirm", asked)
+    monkeypatch.setattr(deciding, "confirm", asked)
     return asked
 
 
@@ -198,15 +200,15 @@ def in_force(monkeypatch):
         wanted = replace(PLAN, replicas=(flipped, *PLAN.replicas[1:]))
         return Decided(plans[-1], (), Rebalanced(wanted, None, (), 0.0, 0.0), KnownLinks({}, {}))
 
-    async def flip(world, _current, wanted):
+    async def flip(world, wanted, _views):
         plans.append((world.store.holder("default").message, wanted.plan_id))
         return 2
 
     async def seen(_):
-        return None
+        return Observation((), None, "")
 
-    monkeypatch.setattr(rebalance, "_decided", decided)
-    monkeypatch.setattr(rebalance, "_serving", lambda _: plans[-1])
+    monkeypatch.setattr(rebalance, "decided", decided)
+    monkeypatch.setattr(deciding, "serving", lambda _: plans[-1])
     monkeypatch.setattr(observe, "observe_once", seen)
     monkeypatch.setattr(lifecycle, "refuse_unready", lambda *_: None)
     monkeypatch.setattr(lifecycle, "flip", flip)

@@ -79,7 +79,7 @@ def done(now, step):
             gone = tuple(row(one.id, LeaseState.GONE) for one in PLAN.instances if one.id not in there)
             return replace(now, resting=resting, lost=gone)
         case Route(replicas):
-            routing = replace(now.routing, replicas=replicas, running=True, admits=True, in_flight={})
+            routing = replace(now.routing, replicas=replicas, running=True, admits=True, in_flight={}, behind=False)
             return replace(now, routing=routing, moved=now.moved - replicas)
         case Close():
             return replace(now, routing=replace(now.routing, admits=False))

@@ -162,6 +162,26 @@ async def test_a_file_that_does_not_say_where_it_listens_is_a_problem_like_any_o
         assert "does not say where its agent listens" in seen.problem
 
 
+async def test_who_is_looked_for_for_the_first_time_is_pending_and_afterwards_missed(tls):
+    async with in_contact(tls) as (agent, found):
+        assert (await view(found)).pending
+        await answered(found)
+        agent.port, agent.status = 0, 500
+        assert not (await view(found)).pending
+        while (seen := await view(found)).problem == "its agent was not reached yet":
+            assert not seen.pending
+            await asyncio.sleep(0.01)
+
+
+async def test_who_can_not_be_found_in_time_is_pending_no_more(tls):
+    async with in_contact(tls) as (_, found):
+        at = 0.0
+        found.clock = lambda: at
+        assert (await view(found, {})).pending
+        at = contact.FIRST_S
+        assert not (await view(found, {})).pending
+
+
 async def test_an_agent_that_listens_elsewhere_now_is_found_again(tls):
     async with in_contact(tls) as (first, found), in_contact(tls) as (second, _):
         await answered(found)
@@ -202,3 +222,30 @@ async def test_a_provider_that_lets_nobody_in_keeps_nobody_from_looking(tls):
 
         agent.let_operator_in = refuses
         assert (await answered(found)).health
+
+
+async def test_who_is_doubted_is_not_waited_for_long(tls, monkeypatch):
+    """What the router has given up as well is missed by both, and every moment counts then."""
+    monkeypatch.setattr(contact, "ANSWER_S", 3600.0)
+    async with in_contact(tls) as (agent, found):
+        await answered(found)
+        agent.hang, before = True, agent.asked
+        waiting = asyncio.ensure_future(view(found))
+        while agent.asked == before:
+            await asyncio.sleep(0.01)
+        found.doubt(["another"])
+        assert not (await asyncio.wait({waiting}, timeout=2 * contact.DOUBTED_S))[0]
+        found.doubt([ROW.lease_id])
+        assert (await waiting).health is None
+
+
+async def test_a_doubt_gives_nobody_more_time(tls, monkeypatch):
+    monkeypatch.setattr(contact, "ANSWER_S", 0.05)
+    monkeypatch.setattr(contact, "DOUBTED_S", 3600.0)
+    async with in_contact(tls) as (agent, found):
+        await answered(found)
+        agent.hang = True
+        waiting = asyncio.ensure_future(view(found))
+        await asyncio.sleep(0)
+        found.doubt([ROW.lease_id])
+        assert "did not answer within 0.05 s" in (await waiting).problem

@@ -23,6 +23,7 @@ from tests.thunderctl.controller.situations import (
     row,
     situation,
 )
+from thunderctl.controller.adapting.assessment import Proposal
 from thunderctl.controller.decide import decide, leaving_of, serving_of
 from thunderctl.controller.situation import Routing, Vital
 from thunderctl.controller.steps import Close, Drain, Release, Replace, Route, Stop
@@ -39,11 +40,17 @@ RESTS = st.just(Resting()) | NAMES.map(lambda names: resting(*names))
 
 @st.composite
 def situations(draw):
-    """Anything that can be: half-drained machines, lost replicas, a router that is gone, another plan on its way."""
+    """Anything that can be: half-drained machines, lost replicas, a router that is gone, another plan on its way,
+    routes that are behind the one that is wanted, phases that would suit better."""
     rows = tuple(
         row(name, draw(STATES), attempts=draw(st.integers(0, 1)), drained_for=draw(CAUSES)) for name in INSTANCES
     )
     running = draw(st.booleans())
+    serving, states = DeploymentState.SERVING, (DeploymentState.STARTING, DeploymentState.STOPPING)
+    state, plan_id = (
+        draw(st.sampled_from([serving, serving, *states])),
+        draw(st.sampled_from([PLAN.plan_id, "another"])),
+    )
     routing = Routing(
         PLAN,
         frozenset(draw(st.sets(st.sampled_from(REPLICAS), min_size=1))),
@@ -52,6 +59,7 @@ def situations(draw):
         else {},
         running,
         draw(st.booleans()) if running else True,
+        draw(st.booleans()) if (state, plan_id) == (serving, PLAN.plan_id) else False,
     )
     ends = draw(NAMES)
     listed = frozenset(f"l-{name}" for name in draw(NAMES))
@@ -59,10 +67,8 @@ def situations(draw):
         *(one for one in rows if one.state.may_cost),
         routing=draw(st.sampled_from([routing, routing, None])),
         conditions={name: draw(CONDITIONS) for name in REPLICAS},
-        state=draw(
-            st.sampled_from([DeploymentState.SERVING] * 2 + [DeploymentState.STARTING, DeploymentState.STOPPING])
-        ),
-        plan_id=draw(st.sampled_from([PLAN.plan_id, "another"])),
+        state=state,
+        plan_id=plan_id,
         replaced=draw(st.sampled_from([(), ("i0",)])),
         lost=tuple(one for one in rows if not one.state.may_cost and draw(st.booleans())),
         limits=(limit(draw(st.sampled_from(list(Due))), *sorted(ends)),) if ends else (),
@@ -72,6 +78,7 @@ def situations(draw):
         moved=frozenset(draw(st.sets(st.sampled_from(REPLICAS)))),
         resting=draw(RESTS),
         wanted_rest=draw(st.none() | RESTS),
+        proposal=draw(st.none() | st.just(Proposal(NOW, 1, PLAN, (), "it pays"))),
     )
 
 

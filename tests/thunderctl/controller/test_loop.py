@@ -16,9 +16,10 @@ from planner.errors import HostError, ProvisioningError
 from provisioners.base import Label, Listing, Machine, PriceRise
 from provisioners.leases.adopt import condemned
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
+from runtime.messages import agent_name
 from tests.provisioners.fakes import OWNER, SETTLE_S
 from tests.thunderctl.controller import worlds
-from tests.thunderctl.controller.situations import PLAN
+from tests.thunderctl.controller.situations import PLAN, REPLICAS
 from tests.thunderctl.controller.worlds import HOURS, ControllerWorld
 from thunderctl.controller import act
 from thunderctl.controller.clock import HELD_S
@@ -193,6 +194,27 @@ async def test_an_agent_that_goes_silent_is_out_of_the_routes_within_three_secon
     await made.run(10)
     assert made.alerts == ()
     assert made.router.in_force.epoch == 3
+
+
+@pytest.mark.parametrize(("down", "doubted"), [(("r0",), set()), (("r0", "r1"), {"l-i0"}), ((), set())])
+async def test_a_machine_is_doubted_of_which_the_router_has_given_up_all(world, down, doubted):
+    """Its agent is not waited for as others are: it is missed by both, if it is gone."""
+    made = world()
+    addresses = tuple(
+        replace(one, server_name=agent_name(f"l-{next(r.instances[0] for r in PLAN.replicas if r.id == one.id)}"))
+        for one in made.router.in_force.replicas
+    )
+    made.router.in_force = replace(made.router.in_force, replicas=addresses)
+    made.router.traffic = {"replicas": [{"id": one, "healthy": one not in down, "reason": ""} for one in REPLICAS]}
+    real = made.contact.hear
+
+    async def hear(*given):
+        await asyncio.sleep(0.01)  # the router answers meanwhile
+        return await real(*given)
+
+    made.contact.hear = hear
+    await made.observer.hear()
+    assert made.contact.doubted == doubted
 
 
 async def test_an_agent_that_answers_every_other_time_makes_no_epochs(world):
@@ -547,6 +569,18 @@ async def test_a_controller_that_begins_anew_changes_nothing_where_all_is_well(w
         await made.run(60)
     assert made.router.served == []
     assert made.events() == []
+
+
+async def test_a_controller_that_begins_anew_alarms_nobody_before_agents_had_time_to_be_found(world):
+    made = world()
+    await made.run(60)
+    made.contact.sought = {"i0", "i1", "i2"}
+    made.again()
+    await made.run(30)
+    assert (made.alerts, made.events(), made.router.served) == ((), [], [])
+    made.contact.sought, made.contact.deaf = set(), {"i0"}
+    await made.until(lambda: made.events("alert"), within_s=20)
+    assert [text.split(" can't serve")[0] for text in made.events("alert")] == ["r0, r1"]
 
 
 async def test_what_moved_between_machines_is_written_down(world):

@@ -68,6 +68,17 @@ def test_who_is_silent_is_lost_at_once_where_the_router_misses_it_too():
     assert sign_of(R0, {"i0": silent("i0")}, {"r0": "connection refused"}).certain
 
 
+def test_who_is_looked_for_for_the_first_time_is_not_missed_yet():
+    """After a controller has begun anew: else each of its replicas would be called lost, and taken out of the routes."""
+    pending = replace(silent("i0"), pending=True)
+    pulse = Pulse()
+    for _ in range(5):
+        assert pulse.felt("r0", sign_of(R0, {"i0": pending}, {})).vital is Vital.UNSURE
+    assert not pulse.missing
+    assert pulse.felt("r0", sign_of(R0, {"i0": silent("i0")}, {})).vital is Vital.UNSURE
+    assert sign_of(R0, {"i0": pending}, {"r0": "connection refused"}) == Sign("i0: no answer", certain=True)
+
+
 def test_a_replica_on_two_machines_needs_both():
     ready = heard("i1", EngineHealth("r2", "ready"))
     assert sign_of(R2, {"i1": ready, "i2": heard("i2")}, {}) == GOOD

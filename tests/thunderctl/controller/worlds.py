@@ -147,19 +147,27 @@ class FakeRouter:
 
 
 class FakeContact:
-    """Agents on every machine that is there, but for the `deaf`, which are instances. `asked` counts."""
+    """Agents on every machine that is there, but for the `deaf`, which are instances, and those `sought` for the first
+    time. `asked` counts."""
 
     def __init__(self, cloud: FakeCloud) -> None:
         self.cloud = cloud
         self.deaf: set[str] = set()
+        self.sought: set[str] = set()
+        self.doubted: set[str] = set()
         self.failed: set[str] = set()
         self.asked = 0
+
+    def doubt(self, leases):
+        self.doubted = set(leases)
 
     async def hear(self, rows, machines):
         self.asked += 1
         return [self._view(one, machines.get(one.lease_id)) for one in rows if one.state.runs]
 
     def _view(self, lease, machine):
+        if lease.instance in self.sought:
+            return InstanceView(lease, machine, problem="its agent was not reached yet", pending=True)
         if lease.instance in self.deaf or lease.provider_id not in self.cloud.machines:
             return InstanceView(lease, machine, problem="its agent did not answer within 2.5 s")
         engines = tuple(

@@ -1,17 +1,23 @@
-"""A simulated day of 24 hours on which the workload goes back and forth: the controller follows, and does not flap."""
+"""A simulated day on which the workload goes back and forth: the controller follows, and does not flap.
+
+Of 24 hours for `make soak`, of 8 otherwise.
+"""
+
+import pytest
 
 from tests.thunderctl.controller.adapting.days import CODING, CONVERSATION, fleet, hourly, lived, suiting, swinging
 from thunderctl.controller.adapting.drift import Pace
 
 
-def test_over_an_oscillating_day_flips_are_few_the_mean_is_better_and_no_hour_is_much_worse():
+@pytest.mark.parametrize("hours", [8, pytest.param(24, marks=pytest.mark.soak)])
+def test_over_an_oscillating_day_flips_are_few_the_mean_is_better_and_no_hour_is_much_worse(hours):
     """The static plan is the one that suits both workloads together best."""
     static = suiting(fleet(), CODING, CONVERSATION)
-    day = swinging(seed=1, dwell_s=3600.0, rates=(0.4, 1.2))
+    day = swinging(seed=1, dwell_s=3600.0, rates=(0.4, 1.2), hours=hours)
     made = lived(static, day, pace=Pace(), assess_s=30.0)
     adaptive_by_hour, adaptive = hourly(static, day, made)
     static_by_hour, kept = hourly(static, day)
-    assert len(adaptive_by_hour) == 24
+    assert len(adaptive_by_hour) == hours
     assert 0 < len(made.changes) <= 2 * len(day.spells)
     assert adaptive >= kept
     assert min(adaptive_by_hour - static_by_hour) >= -0.03
