@@ -78,6 +78,9 @@ bench: setup .venv-benchmarks/.lock-installed .venv-peers/.lock-installed  ## th
 	.venv/bin/python -m benchmarks.simulator_vs_engines
 	.venv/bin/python -m benchmarks.rebalance
 	.venv/bin/python -m benchmarks.controller_at_scale
+	.venv/bin/python -m benchmarks.adapting_day
+	.venv/bin/python -m benchmarks.failover
+	.venv/bin/python -m benchmarks.self_flip
 	.venv/bin/python -m benchmarks.search
 	.venv/bin/python -m benchmarks.baselines
 	.venv/bin/python -m benchmarks.budgets

@@ -26,7 +26,7 @@ LONGEST_ANSWER = 16 << 20
 LONGEST_LOG = 64 << 20
 LONGEST_REFUSAL = 64 << 10
 """Bytes of an answer: what a broken agent sends without end must not fill this host's memory."""
-LOST_AFTER_S = 1.25
+LOST_AFTER_S = 1.0
 """A host that acknowledges nothing for so long is not reached. A packet is lost up to three times in that, even where
 the way there and back takes 150 ms."""
 SHOWN = 2000

@@ -50,7 +50,7 @@ class RouterSettings:
     probe_every_s: float = 0.5
     most_probes_per_s: float = 500.0
     probe_timeout_s: float = 5.0
-    lost_after_s: float = 1.25
+    lost_after_s: float = 1.0
     queues_every_s: float = 2.0
     engine_keepalive_s: float = 3.0
     agent_keepalive_s: float = 60.0

@@ -166,7 +166,14 @@ def test_a_side_answers_in_order_and_keeps_a_peers_words_apart():
 def test_a_page_says_what_fits_the_width():
     from benchmarks.peers import text
 
-    for lines in (text.CASES_TEXT, text.PREDICTING_TEXT, text.SPEED_TEXT, text.LEFT_OUT):
+    for lines in (
+        text.CASES_TEXT,
+        text.PLANNED_TEXT,
+        text.PREDICTING_TEXT,
+        text.PREDICTED_TEXT,
+        text.SPEED_TEXT,
+        text.LEFT_OUT,
+    ):
         assert all(len(line) <= 120 for line in lines)
         assert not any(a == b == "" for a, b in pairwise(lines))
 

@@ -18,8 +18,8 @@ def migrated_once(tmp_path_factory) -> Iterator[None]:
     content = first.read_bytes()
 
     def opened(url: Any) -> Any:
-        place = Path(url.database)
-        if place.parent.is_dir() and not place.exists():
+        place = Path(url.database or ":memory:")
+        if place.name != ":memory:" and place.parent.is_dir() and not place.exists():
             place.touch(mode=0o600)
             place.write_bytes(content)
         return ordinary(url)

@@ -25,7 +25,7 @@ from thunderctl.store.locks import BRIEF_S, Held
 from thunderctl.world import World
 
 TICK_S = 2.0
-AGAIN_S = 0.5
+AGAIN_S = 0.25
 """Until the second look at who was missed for the first time."""
 IDLE_S = 600.0
 """With nothing leased for so long there is nothing to look after: the next `up` starts another."""
