@@ -31,13 +31,16 @@ class Step:
     """One thing apply does.
 
     `id` is the plan's instance or replica id; of a release it is the running lease's own id; of a route, `routes`.
-    `lease_id` is of the machine that an engine which is drained or stopped runs on.
+    `lease_id` is of the machine that an engine which is drained or stopped runs on. `without` are replicas that routes
+    leave out meanwhile. `again`: it is done to what is there and wanted, which is to run other code (`refreshing.py`).
     """
 
     what: StepKind
     id: str
     detail: str = ""
     lease_id: str = ""
+    without: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class RunningInstance:
     """A leased machine: which plan instance it was leased as, and for which offer.
 
     `prepared`: it can run engines, as its agent answers. `ready`: its lease says that it could, once it was prepared.
+    `outdated`: its agent and engines run other code than ours.
     """
 
     lease_id: str
@@ -52,6 +56,7 @@ class RunningInstance:
     offer_id: str
     prepared: bool = False
     ready: bool = False
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

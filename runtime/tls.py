@@ -4,18 +4,22 @@ A folder of credentials holds `ca.crt`, `tls.crt` and `tls.key`. The authority i
 it signed proves membership; what a member may ask is decided by the name in it (`peer_names`).
 """
 
+import asyncio
+import logging
 import ssl
 from typing import TYPE_CHECKING
 
 from planner.errors import SpecError
 
 if TYPE_CHECKING:
-    import asyncio
     from pathlib import Path
 
 AUTHORITY_CERTIFICATE = "ca.crt"
 CERTIFICATE = "tls.crt"
 PRIVATE_KEY = "tls.key"
+LOOK_EVERY_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 def server_context(folder: "Path") -> ssl.SSLContext:
@@ -30,6 +34,37 @@ def client_context(folder: "Path") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False
     return _loaded(context, folder)
+
+
+async def keep_loaded(folder: "Path", *contexts: ssl.SSLContext, every_s: float = LOOK_EVERY_S) -> None:
+    """Load `folder`'s credentials again whenever its certificate has changed, until cancelled.
+
+    Whoever dials or is dialled from then on sees the new one; connections that stand go on. Half-written credentials
+    change nothing, and are looked at again.
+    """
+    loaded = _mark(folder)
+    while True:
+        await asyncio.sleep(every_s)
+        if (now := _mark(folder)) == loaded:
+            continue
+        try:
+            client_context(folder)  # tried out first: a context that is in use never gets half of it
+            for context in contexts:
+                _loaded(context, folder)
+        except SpecError as error:
+            log.warning("the credentials stay as they were: %s", error.message)
+        else:
+            loaded = now
+            log.info("the credentials in %s were loaded again", folder)
+
+
+def _mark(folder: "Path") -> tuple[int, int] | None:
+    """What tells one certificate's file from the next."""
+    try:
+        found = (folder / CERTIFICATE).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def peer_names(transport: "asyncio.BaseTransport | None") -> frozenset[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -19,6 +20,7 @@ from thunderctl.world import open_world
 T = TypeVar("T")
 WITHIN_S = 500
 LOOK_EVERY_S = 0.25
+KILLS = 5
 
 
 class Operator:
@@ -58,11 +60,23 @@ class Operator:
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def end_all(self) -> None:
-        """Take down what a test left up, and end what runs even then."""
-        if self.processes():
-            self.start("down", "--yes").communicate(timeout=120)
-        for process in self.processes():
-            process.kill()
+        """Take down what a test left up, and end what runs even then: also where that hangs, or is interrupted."""
+        try:
+            if self.processes():
+                with suppress(subprocess.TimeoutExpired):
+                    self.start("down", "--yes").communicate(timeout=120)
+        finally:
+            self._kill_all()
+
+    def _kill_all(self) -> None:
+        """Again and again: one that is not ended yet may just have started another."""
+        for _ in range(KILLS):
+            for process in (left := self.processes()):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            if not left:
+                return
+            psutil.wait_procs(left, timeout=10)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:

@@ -15,9 +15,9 @@ from planner.reconcile import Step, StepKind
 
 WAITS_FOR: Mapping[StepKind, frozenset[StepKind]] = {
     StepKind.LEASE: frozenset(),
-    StepKind.PREPARE: frozenset({StepKind.LEASE}),
+    StepKind.PREPARE: frozenset({StepKind.LEASE, StepKind.STOP}),
     StepKind.START: frozenset({StepKind.PREPARE, StepKind.STOP}),
-    StepKind.ROUTE: frozenset({StepKind.START}),
+    StepKind.ROUTE: frozenset({StepKind.START, StepKind.ROUTE}),
     StepKind.DRAIN: frozenset({StepKind.LEASE, StepKind.PREPARE, StepKind.START, StepKind.ROUTE}),
     StepKind.STOP: frozenset({StepKind.LEASE, StepKind.PREPARE, StepKind.START, StepKind.ROUTE, StepKind.DRAIN}),
     StepKind.RELEASE: frozenset({StepKind.STOP, StepKind.DRAIN, StepKind.ROUTE}),

@@ -130,12 +130,21 @@ def _commit(world: World, plan: Plan, spec: Spec, resting: Resting) -> None:
 
 def _but_for_whole_routes(steps: Sequence[Step], asleep: Collection[str]) -> tuple[Step, ...]:
     """Where some replicas rest, the plan's own routes are not what is wanted: those over the others follow."""
-    return tuple(step for step in steps if not asleep or step.what is not StepKind.ROUTE)
+    return tuple(step for step in steps if not asleep or step.what is not StepKind.ROUTE or step.without)
 
 
 def _missing(plan: Plan, results: Sequence[StepResult]) -> tuple[str, ...]:
-    """The replicas that were to be started and were not."""
-    started = {result.step.id: result.state for result in results if result.step.what is StepKind.START}
+    """The replicas that were to be started and were not. One that was not even stopped, to run other code, goes on."""
+    untouched = {
+        result.step.id
+        for result in results
+        if result.step.what is StepKind.STOP and result.step.again and result.state is StepState.SKIPPED
+    }
+    started = {
+        result.step.id: result.state
+        for result in results
+        if result.step.what is StepKind.START and not (result.step.again and result.step.id in untouched)
+    }
     return tuple(one.id for one in plan.replicas if started.get(one.id, StepState.DONE) is not StepState.DONE)
 
 

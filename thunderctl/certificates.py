@@ -30,7 +30,7 @@ RENEW_BEFORE = datetime.timedelta(days=30)
 
 def ensure_authority(folder: "Path") -> None:
     """Make the authority (`ca.crt`, `ca.key`) in `folder` unless it is there."""
-    if (folder / AUTHORITY_CERTIFICATE).exists() and (folder / AUTHORITY_KEY).exists():
+    if has_authority(folder):
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -45,6 +45,10 @@ def ensure_authority(folder: "Path") -> None:
     )
     write_private(folder / AUTHORITY_KEY, _key_pem(key))
     write_private(folder / AUTHORITY_CERTIFICATE, _pem(certificate))
+
+
+def has_authority(folder: "Path") -> bool:
+    return (folder / AUTHORITY_CERTIFICATE).exists() and (folder / AUTHORITY_KEY).exists()
 
 
 def issue(ca_folder: "Path", name: str, target_folder: "Path") -> None:
@@ -70,6 +74,18 @@ def issue(ca_folder: "Path", name: str, target_folder: "Path") -> None:
     write_private(target_folder / PRIVATE_KEY, _key_pem(key))
     write_private(target_folder / CERTIFICATE, _pem(certificate))
     write_private(target_folder / AUTHORITY_CERTIFICATE, _pem(authority))
+
+
+def is_fresh(folder: "Path") -> bool:
+    """Whether the certificate in a folder lasts for another month; one that can't be read does not."""
+    try:
+        return _lasts(x509.load_pem_x509_certificate((folder / CERTIFICATE).read_bytes()))
+    except (OSError, ValueError):
+        return False
+
+
+def _lasts(certificate: x509.Certificate) -> bool:
+    return datetime.datetime.now(datetime.UTC) < certificate.not_valid_after_utc - RENEW_BEFORE
 
 
 def _builder(
@@ -115,9 +131,7 @@ def _still_good(folder: "Path", name: str, authority: x509.Certificate) -> bool:
         context.load_cert_chain(files[1], files[2])  # refuses a key that is not the certificate's
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, ssl.SSLError):
         return False
-    lasts_until = certificate.not_valid_after_utc - RENEW_BEFORE
-    lasts = datetime.datetime.now(datetime.UTC) < lasts_until
-    return lasts and known == authority and names.get_values_for_type(x509.DNSName) == [name]
+    return _lasts(certificate) and known == authority and names.get_values_for_type(x509.DNSName) == [name]
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

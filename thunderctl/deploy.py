@@ -15,11 +15,11 @@ from thunderctl.deploying.leaving import Leaving
 from thunderctl.deploying.market import rentable
 from thunderctl.deploying.preparing import prepared
 from thunderctl.deploying.replacing import Replacing
-from thunderctl.deploying.routes import route
+from thunderctl.deploying.routes import route, route_without
 from thunderctl.deploying.site import Site
 from thunderctl.deploying.starting import start, stop
 from thunderctl.home import owner_id
-from thunderctl.routing import drain
+from thunderctl.routing import drain, finished
 from thunderctl.spec import Spec
 
 
@@ -39,12 +39,18 @@ class Deployer:
         match step.what:
             case StepKind.LEASE:
                 await self._replacing.until_it_stands(step.id, lambda: self._leased(step.id))
+            case StepKind.PREPARE if step.again:
+                await self._prepared(step.id)
             case StepKind.PREPARE:
                 await self._replacing.until_it_stands(step.id, lambda: self._prepared(step.id))
             case StepKind.START:
                 await start(self.site, self.site.plan.replica(step.id))
+            case StepKind.ROUTE if step.without:
+                await route_without(self.site, step.without)
             case StepKind.ROUTE:
                 await route(self.site)
+            case StepKind.DRAIN if step.again:
+                await finished(self.site.world, step.id, self.site.narrate)
             case StepKind.DRAIN:
                 await drain(self.site.world, step.id, self.site.narrate, lease_id=step.lease_id)
             case StepKind.STOP:

@@ -9,6 +9,7 @@ from planner.deployment import Phase, Plan
 from planner.document import plan_from_json, plan_to_json
 from planner.errors import AuthError, HostError, Incomplete, Refused, SpecError
 from planner.reconcile import Step, StepKind, reconcile
+from planner.refreshing import refresh
 from provisioners.crash import crash_point
 from provisioners.leases.budget import ROUNDING_USD
 from provisioners.leases.release import release
@@ -73,16 +74,18 @@ async def steps_to(
     narrate: Callable[[str], None] = unsaid,
     *,
     resting: Collection[str] = (),
+    code: str = "",
 ) -> tuple[Step, ...]:
-    """What is left to do until `plan` runs, but for the instances that rest.
+    """What is left to do until `plan` runs, but for the instances that rest, and runs `code` on its machines (a
+    payload's digest; any where none is given).
 
     Looks first at what became of leases in doubt; `narrate` hears of waits.
     Raises Refused where the budget does not hold the machines that go beside those that come.
     """
     await settle(world, spec, plan, narrate)
     seen = await observe_once(world)
-    whole = reconcile(plan, fleet_state(seen, plan, engine_specs(plan, spec), plan_in_force(world)))
-    steps = but_for(whole, plan, resting)
+    running = fleet_state(seen, plan, engine_specs(plan, spec), plan_in_force(world), code)
+    steps = (*but_for(reconcile(plan, running), plan, resting), *refresh(plan, running, resting))
     check_side_by_side(world, plan, spec, steps)
     return steps
 
@@ -270,6 +273,7 @@ async def take_down(world: World, *, report: Report) -> tuple[StepResult, ...]:
     results = await apply(steps, release_all, subjects={}, report=report)
     if all(result.state is StepState.DONE for result in results):  # else the controller goes on asking
         await world.controller.stop()
+        await world.router.stop()  # a controller that did not know of this may have started one meanwhile
         world.forget()
         store.save_deployment(Deployment(world.name, epoch=deployment.epoch))
         store.record(world.name, DOWN, "everything is released and proven gone")

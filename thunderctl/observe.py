@@ -18,6 +18,7 @@ from thunderctl.engines import running_stages
 from thunderctl.world import World
 
 AGENT_FILE = "run/agent.pid.json"
+ENDED = ("stopped", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +80,18 @@ async def observe(world: World, agents: Agents) -> Observation:
     )
 
 
-def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec], in_force: Plan | None) -> FleetState:
+def fleet_state(
+    seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec], in_force: Plan | None, code: str = ""
+) -> FleetState:
     """The observation in the reconciler's words. `specs` are the wanted plan's engines by replica, `in_force` is the
-    plan that the deployment was last given: the router may still follow another's, whose routes nobody asks for."""
+    plan that the deployment was last given: the router may still follow another's, whose routes nobody asks for.
+    `code` is what agents should run (a payload's digest); empty, any will do."""
     replicas = {replica.id: replica for replica in wanted.replicas}
     running = [
         _running(view.lease, engine, engine.spec, specs.get(engine.replica), replicas.get(engine.replica))
         for view in seen.instances
         for engine in view.engines
-        if engine.spec is not None and engine.state not in ("stopped", "failed")
+        if engine.spec is not None and engine.state not in ENDED
     ]
     routed = in_force is not None and seen.routes is not None and seen.routes.plan_id in ("", in_force.plan_id)
     return FleetState(
@@ -96,8 +100,9 @@ def fleet_state(seen: Observation, wanted: Plan, specs: Mapping[str, EngineSpec]
                 lease_id=view.lease.lease_id,
                 instance_id=view.lease.instance,
                 offer_id=view.lease.offer_id,
-                prepared=view.health is not None,
+                prepared=view.health is not None and (_runs_engines(view) or not _is_outdated(view, code)),
                 ready=view.lease.state is LeaseState.READY,
+                outdated=_is_outdated(view, code) and _runs_engines(view),
             )
             for view in seen.instances
             if view.lease.state.runs
@@ -123,6 +128,15 @@ def addresses_of(plan: Plan, views: Iterable[InstanceView], routes: Routes) -> d
         if view and view.agent and view.health:
             found[replica.id] = address_of(replica, view.agent, view.health)
     return found
+
+
+def _runs_engines(view: InstanceView) -> bool:
+    return any(engine.state not in ENDED for engine in view.engines)
+
+
+def _is_outdated(view: InstanceView, code: str) -> bool:
+    """Whether its agent runs other code than that. Where no engine of its runs, it is as one that is not prepared."""
+    return view.health is not None and bool(code) and view.health.version != code
 
 
 def _running(

@@ -103,8 +103,18 @@ async def drain(world: World, replica_id: str, narrate: Callable[[str, str], Non
     succeeded = _succeeded(routes, replica_id, lease_id)
     if not succeeded:
         await _take_out(world, routes, replica_id)
+    await _finished(world, replica_id, narrate, before=routes.epoch if succeeded else None)
+
+
+async def finished(world: World, replica_id: str, narrate: Callable[[str, str], None]) -> None:
+    """Wait until a replica that gets no more requests has finished what it has."""
+    if world.router.routes() is not None and world.router.running() is not None:
+        await _finished(world, replica_id, narrate, before=None)
+
+
+async def _finished(world: World, replica_id: str, narrate: Callable[[str, str], None], *, before: int | None) -> None:
     deadline = time.monotonic() + DRAIN_DEADLINE_S
-    while requests := await _requests_left(world, replica_id, before=routes.epoch if succeeded else None):
+    while requests := await _requests_left(world, replica_id, before=before):
         if time.monotonic() > deadline:
             raise Incomplete(
                 f"{replica_id} still has {requests} requests after {DRAIN_DEADLINE_S:.0f} s; it was not stopped.",

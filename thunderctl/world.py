@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from planner.errors import SpecError
 from provisioners.base import Provisioner
 from runtime.messages import CONTROLLER_NAME, ROUTER_NAME, agent_name
+from runtime.tls import CERTIFICATE
 from thunderctl.compose import provisioner
 from thunderctl.controller.process import ControllerProcess
 from thunderctl.home import KEYS_FILE, checked_deployment, deployment_folder
@@ -80,10 +82,19 @@ class World:
         return read_stored(self.store.deployment(self.name).spec)[0]
 
     def _issued(self, name: str, folder: Path) -> Path:
-        from thunderctl.certificates import ensure_authority, issue
+        """Credentials of this name. Where the authority was lost what it has issued goes on: nobody trusts another."""
+        from thunderctl.certificates import ensure_authority, has_authority, issue
 
-        ensure_authority(self.folder / "ca")
-        issue(self.folder / "ca", name, folder)
+        authority, operator = self.folder / "ca", self.folder / "operator"
+        if not has_authority(authority) and (operator / CERTIFICATE).exists():
+            if (folder / CERTIFICATE).exists():
+                return folder
+            raise SpecError(
+                f"The certificate authority in {authority} is gone, and what runs trusts no other.",
+                hint="Restore that folder from a backup; or thunderctl down, then thunderctl up, which makes another.",
+            )
+        ensure_authority(authority)
+        issue(authority, name, folder)
         return folder
 
 

@@ -102,7 +102,13 @@ class Supply:
     def _looks(self, i: int, *, named: bool, shared: bool) -> tuple[object, ...]:
         offer = self.offers[i]
         alone = (offer.offer_id,) if named or (shared and offer.machine) else ()
-        wires = offer.inet_up_gbit_per_s, offer.inet_down_gbit_per_s, offer.handover_ms, offer.codec_gb_per_s, offer.router_ms
+        wires = (
+            offer.inet_up_gbit_per_s,
+            offer.inet_down_gbit_per_s,
+            offer.handover_ms,
+            offer.codec_gb_per_s,
+            offer.router_ms,
+        )
         prices = offer.usd_per_hour, offer.egress_usd_per_gb, offer.ingress_usd_per_gb
         place = offer.provider, offer.region, offer.network, offer.availability, offer.leasable
         return (self.kinds[i], offer.gpu_count, *prices, *wires, *place, *alone)

@@ -29,7 +29,7 @@ from runtime.relay.port import SharedPort
 from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
 from runtime.relay.reverse import ReverseDial
-from runtime.tls import client_context, server_context
+from runtime.tls import client_context, keep_loaded, server_context
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ async def _serve(
         shared = SharedPort(socket, runner, pulls, server_tls)
         await relay.start()
         await door.start()
+        fresh = asyncio.create_task(keep_loaded(tls_folder, server_tls, client_tls))
         try:
             supervisor.adopt()
             await runner.setup()
@@ -102,6 +103,7 @@ async def _serve(
             log.info("agent of %s stops", config.instance)
             await supervisor.stop_all()
         finally:
+            fresh.cancel()
             (folder / "run" / "agent.pid.json").unlink(missing_ok=True)
             await reverse.close()
             await shared.close()

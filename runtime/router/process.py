@@ -5,9 +5,10 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from planner.errors import ThunderError
 from runtime.files import write_json
@@ -23,7 +24,7 @@ from runtime.router.settings import RouterSettings
 from runtime.router.watching.access_log import AccessLog
 from runtime.router.watching.telemetry import open_telemetry
 from runtime.router.watching.usage import USAGE_FILE, UsageBook
-from runtime.tls import client_context
+from runtime.tls import client_context, keep_loaded
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,17 @@ def run_router(
         access_log=access_log,
         telemetry=open_telemetry(os.environ),
     )
-    run(_serve(app, table, listen, state_path=state_path, client_tls=client_tls))
+    serving_it = _serve(app, table, listen, state_path=state_path, client_tls=client_tls)
+    run(_with_fresh(tls, tls_folder, serving_it) if tls and tls_folder else serving_it)
+
+
+async def _with_fresh(tls: ssl.SSLContext, folder: Path, work: Coroutine[Any, Any, None]) -> None:
+    """Do it, and load the credentials towards agents again whenever they change meanwhile."""
+    fresh = asyncio.create_task(keep_loaded(folder, tls))
+    try:
+        await work
+    finally:
+        fresh.cancel()
 
 
 async def _serve(

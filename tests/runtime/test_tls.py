@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from planner.errors import SpecError
-from runtime.tls import client_context, peer_names, server_context
+from runtime.tls import client_context, keep_loaded, peer_names, server_context
 from thunderctl.certificates import ensure_authority, issue
 
 AGENT = "lease-1.agent.thunder"
@@ -105,6 +105,40 @@ async def test_older_protocols_are_refused(deployment: Path):
     async with listening(deployment / "agent") as port:
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await call(port, context)
+
+
+async def test_a_certificate_that_is_renewed_is_shown_to_who_comes_next_and_ends_no_connection(deployment: Path):
+    def serial() -> int:
+        return x509.load_pem_x509_certificate((deployment / "agent" / "tls.crt").read_bytes()).serial_number
+
+    async def shown(port: int) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=caller, server_hostname=AGENT)
+        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return x509.load_der_x509_certificate(der).serial_number, reader, writer
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while said := await reader.read(1):
+            writer.write(said)
+        writer.close()
+
+    context, caller = server_context(deployment / "agent"), client_context(deployment / "router")
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=context)
+    looking = asyncio.create_task(keep_loaded(deployment / "agent", context, every_s=0.001))
+    async with server, asyncio.timeout(30):
+        port = server.sockets[0].getsockname()[1]
+        first, reader, writer = await shown(port)
+        (deployment / "agent" / "tls.crt").write_text("half of one")
+        await asyncio.sleep(0.02)  # it may be looked at, and changes nothing
+        issue(deployment / "ca", AGENT, deployment / "agent")
+        renewed = serial()
+        while (found := await shown(port))[0] == first:
+            found[2].close()
+        found[2].close()
+        assert found[0] == renewed != first
+        writer.write(b"x")
+        assert await reader.read(1) == b"x"
+        writer.close()
+    looking.cancel()
 
 
 def test_keys_are_their_owners_alone(deployment: Path):

@@ -65,6 +65,7 @@ class ActedMachine:
             self.acted.breaks.pop()(self.acted.market.contracts[int(self.machine.provider_id)])
             raise HostError("the connection was reset")
         self.acted._prepared[self.machine.provider_id] = self.acted.now()
+        self.acted._runs[self.machine.provider_id] = self.acted.code
 
 
 @dataclass
@@ -94,7 +95,7 @@ class ActedAgent:
             raise HostError("no agent listens")
         known = self.acted._engines.get(provider_id, {})
         engines = (EngineHealth(name, self._state(began_at), spec=spec) for name, (began_at, spec) in known.items())
-        return AgentHealth(self.name, "v", engines=tuple(engines))
+        return AgentHealth(self.name, self.acted._runs[provider_id], engines=tuple(engines))
 
     def _state(self, began_at: float) -> str:
         if self.acted.ask_of(self.machine.provider_id) in self.acted.engines_fail:

@@ -58,6 +58,7 @@ class RentedWorld:
 
     `slow` are asks whose machines take so many seconds longer to be prepared.
     `breaks` are done to machines when the connection breaks over which they are being prepared.
+    `code` is the version of ours that machines are given.
     """
 
     runner: asyncio.Runner
@@ -71,11 +72,13 @@ class RentedWorld:
     engines_fail: set[int] = field(default_factory=set)
     slow: dict[int, float] = field(default_factory=dict)
     breaks: list[Callable[[Contract], None]] = field(default_factory=list)
+    code: str = "v1"
     told: list[str] = field(default_factory=list)
     results: list[StepResult] = field(default_factory=list)
     routed: list[Plan] = field(default_factory=list)
     routed_s: list[float] = field(default_factory=list)
     most_usd_per_hour: float = 0.0
+    _runs: dict[str, str] = field(default_factory=dict)
     _prepared: dict[str, float] = field(default_factory=dict)
     _engines: dict[str, dict[str, tuple[float, EngineSpec]]] = field(default_factory=dict)
 
@@ -90,7 +93,7 @@ class RentedWorld:
         asleep = resting.of(plan) if resting else ()
         world, given = self.world(), Spec()
         with stubbed(self):
-            steps = await steps_to(world, plan, given, resting=asleep)
+            steps = await steps_to(world, plan, given, resting=asleep, code=self.code)
             return await bring_up(
                 world,
                 plan,

@@ -415,6 +415,42 @@ def test_cut_off_at_any_time_the_next_up_goes_on_with_the_same_machines(market, 
     assert [result.step.what for result in up(market, outcome.plan).results] == [StepKind.ROUTE], "no router runs here"
 
 
+def test_machines_that_run_another_versions_code_are_prepared_anew_one_after_the_other_and_nothing_is_leased(market):
+    plan = planned(market)
+    assert up(market, plan).error is None
+    leased, market.code = asks(market), "v2"
+    outcome = up(market, plan)
+    assert outcome.error is None
+    done = [
+        (str(one.step.what), one.step.id) for one in market.results if one.step.again and one.state is StepState.DONE
+    ]
+    kinds = ("drain", "stop", "prepare", "start")
+    assert done == [(kind, f"i{n}" if kind == "prepare" else f"r{n}") for n in range(2) for kind in kinds]
+    assert set(market._runs.values()) == {"v2"}
+    assert asks(market) == leased
+    assert [result.step.what for result in up(market, plan).results] == [StepKind.ROUTE], "no router runs here"
+
+
+def test_where_one_machine_can_not_be_prepared_anew_all_others_serve_on_as_they_were(market):
+    plan = planned(market)
+    assert up(market, plan).error is None
+    market.code, market.unfit = "v2", {1}
+    outcome = up(market, plan)
+    assert outcome.missing == ("r0",)
+    assert sorted(market._runs.values()) == ["v1", "v1"]
+    assert asks(market) == [1, 2], "nothing is released, and nothing leased in its place"
+    assert market.routed[-1].replicas[0].id == "r1"
+
+
+def test_an_up_that_died_after_it_stopped_an_engine_is_gone_on_with_by_preparing_first(market):
+    plan = planned(market, machines=1, slack=2.0)
+    up(market, plan)
+    market.code = "v2"
+    market._engines.clear()
+    kinds = [result.step.what for result in up(market, plan).results]
+    assert kinds == [StepKind.PREPARE, StepKind.START, StepKind.ROUTE]
+
+
 async def in_force(world: RentedWorld):
     from thunderctl.lifecycle import plan_in_force
 

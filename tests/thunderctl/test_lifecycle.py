@@ -12,7 +12,9 @@ from provisioners.leases.journal import LATE_S, LeaseRow, LeaseState
 from tests.planner.plans import split_plan
 from tests.provisioners.fakes import OWNER, FakeClock, FakeCloud
 from thunderctl.apply import StepState
+from thunderctl.controller.process import ControllerProcess
 from thunderctl.lifecycle import Flip, differ, flips_between, take_down
+from thunderctl.router_process import RouterProcess
 from thunderctl.settling import providers_to_prove
 from thunderctl.store.store import Store
 from thunderctl.store.values import DeploymentState
@@ -79,6 +81,21 @@ async def test_down_does_not_call_gone_what_could_not_be_looked_for(world, cloud
     [result] = await take_down(world, report=lambda _: None)
     assert isinstance(result.error, Incomplete)
     assert "What vast has is not known: 410 Gone" in result.error.message
+
+
+async def test_down_ends_a_router_that_a_controller_started_before_it_was_ended(world, monkeypatch):
+    ended = []
+
+    def ends(name):
+        async def stop(_self):
+            ended.append(name)
+
+        return stop
+
+    monkeypatch.setattr(RouterProcess, "stop", ends("router"))
+    monkeypatch.setattr(ControllerProcess, "stop", ends("controller"))
+    await take_down(world, report=lambda _: None)
+    assert ended == ["router", "controller", "router"]
 
 
 async def test_a_provider_whose_credentials_are_broken_holds_up_no_others_release(world, cloud):

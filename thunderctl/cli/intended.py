@@ -34,13 +34,20 @@ class Intended:
 
 
 def intended(
-    world: "World", plan: str | None, path: Path | None, before: Intended | None, max_hours: float | None = None
+    world: "World",
+    plan: str | None,
+    path: Path | None,
+    before: Intended | None,
+    max_hours: float | None = None,
+    refreshes: bool = True,
 ) -> Intended:
     """What is to be done now. The plan of an earlier look stays, unless another one was put in force meanwhile.
 
-    Providers are asked for machines that can be kept for `max_hours`, or else for as long as the spec says.
+    Machines whose agents run another version's code are prepared anew, if it `refreshes`. Providers are asked for
+    machines that can be kept for `max_hours`, or else for as long as the spec says.
     """
     from thunderctl.lifecycle import check_host, check_money, steps_to
+    from thunderctl.payload import build_payload
     from thunderctl.resting import cost_at_rest
     from thunderctl.spec import override_spec
 
@@ -54,7 +61,8 @@ def intended(
     asleep = resting.of(wanted)
     check_host(world, wanted, written)
     check_money(world, wanted, written, at_rest_usd_per_hour=cost_at_rest(wanted, asleep))
-    steps = asyncio.run(steps_to(world, wanted, written, output.narrate, resting=asleep))
+    code = build_payload().digest if refreshes else ""
+    steps = asyncio.run(steps_to(world, wanted, written, output.narrate, resting=asleep, code=code))
     return Intended(wanted, written, steps, in_force, resting)
 
 

@@ -72,12 +72,10 @@ def run_controller(
 
     Example: thunderctl run controller
     """
-    from thunderctl.controller.lead import lead
-    from thunderctl.world import open_world
+    from thunderctl.controller.lead import look_after
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    with open_world(context.obj) as world:
-        lead(world, tick_s=tick_s)
+    look_after(context.obj, tick_s=tick_s)
 
 
 @app.command("agent")

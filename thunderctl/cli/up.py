@@ -62,7 +62,7 @@ def up(
             with world.store.lock(world.name, REPLACING if replacing else "up") as held:
                 if replacing:
                     _refuse_unless_serving(world)
-                found = intended(world, plan, spec, agreed, max_hours)
+                found = intended(world, plan, spec, agreed, max_hours, not replacing)
                 renewed_h = None if replacing or not _runs(world) else max_hours
                 if dry_run or not (found.steps or renewed_h):
                     _show_nothing_done(world, found, dry_run=dry_run, as_json=as_json)

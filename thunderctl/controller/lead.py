@@ -6,18 +6,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 
 from planner.errors import ThunderError
-from runtime.tls import client_context
+from runtime.tls import client_context, keep_loaded
 from thunderctl.agents import Agents
 from thunderctl.api.serving import serving
 from thunderctl.controller.act import Actor
 from thunderctl.controller.adapting.adapter import Adapter
 from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.contact import Contact
+from thunderctl.controller.credentials import keep_fresh
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.loop import Controller
 from thunderctl.controller.observe import Observer
@@ -25,12 +26,13 @@ from thunderctl.controller.report import ControllerReport
 from thunderctl.controller.watch import Watch
 from thunderctl.deploy import pace_of
 from thunderctl.store.locks import BRIEF_S, Held
-from thunderctl.world import World
+from thunderctl.world import World, open_world
 
 SWITCH_S = 0.0005
 """How long a thread computes before it lets another one: assessments run in threads, and a tick that has waited for an
 answer, as it does hundreds of times, would else wait 5 ms more each time for one to pause."""
 RETRY_S = 5.0
+SWAPPED = "the store's file was replaced: the controller begins anew with what this one says"
 
 log = logging.getLogger(__name__)
 
@@ -40,35 +42,64 @@ def leader_row(deployment: str) -> str:
     return f"{deployment}#controller"
 
 
-def lead(world: World, *, tick_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
+def look_after(
+    deployment: str,
+    *,
+    tick_s: float,
+    opened: Callable[[str], AbstractContextManager[World]] = open_world,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Lead; and begin anew with what lies in the store's place, whenever its file is replaced meanwhile."""
+    swapped = False
+    while True:
+        try:
+            with opened(deployment) as world:
+                if swapped:
+                    log.info(SWAPPED)
+                    world.store.record(deployment, "controller.store", SWAPPED)
+                swapped = lead(world, tick_s=tick_s)
+                if not swapped:
+                    return
+        except ThunderError as error:
+            if not swapped:
+                raise
+            log.error("the store that was put in place: %s", error.message)
+            sleep(RETRY_S)
+
+
+def lead(world: World, *, tick_s: float, sleep: Callable[[float], None] = time.sleep) -> bool:
     """Wait until no other controller of the deployment leads, then be it, until the deployment is gone.
 
-    A store that can't be reached is waited for too.
+    A store that can't be reached is waited for too. True where it ended because the store's file was replaced.
     """
     world.controller.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    has_led = False
+    has_led = swapped = False
     while not has_led and world.controller.folder.exists():
         try:
             with world.store.lock(leader_row(world.name), "the controller leads", lasts_s=BRIEF_S) as held:
                 log.info("this controller leads")
-                asyncio.run(_run(world, held, tick_s))
+                swapped = asyncio.run(_run(world, held, tick_s))
                 has_led = True
         except ThunderError as error:
             log.info("%s: %s", "the row is not given back" if has_led else "waiting", error.message)
             if not has_led:
                 _write_waiting(world, error.message)
                 sleep(RETRY_S)
+                if world.store.is_swapped():
+                    return True
+    return swapped
 
 
-async def _run(world: World, held: Held, tick_s: float) -> None:
+async def _run(world: World, held: Held, tick_s: float) -> bool:
     """Tick until it is over, or until SIGTERM: what is cut off is gone on with by the next one, or by `down`.
 
-    The row is renewed beside the ticks. Raises Refused once another leads.
+    The row is renewed beside the ticks. Raises Refused once another leads. True once the store's file was replaced.
     """
     sys.setswitchinterval(SWITCH_S)
     now = SteadyClock()
     pace = replace(pace_of(world.spec()), now=now)
-    async with Agents(client_context(world.operator_tls)) as agents:
+    tls = client_context(world.operator_tls)
+    async with Agents(tls) as agents:
         listings, contact = Listings(world, pace), Contact(world, agents)
         adapter = Adapter(world, now)
         observer = Observer(world, contact, listings, now, proposed=adapter.proposed)
@@ -87,9 +118,25 @@ async def _run(world: World, held: Held, tick_s: float) -> None:
             ticking = asyncio.ensure_future(held.during(controller.run()))
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, ticking.cancel)
+            looking = asyncio.ensure_future(_swapped(world, tick_s))
+            beside = (
+                asyncio.ensure_future(keep_fresh(world, listings)),
+                asyncio.ensure_future(keep_loaded(world.operator_tls, tls)),
+            )
+            await asyncio.wait({ticking, looking}, return_when=asyncio.FIRST_COMPLETED)
+            swapped = looking.done()
+            for task in (ticking, looking, *beside):
+                task.cancel()
             with suppress(asyncio.CancelledError):
                 await ticking
         contact.close()
+    return swapped
+
+
+async def _swapped(world: World, every_s: float) -> None:
+    """Return once the store's file was replaced: what is open is then nobody's any more."""
+    while not world.store.is_swapped():
+        await asyncio.sleep(every_s)
 
 
 def _write(

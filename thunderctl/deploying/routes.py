@@ -34,6 +34,17 @@ async def route_over(site: Site, standing: Collection[str]) -> str:
     return how
 
 
+async def route_without(site: Site, out: Collection[str]) -> None:
+    """The plan but for these replicas, for a while; where that is all of them, the router lets nobody in meanwhile."""
+    standing = {replica.id for replica in site.plan.replicas} - set(out)
+    if site.world.router.running() is None:
+        return
+    if standing:
+        await route_over(site, standing)
+    else:
+        await site.world.router.close()
+
+
 async def _addresses(site: Site, plan: Plan) -> dict[str, ReplicaAddress]:
     await _introduce(site, {name for replica in plan.replicas for name in replica.instances})
     found = {}

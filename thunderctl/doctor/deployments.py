@@ -38,9 +38,8 @@ def agents_check(seen: Observation, code: str) -> Check:
     found = [f"{view.lease.instance} is silent: {view.problem}" for view in seen.instances if view.health is None]
     found += [f"{', '.join(others)} run another version's code"] if others else []
     detail = "; ".join(found) or (f"{len(heard)} answer, and run this version's code" if heard else "none")
-    return Check(
-        "agents", not found, detail, "thunderctl up prepares them anew; thunderctl logs says why one is silent."
-    )
+    mend = "thunderctl up prepares them anew, one machine after the other; thunderctl logs says why one is silent."
+    return Check("agents", not found, detail, mend)
 
 
 def _locks(holders: Iterable[Holder | None]) -> Check:

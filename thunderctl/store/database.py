@@ -18,6 +18,7 @@ from thunderctl.store.failures import explained
 from thunderctl.store.migrate import migrate
 from thunderctl.store.postgres import open_postgres
 from thunderctl.store.sqlite import open_sqlite
+from thunderctl.store.swapped import OpenedFile
 
 
 class Database:
@@ -31,6 +32,7 @@ class Database:
         with explained(self.address):
             engines = open_postgres(self.address.url) if self.address.is_postgres else open_sqlite(self.address.url)
         self._engine, self._writing = engines.reading, engines.writing
+        self._file = OpenedFile.of(self.address)
         self._now = now or time.time
         self._locks_at = engines.locks_at if now is None else lambda _: self._now()
         try:
@@ -45,6 +47,11 @@ class Database:
         """What answers, and where: it was asked for its version when the store was opened."""
         version = ".".join(str(part) for part in self._engine.dialect.server_version_info or ())
         return f"{self.address.kind} {version} at {self.address.place}"
+
+    def is_swapped(self) -> bool:
+        """Whether the file of a SQLite store was replaced by another one since this was opened: asked twice, at least,
+        as one that is still being copied does not count yet."""
+        return self._file.is_swapped()
 
     def close(self) -> None:
         self._engine.dispose()

@@ -39,7 +39,10 @@ def test_every_row_comes_back_in_its_place_with_an_answer_or_a_reason(tmp_path):
     ("row", "says"),
     [
         (GUESS, "A6000 has no measured rows"),
-        (GOOD.replace(",layer,", ",step,").replace("vllm-0.4.0", "vllm").replace("=full", "=model"), "engine vllm has no measured rows"),
+        (
+            GOOD.replace(",layer,", ",step,").replace("vllm-0.4.0", "vllm").replace("=full", "=model"),
+            "engine vllm has no measured rows",
+        ),
         (GOOD.replace("llama-30b", "qwen3-30b-a3b"), "has experts"),
     ],
     ids=["GPU", "engine", "kind of model"],

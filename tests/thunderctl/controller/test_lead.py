@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import psutil
@@ -158,6 +158,46 @@ def test_who_waits_beside_one_that_leads_on_this_host_leaves_its_report(world, u
     assert seen == [leading]
 
 
+def test_a_controller_whose_stores_file_is_replaced_begins_anew_with_the_one_that_lies_there(
+    tmp_path, url, monkeypatch
+):
+    """Else it would go on for ever with a file that nobody else has."""
+    path, led = tmp_path / "store.db", []
+
+    class Leading:
+        def __init__(self, *_, **__):
+            pass
+
+        async def run(self):
+            led.append(path.stat().st_ino)
+            if len(led) == 1:
+                with Store(f"sqlite:///{tmp_path / 'other.db'}") as other:
+                    other.record("d", "x", "restored")
+                (tmp_path / "other.db").rename(path)
+                await asyncio.Event().wait()
+
+    for name, instead in (
+        ("Controller", Leading),
+        ("Agents", lambda _: nullcontext()),
+        ("client_context", lambda _: None),
+        ("serving", lambda *_: nullcontext(SimpleNamespace(told=None, ticked=None))),
+    ):
+        monkeypatch.setattr(lead, name, instead)
+
+    @contextmanager
+    def opened(name):
+        with Store(url) as store:
+            process = ControllerProcess(tmp_path / "controller", name)
+            yield SimpleNamespace(
+                name=name, store=store, router=None, operator_tls=tmp_path, spec=Spec, controller=process
+            )
+
+    lead.look_after("d", tick_s=0.01, opened=opened)
+    assert len(led) == len(set(led)) == 2
+    with Store(url) as store:
+        assert [one.message for one in store.events()] == ["restored", lead.SWAPPED]
+
+
 def test_who_loses_the_row_ends_however_long_its_tick_takes(world, monkeypatch):
     """What is renewed beside the ticks is what tells: here no tick ever ends."""
     ended = []
@@ -186,7 +226,8 @@ def test_who_loses_the_row_ends_however_long_its_tick_takes(world, monkeypatch):
     monkeypatch.setattr(lead, "Agents", lambda _: nullcontext())
     monkeypatch.setattr(lead, "client_context", lambda _: None)
     monkeypatch.setattr(lead, "serving", lambda *_: nullcontext(SimpleNamespace(told=None, ticked=None)))
-    acting = SimpleNamespace(name="d", store=world.store, router=None, operator_tls=None, spec=Spec)
+    folder = world.controller.folder
+    acting = SimpleNamespace(name="d", store=world.store, router=None, operator_tls=folder, spec=Spec)
     with pytest.raises(Refused):
         asyncio.run(lead._run(acting, Lost(), 2.0))
     assert ended == [True]

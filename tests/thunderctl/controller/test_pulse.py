@@ -69,7 +69,7 @@ def test_who_is_silent_is_lost_at_once_where_the_router_misses_it_too():
 
 
 def test_who_is_looked_for_for_the_first_time_is_not_missed_yet():
-    """After a controller has begun anew: else each of its replicas would be called lost, and taken out of the routes."""
+    """After a controller has begun anew: else its replicas would be called lost, and taken out of the routes."""
     pending = replace(silent("i0"), pending=True)
     pulse = Pulse()
     for _ in range(5):

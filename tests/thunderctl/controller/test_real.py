@@ -34,9 +34,11 @@ def deployed(tmp_path_factory):
     home = tmp_path_factory.mktemp("controlled")
     user = Operator(home)
     (home / "thunder.toml").write_text(EXACT)
-    user.run("up", "--yes")
-    yield user
-    user.end_all()
+    try:
+        user.run("up", "--yes")
+        yield user
+    finally:  # an `up` that fails, or is interrupted, leaves a router and a controller too
+        user.end_all()
 
 
 @pytest.fixture
