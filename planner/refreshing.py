@@ -32,7 +32,7 @@ def refresh(wanted: Plan, running: FleetState, resting: Collection[str] = ()) ->
         steps.append(Step(StepKind.PREPARE, name, ANEW, lease, again=True))
         steps += [Step(StepKind.START, one, ANEW, lease, again=True) for one in mine]
     if any(step.what is StepKind.ROUTE for step in steps):
-        steps.append(Step(StepKind.ROUTE, "routes", f"{len(wanted.routes)} routes, with {ANEW} everywhere"))
+        steps.append(Step(StepKind.ROUTE, "routes", f"{len(wanted.routes)} routes, all with this version's code"))
     return tuple(steps)
 
 

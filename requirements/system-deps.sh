@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the Debian packages that some tests want. Those tests skip, naming the package, where it is missing.
 set -euo pipefail
-packages=(openssh-server iproute2 postgresql chromium)
+packages=(openssh-server iproute2 postgresql chromium fish zsh)
 
 missing=()
 for package in "${packages[@]}"; do
