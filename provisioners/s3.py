@@ -78,7 +78,7 @@ def _client(region: str) -> Any:
         import boto3
     except ImportError as error:
         raise SpecError(
-            "Weights in S3 need boto3, which is not installed.", hint="pip install thunderctl[aws]"
+            "Weights in S3 need boto3, which is not installed.", hint="In a checkout: pip install '.[aws]'"
         ) from error
     from botocore.config import Config
 

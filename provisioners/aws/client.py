@@ -37,7 +37,7 @@ class AwsClients:
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
         except ImportError as error:
-            raise SpecError("AWS's SDK is not installed.", hint="pip install 'thunderctl[aws]'") from error
+            raise SpecError("AWS's SDK is not installed.", hint="In a checkout: pip install '.[aws]'") from error
         try:
             self._session = session or boto3.Session()
         except BotoCoreError as error:  # a profile that there is not

@@ -51,7 +51,7 @@ def _screen() -> ModuleType:
     except ModuleNotFoundError as error:
         raise SpecError(
             "The live screen needs the package textual, which is not installed.",
-            hint="pip install 'thunderctl[tui]', or print one frame: thunderctl status --once",
+            hint="In a checkout of thunderctl: pip install '.[tui]'; or print one frame: thunderctl status --once",
         ) from error
     return opening
 

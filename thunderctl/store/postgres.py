@@ -42,7 +42,7 @@ def open_postgres(url: URL) -> Engines:
     except ImportError as error:
         raise SpecError(
             f"THUNDER_DATABASE_URL can't be used: PostgreSQL's driver is not installed here ({error.name or error}).",
-            hint="pip install 'thunderctl[postgres]'",
+            hint="In a checkout of thunderctl: pip install '.[postgres]'",
         ) from error
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _queue_up)

@@ -30,7 +30,7 @@ def open_telemetry(environ: Mapping[str, str]) -> "Telemetry | None":
     except ImportError as error:
         raise SpecError(
             f"{ENDPOINTS[0]} names an endpoint for traces, but OpenTelemetry is not installed.",
-            hint="pip install 'thunderctl[telemetry]', or unset the variable.",
+            hint="In a checkout of thunderctl: pip install '.[telemetry]'; or unset the variable.",
         ) from error
     named = environ.get("OTEL_SERVICE_NAME") or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     return telemetry_over_http(None if named else SERVICE)

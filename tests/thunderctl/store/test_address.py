@@ -57,4 +57,4 @@ def test_a_missing_driver_is_one_error_with_its_mend(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(SpecError, match="driver is not installed") as caught:
         Store("postgresql://db/thunder")
-    assert caught.value.hint == "pip install 'thunderctl[postgres]'"
+    assert caught.value.hint == "In a checkout of thunderctl: pip install '.[postgres]'"
