@@ -68,7 +68,10 @@ class Noticing:
 
 def silence_s(connection: socket.socket) -> float:
     """For how long its host has acknowledged nothing; 0 where nothing waits to be acknowledged."""
-    fields = INFO.unpack(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO.size))
+    try:
+        fields = INFO.unpack(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO.size))
+    except (OSError, struct.error):  # a kernel that says less: its own timeout has to do
+        return 0.0
     waits = fields[STATE] == 1 and fields[UNACKNOWLEDGED] > 0
     return max(fields[LAST_ACKNOWLEDGED_MS], 1) / 1000 if waits else 0.0
 

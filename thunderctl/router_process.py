@@ -33,6 +33,8 @@ LAST_WORDS_S = 15.0
 """For the router to end in, when the grace of its requests is over."""
 LINK_LAST_WORDS_S = 60.0
 """The same for one elsewhere, which is told over SSH."""
+ENDS = "ends"
+"""A file in the router's folder that tells a link to end the router too."""
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 
@@ -124,10 +126,16 @@ class RouterProcess:
         await self._admin("PUT", "/admin/closed")
 
     async def stop(self) -> None:
-        """End it: it refuses what comes, and finishes what it has within its own grace (`[serve] stop_grace_s`)."""
+        """End it: it refuses what comes, and finishes what it has within its own grace (`[serve] stop_grace_s`).
+
+        One on another host is ended by its link, which a mark tells so: without one it goes on, as this machine is
+        switched off.
+        """
         state = self.running()
-        more_s = LAST_WORDS_S if (state or {}).get("place", HERE) == HERE else LINK_LAST_WORDS_S
-        await detached.stop(state, self.stop_grace_s + more_s)
+        elsewhere = (state or {}).get("place", HERE) != HERE
+        if elsewhere:
+            (self.folder / ENDS).touch()
+        await detached.stop(state, self.stop_grace_s + (LINK_LAST_WORDS_S if elsewhere else LAST_WORDS_S))
 
     @property
     def stop_grace_s(self) -> float:

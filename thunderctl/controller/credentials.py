@@ -19,6 +19,8 @@ from thunderctl.controller.listings import Listings
 from thunderctl.world import World
 
 RENEW_EVERY_S = 3600.0
+FIRST_S = 60.0
+"""Until the first look, by when machines were listed: a controller that is started again and again looks too."""
 SEND_S = 60.0
 """To put three small files on a machine."""
 ORDER = (AUTHORITY_CERTIFICATE, PRIVATE_KEY, CERTIFICATE)
@@ -29,13 +31,17 @@ log = logging.getLogger(__name__)
 
 async def keep_fresh(world: World, listings: Listings, *, every_s: float = RENEW_EVERY_S) -> None:
     """Look now and then, until cancelled. What fails is said, and tried again the next time: a month is left."""
+    pause_s = min(FIRST_S, every_s)
     while True:
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(pause_s)
+        pause_s = every_s
         try:
             rows = [row for row in world.store.leases(world.name) if row.state.runs]
             await renew(world, rows, listings.machines)
         except ThunderError as error:
             log.warning("certificates: %s", error.message)
+        except Exception:  # a full disk, or a bug: whoever stops looking lets certificates end
+            log.exception("certificates could not be renewed")
 
 
 async def renew(world: World, rows: list[LeaseRow], machines: Mapping[str, Machine]) -> None:
@@ -48,7 +54,7 @@ async def renew(world: World, rows: list[LeaseRow], machines: Mapping[str, Machi
         try:
             async with asyncio.timeout(SEND_S):
                 await _renew_agent(world, row, machine, folder)
-        except (ThunderError, TimeoutError) as error:
+        except (ThunderError, TimeoutError, OSError) as error:
             log.warning("the certificate of %s is not renewed yet: %s", row.instance, error)
         else:
             world.store.record(world.name, "certificate", f"the certificate of {row.instance}'s agent was renewed")

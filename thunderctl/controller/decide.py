@@ -248,6 +248,7 @@ def _replacements(now: Situation, leaving: Leaving) -> list[Replace]:
     causes = [f"{one} is wanted again: {why}" for one, why in woken.items()]
     causes += [f"{one.instance} is {one.state}: {one.reason or 'nobody said why'}" for one in early]
     causes += [f"{one} was replaced and does not serve yet" for one in replaced]
-    ends = [one.expires_at for one in (*now.rows, *early) if one.expires_at is not None]
+    others = (row for row in now.rows if row.state.runs)  # one that is being deleted may have ended long ago
+    ends = [one.expires_at for one in (*others, *early) if one.expires_at is not None]
     hours = (min(ends) - now.at) / 3600 if ends else None
     return [Replace(tuple(instances), "; ".join(causes), hours)]

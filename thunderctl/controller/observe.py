@@ -104,7 +104,8 @@ class Observer:
         if routes is None:
             return Heard(views)
         leased = {(row.instance, row.offer_id) for row in self._leased if row.state.runs}
-        plan, behind = self._plans.to_route(routes, leased)
+        ready = {one.replica for view in views for one in view.engines if one.state == "ready"}
+        plan, behind = self._plans.to_route(routes, leased, ready)
         down = {one["id"]: one["reason"] for one in (observed or {}).get("replicas", ()) if not one["healthy"]}
         in_flight = None if observed is None else observed.get("in_flight_at", {})
         admits = not (observed or {}).get("closed", False)

@@ -25,15 +25,21 @@ class Plans:
             self._known[plan_id] = plan_from_json(self.world.store.plan(plan_id, self.world.name).document)
         return self._known[plan_id]
 
-    def to_route(self, routes: Routes, leased: Collection[Place]) -> tuple[Plan, bool]:
+    def to_route(self, routes: Routes, leased: Collection[Place], ready: Collection[str]) -> tuple[Plan, bool]:
         """The plan whose routes should be in force, and whether they still are of another: whoever wanted this one was
-        killed, or found no router, before its routes were. Else the plan that they are of."""
+        killed, or found no router, before its routes were. Else the plan that they are of.
+
+        Not one whose further replicas are not all `ready`: an `up` is half-way to it, or has failed, and what serves
+        now must not be given up for it.
+        """
         deployment = self.world.store.deployment(self.world.name)
         routed = self.of(routes.plan_id or deployment.plan_id)
         if deployment.state is not DeploymentState.SERVING or deployment.plan_id in ("", routed.plan_id):
             return routed, False
         wanted = self.of(deployment.plan_id)
-        return (wanted, True) if takes_over(wanted, routed, leased) else (routed, False)
+        further = {one.id for one in wanted.replicas} - {one.id for one in routed.replicas}
+        there = takes_over(wanted, routed, leased) and further <= set(ready)
+        return (wanted, True) if there else (routed, False)
 
     def replaced(self, routed: Plan, wanted_id: str) -> tuple[str, ...]:
         """The instances that the plan wanted has and the routed one has not, where it only took over from that."""

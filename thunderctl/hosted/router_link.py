@@ -1,7 +1,8 @@
 """The way to a router on a host of one's own: it is started there, and reached here through an SSH tunnel.
 
 While this process runs the router seems to be on this machine: `router.json` names the tunnel's end. Should it end, or
-this machine sleep, the router goes on by its routes, and the next link finds it. Told to stop, it ends the router too.
+this machine sleep or be switched off, the router goes on by its routes, and the next link finds it. Only where
+`RouterProcess.stop` has left its mark does this process end the router too.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from runtime.router.watching.usage import USAGE_FILE
 from thunderctl.hosted.place import ControlHost, host_of
 from thunderctl.hosted.preparing import COMMAND, ROUTER, prepare
 from thunderctl.hosted.router_there import FOLDER, KEYS
+from thunderctl.router_process import ENDS
 from thunderctl.world import World
 
 STATE_FILE = "router.json"
@@ -35,16 +37,19 @@ ANY = ("0.0.0.0", "::")
 
 @dataclass(slots=True)
 class Link:
-    """One deployment's. `root` is the transport to the host's root, `folder` its home there."""
+    """One deployment's. `root` is the transport to the host's root, `folder` its home there, `keys_sent` which client
+    keys the router there has."""
 
     world: World
     host: ControlHost
     root: SshTransport
     folder: str = ""
+    keys_sent: float = 0.0
 
     async def run(self) -> None:
         """Have the router run there and keep the way to it, until told to stop. Raises HostError, SpecError."""
         stop = asyncio.Event()
+        (self._router / ENDS).unlink(missing_ok=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         prepared = await prepare(self.root, self.host, self.world.name, {}, _say, role=ROUTER)
@@ -57,7 +62,8 @@ class Link:
             ended, _ = await asyncio.wait({told, *keeping}, return_when=asyncio.FIRST_COMPLETED)
             for one in ended:
                 one.result()  # a bug here is no reason to end a router that serves
-            await self._end(prepared.folder, float(state.get("stop_grace_s", 0.0)), keeping[1:])
+            if (self._router / ENDS).exists():
+                await self._end(prepared.folder, float(state.get("stop_grace_s", 0.0)), keeping[1:])
         finally:
             for one in keeping:
                 one.cancel()
@@ -72,6 +78,7 @@ class Link:
         self.world.router_tls()
         sent = {f"{FOLDER}/admin.token": self._router / "admin.token"}
         sent |= {f"{FOLDER}/tls/{path.name}": path for path in self.world.router.tls.iterdir() if path.is_file()}
+        self.keys_sent = _stamp(self.world.router.keys)
         if self.world.router.keys.exists():
             sent[KEYS] = self.world.router.keys
         for name, path in sent.items():
@@ -102,8 +109,8 @@ class Link:
         while True:
             process = await self._ssh(options, "exec cat >/dev/null")
             try:
-                await _until_it_listens(port, process)
-                self._write(state, port)
+                if await _until_it_listens(port, process):
+                    self._write(state, port)
                 await process.wait()
             finally:
                 with suppress(ProcessLookupError):
@@ -123,13 +130,12 @@ class Link:
 
     async def _sync_keys(self) -> None:
         """What is made or revoked here holds there a second later."""
-        sent = _stamp(self.world.router.keys)
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if (now := _stamp(self.world.router.keys)) != sent:
-                with suppress(HostError):  # tried again
+            if (now := _stamp(self.world.router.keys)) != self.keys_sent:
+                with suppress(HostError, FileNotFoundError):  # tried again
                     await self._put(KEYS, self.world.router.keys.read_bytes())
-                    sent = now
+                    self.keys_sent = now
 
     async def _end(self, folder: str, grace_s: float, others: Sequence[asyncio.Future[None]]) -> None:
         """End the router there, take home what it counted, and remove what it was given."""
@@ -179,13 +185,15 @@ async def keep_link(world: World, place: str) -> None:
         connection.close()
 
 
-async def _until_it_listens(port: int, process: asyncio.subprocess.Process) -> None:
+async def _until_it_listens(port: int, process: asyncio.subprocess.Process) -> bool:
+    """Whether it does; False where the process ended before."""
     while process.returncode is None:
         with suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
-            return
+            return True
         await asyncio.sleep(0.05)
+    return False
 
 
 def _stamp(path: Path) -> float:

@@ -334,6 +334,13 @@ def test_a_machine_that_was_lost_is_replaced_for_as_long_as_the_others_have_left
     assert decide(short()) == (Replace(("i2",), "i2 is gone: outbid", 8.0),)
 
 
+def test_a_machine_that_is_still_being_deleted_makes_no_replacement_short():
+    deleting = replace(row("i2", LeaseState.DELETING, expires_at=NOW - 60), lease_id="l-old")
+    before = short()
+    (found,) = (one for one in decide(replace(before, rows=(*before.rows, deleting))) if isinstance(one, Replace))
+    assert found.hours == 8.0
+
+
 def test_an_up_that_died_while_it_replaced_a_machine_is_gone_on_with():
     halfway = short(plan_id="amended", replaced=("i2",), lost=())
     assert decide(halfway) == (Replace(("i2",), "i2 was replaced and does not serve yet", 8.0),)

@@ -160,6 +160,20 @@ async def test_an_up_that_is_half_way_to_other_machines_is_left_alone(made):
     assert made.router.served == []
 
 
+async def test_an_up_that_is_half_way_to_other_replicas_on_the_same_machines_costs_nobody_its_requests(made):
+    """r9 takes r0's place: until its engine is ready r0 serves on, and then the routes are the new plan's."""
+    others = [replace(one, id="r9") if one.id == "r0" else one for one in PLAN.replicas]
+    ends = {"r0": "r9"}
+    routes = [replace(one, prefill=ends.get(one.prefill, one.prefill)) for one in PLAN.routes]
+    other = replace(PLAN, replicas=tuple(others), routes=tuple(routes), plan_id="half-way")
+    made.store.known.append(other)
+    made.store.saved = replace(made.store.saved, plan_id="half-way")
+    await made.run(60)
+    assert made.router.served == []
+    made.contact.started = {"i0": ("r9",)}
+    await made.until(lambda: made.router.in_force.plan_id == "half-way", within_s=30)
+
+
 # The decision.
 
 

@@ -148,7 +148,7 @@ class FakeRouter:
 
 class FakeContact:
     """Agents on every machine that is there, but for the `deaf`, which are instances, and those `sought` for the first
-    time. `asked` counts."""
+    time. `started` are engines by instance, beside those of the plan. `asked` counts."""
 
     def __init__(self, cloud: FakeCloud) -> None:
         self.cloud = cloud
@@ -156,6 +156,7 @@ class FakeContact:
         self.sought: set[str] = set()
         self.doubted: set[str] = set()
         self.failed: set[str] = set()
+        self.started: dict[str, tuple[str, ...]] = {}
         self.asked = 0
 
     def doubt(self, leases):
@@ -174,7 +175,7 @@ class FakeContact:
             EngineHealth(one.id, "failed" if one.id in self.failed else "ready")
             for one in PLAN.replicas
             if lease.instance == one.instances[0]
-        )
+        ) + tuple(EngineHealth(name, "ready") for name in self.started.get(lease.instance, ()))
         links = tuple(LinkHealth(agent_name(f"l-{other}"), None, None, 1.0, 10**9) for other in ("i0", "i1", "i2"))
         agent = SimpleNamespace(url=f"https://{lease.instance}", name=agent_name(lease.lease_id))
         return InstanceView(lease, machine, agent, AgentHealth(lease.instance, "1", engines=engines, links=links))

@@ -66,6 +66,13 @@ async def test_it_serves_there_and_is_told_asked_and_ended_from_here(office):
             await router.serve(routes(3), spec.serve)
             assert (await router.observed())["epoch"] == 3
             assert process.is_running()  # the same one
+
+            link = psutil.Process(router.running()["pid"])
+            link.terminate()  # as this machine is switched off
+            link.wait()
+            assert process.is_running()
+            await router.serve(routes(4), spec.serve)
+            assert (await router.observed())["epoch"] == 4
         finally:
             await router.stop()
         assert router.running() is None
