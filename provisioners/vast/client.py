@@ -86,7 +86,9 @@ class VastClient:
         try:
             from vastai import VastAI
         except ImportError as error:
-            raise ProvisioningError("Vast.ai's SDK is not installed.", hint="In a checkout: pip install '.[vast]'") from error
+            raise ProvisioningError(
+                "Vast.ai's SDK is not installed.", hint="In a checkout: pip install '.[vast]'"
+            ) from error
         logging.getLogger("vastai").setLevel(logging.ERROR)
         self._sdk = VastAI(api_key=api_key or "", server_url=url, retry=1)
         self._sdk.client.timeout = ANSWER_S
