@@ -28,7 +28,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.self_flip_setting import CODING, CONVERSATION, RECOVERS, Setting, lengths, setting
+from benchmarks.self_flip_setting import CODING, CONVERSATION, PLANNED_RPS, RECOVERS, Setting, lengths, setting
 from planner.simulation.scenario import Requests
 from planner.workload import Slo
 from tests.operating import Operator
@@ -70,14 +70,20 @@ def phases(status: Mapping[str, Any]) -> dict[str, str]:
 
 
 def asked(rate_rps: float, before_s: float, after_s: float) -> Requests:
-    """Poisson arrivals, of one workload and then of the other."""
-    drawn, at, arrivals = random.Random(SEED), 0.0, list[float]()
-    while (at := at + drawn.expovariate(rate_rps)) < before_s + after_s:
-        arrivals.append(at)
-    first = sum(one < before_s for one in arrivals)
-    tokens = [*lengths(CODING, first, 3), *lengths(CONVERSATION, len(arrivals) - first, 4)]
+    """Poisson arrivals, of one workload as planned and then of the other at a rate."""
+    drawn = random.Random(SEED)
+    first = _arrivals(drawn, PLANNED_RPS, 0.0, before_s)
+    arrivals = [*first, *_arrivals(drawn, rate_rps, before_s, before_s + after_s)]
+    tokens = [*lengths(CODING, len(first), 3), *lengths(CONVERSATION, len(arrivals) - len(first), 4)]
     prompt, output = (np.array(column) for column in zip(*tokens, strict=True))
     return Requests(np.array(arrivals), prompt, output)
+
+
+def _arrivals(drawn: random.Random, rate_rps: float, at: float, until: float) -> list[float]:
+    found = []
+    while (at := at + drawn.expovariate(rate_rps)) < until:
+        found.append(at)
+    return found
 
 
 def watch(user: Operator, seen: Seen, began: float, over: threading.Event) -> None:
@@ -161,10 +167,10 @@ def text_of(lived: Lived, before_s: float, *, calibrated: bool) -> str:
             f"{platform.machine()}, Python {platform.python_version()}, load average {os.getloadavg()[0]:.1f} at the "
             f"end, seed {SEED}. Real engines, measured by clients.",
             "",
-            f"{chosen.rate_rps:g} requests/s, Poisson: about {CODING[0]} + {CODING[1]} tokens, after {before_s:g} s "
-            f"about {CONVERSATION[0]} + {CONVERSATION[1]}. Targets: TTFT {chosen.slo.ttft_s:g} s, TPOT "
-            f"{chosen.slo.tpot_s * 1e3:.1f} ms. Simulated beforehand for the second: {chosen.now:.0%} in the phases "
-            f"planned for the first, {chosen.best:.0%} in others.",
+            f"Poisson: {PLANNED_RPS:g} requests/s of about {CODING[0]} + {CODING[1]} tokens, as planned for; after "
+            f"{before_s:g} s {chosen.rate_rps:g} of about {CONVERSATION[0]} + {CONVERSATION[1]}. Targets: TTFT "
+            f"{chosen.slo.ttft_s:g} s, TPOT {chosen.slo.tpot_s * 1e3:.1f} ms. Simulated beforehand "
+            f"for the second: {chosen.now:.0%} in the phases planned for the first, {chosen.best:.0%} in others.",
             "",
             "| | |",
             "|---|--:|",

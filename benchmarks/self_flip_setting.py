@@ -13,10 +13,12 @@ from thunderctl.planning import make_plan
 from thunderctl.spec import load_spec
 
 TTFT_S = 4.0
-CODING, CONVERSATION = (600, 10), (150, 200)
-TPOTS_S = tuple(0.004 * 1.1**step for step in range(32))
-RATES_RPS = (0.5, 0.8, 1.2, 1.6, 2.0, 2.5, 3.0)
-MOST_TARGETS = 6
+CODING, CONVERSATION = (600, 10), (60, 300)
+PLANNED_RPS = 0.5
+"""Requests/s of the first, which is what is planned for."""
+TPOTS_S = tuple(0.004 * 1.25**step for step in range(15))
+RATES_RPS = (0.5, 0.8, 1.2, 1.6, 2.0, 2.3, 2.6, 3.0, 3.5)
+MOST_TARGETS = 10
 """So many targets for TPOT are tried, from the tightest that any plan meets on."""
 FALLS_SHORT, RECOVERS = 0.1, 0.9
 """What other phases have to promise beyond those in force, and the attainment that they promise."""
@@ -63,7 +65,8 @@ def setting(home: Path) -> Setting:
     """The lightest load under which the phases planned for the first workload fall short of the second."""
     trace = home / "coding.csv"
     rows = (
-        f"{number * 2.0:.1f},{prompt},{output}\n" for number, (prompt, output) in enumerate(lengths(CODING, 200, 1))
+        f"{number / PLANNED_RPS:.1f},{prompt},{output}\n"
+        for number, (prompt, output) in enumerate(lengths(CODING, 200, 1))
     )
     trace.write_text(f"arrival_s,prompt_tokens,output_tokens\n{''.join(rows)}")
     made = list(plans(home, trace))
@@ -71,7 +74,7 @@ def setting(home: Path) -> Setting:
         for tpot_s, text, plan in made:
             talk = Workload("conversation-like", tuple(lengths(CONVERSATION, 200, 2)), rate_rps)
             other = prospect(plan, talk)
-            if other is None or any(one.phase is Phase.MIXED for one in (*plan.replicas, *other.replicas)):
+            if other is None or any(one.phase is Phase.MIXED for one in plan.replicas):
                 continue
             now, best = attainment(plan, talk), attainment(other, talk)
             if best >= RECOVERS and best - now >= FALLS_SHORT:

@@ -31,7 +31,8 @@ def _about(hosts: Sequence[Host], seconds: float) -> list[str]:
     meaning = f"""Proof of mechanism on {machine.cores} cores: {len(hosts)} hosts, each a network namespace with an SSH
         server of its own and a fixed part of a core ({kinds}), on lines shaped both ways to {FAST_MBIT:g} or
         {SLOW_MBIT:g} Mbit/s. The `ssh` provider rents them; real vLLM engines serve the shipped model (tiny-llama) on
-        them. What a GPU would do is not said here. What is called simulated or predicted was not measured; all else
-        was."""
+        them. What a GPU would do is not said here. The lab draws the plans of rows 1, 2 and 4 by what
+        each host was measured to do, as a plan knows types of machines and not single ones. What is called simulated or
+        predicted was not measured; all else was."""
     title = "# The lab: unlike hosts with real networks, on one machine"
     return [title, "", *paragraph(text), "", *paragraph(meaning), ""]

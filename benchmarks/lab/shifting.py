@@ -22,7 +22,7 @@ ANSWERS = Workload("long answers", ((24, 80), (32, 120), (40, 160)))
 SHARE, CALM_S, TOLD_S, SHIFTED_S, SEED = 0.5, 24.0, 6.0, 70.0, 11
 """Seconds of long prompts, of these how many with a controller that may act, and of long answers. Before it sees enough
 of the former it would judge by what the router remembers of earlier rows."""
-RATES, HALVINGS, MISSED = (0.1, 20.0), 8, 0.1
+RATES, HALVINGS, MISSED = (0.1, 20.0), 8, 0.3
 """Of long answers so many requests/s come that this share would miss a target: not more, as the queue would fill."""
 LOOK_S = 1.0
 

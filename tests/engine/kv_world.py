@@ -193,30 +193,39 @@ class World:
         ]
         return ticket
 
-    def close(self) -> None:
-        for side in self.sides.values():
+    @contextlib.contextmanager
+    def joined(self, **specs: EngineSpec) -> Iterator[None]:
+        """More engines, which serve when the block begins and are gone when it has ended."""
+        try:
+            for name, spec in specs.items():
+                _start(self.add(name), replace(spec, replica=name))
+            for name in specs:
+                _wait_ready(self.sides[name])
+            yield
+        finally:
+            self._part([name for name in specs if name in self.sides])
+
+    def _part(self, names: list[str]) -> None:
+        sides = [self.sides.pop(name) for name in names]
+        for side in sides:
             _terminate(side)
-        for side in self.sides.values():
+        for side in sides:
             _ended(side)
             self.run(_close(side))
+
+    def close(self) -> None:
+        self._part(list(self.sides))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
 
 
 @contextlib.contextmanager
-def world(folder: Path, prefill: EngineSpec, decode: EngineSpec, **others: EngineSpec) -> Iterator[World]:
+def world(folder: Path, prefill: EngineSpec, decode: EngineSpec) -> Iterator[World]:
     """Start everything, wait until both engines serve, and stop all of it whatever happens."""
     ensure_authority(folder / "ca")
-    made = World(folder)
-    try:
-        for name, spec in {"p": prefill, "d": decode, **others}.items():
-            _start(made.add(name), replace(spec, replica=name))
-        for side in made.sides.values():
-            _wait_ready(side)
+    with contextlib.closing(World(folder)) as made, made.joined(p=prefill, d=decode):
         yield made
-    finally:
-        made.close()
 
 
 def compared(answer: dict[str, Any], single: dict[str, Any], index: int = 0) -> str:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import permutations
 from typing import Any
 
 import pytest
@@ -18,34 +17,40 @@ from runtime.tiles.box import Box
 from runtime.tiles.geometry import GROUP_TOKENS
 from runtime.tiles.layout import Layout
 from tests.engine.held_out import prompts
-from tests.engine.kv_world import ATTEMPTS, TINY, Side, World, compared, soon, whole, world
+from tests.engine.kv_world import ATTEMPTS, TINY, Side, World, compared, soon, whole
 
 pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
 
 LENGTHS = [5, 129, 640]
-SIDES = {"TP2": "p", "PP2": "d", "TP1": "single"}
-RANKS = {"p": 2, "d": 2, "single": 1}
+SIDES = {"TP2": "tp2", "PP2": "pp2", "TP1": "p"}
+RANKS = {"tp2": 2, "pp2": 2, "p": 1}
 
 ROUNDING = 0.01
 """Of a tile's numbers, as a norm: engines that add in another order come as near as this."""
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def engines(engines: World) -> Iterator[World]:
+    """Beside the two that several files share, of which P is the single rank."""
     uncached = replace(TINY, extra_args=("--no-enable-prefix-caching",))
     by_heads, by_layers = replace(uncached, tp=2), replace(uncached, pp=2, layer_partition=(3, 5))
-    with world(tmp_path_factory.mktemp("kv"), by_heads, by_layers, single=uncached) as made:
-        yield made
+    with engines.joined(tp2=by_heads, pp2=by_layers):
+        yield engines
 
 
 @pytest.fixture(scope="module")
 def answered(engines: World) -> list[tuple[list[int], dict[str, Any]]]:
     """Prompts, and the single rank's answers."""
-    single = engines.sides["single"]
+    single = engines.prefill
     return [(prompt, single.complete(prompt, 12, logprobs=2)) for prompt in prompts(LENGTHS, skip=120_000)]
 
 
-@pytest.mark.parametrize(("there", "here"), list(permutations(SIDES, 2)))
+ROUND = [("TP2", "PP2"), ("PP2", "TP1"), ("TP1", "TP2")]
+"""Each once where KV comes from, and once where it goes to; `make soak` runs the ways back."""
+BACK = [pytest.param(here, there, marks=pytest.mark.soak) for there, here in ROUND]
+
+
+@pytest.mark.parametrize(("there", "here"), [*ROUND, *BACK])
 def test_unequal_parallelism_gives_the_single_ranks_tokens(
     engines: World, answered: list[tuple[list[int], dict[str, Any]]], there: str, here: str
 ) -> None:
@@ -71,7 +76,7 @@ def crosses(engines: World, there: Side, here: Side, prompt: list[int], single: 
 
 def test_every_tile_holds_the_same_numbers_whatever_ranks_computed_it(engines: World) -> None:
     (prompt,) = prompts([5 * GROUP_TOKENS], skip=140_000)
-    single, *others = (tiles_of(engines, engines.sides[name], prompt) for name in ("single", "p", "d"))
+    single, *others = (tiles_of(engines, engines.sides[name], prompt) for name in ("p", "tp2", "pp2"))
     layers, heads, groups, _ = single.shape
     assert (layers, heads, groups) == (8, 2, 5)
     wanted = single.flatten(0, 2)
@@ -104,10 +109,11 @@ async def encoded(relay: Relay, ticket: Ticket) -> bytearray:
 def test_when_one_rank_fails_all_recompute_and_the_client_gets_the_answer(
     engines: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P's first rank encodes its share, and its second one reports that it could not."""
+    """The first rank of TP2 encodes its share, and its second one reports that it could not."""
     (prompt,) = prompts([400], skip=150_000)
-    relay, done = engines.prefill.relay, engines.decode.counted("fetches_done")
-    failed = engines.decode.counted("fetches_failed_TicketFailed")
+    source, target = engines.sides["tp2"], engines.sides["pp2"]
+    relay, done = source.relay, target.counted("fetches_done")
+    failed = target.counted("fetches_failed_TicketFailed")
     well, encode = [], relay.encoded
 
     def encoded_by_one(name: str, rank: int, seconds: float) -> None:
@@ -118,28 +124,29 @@ def test_when_one_rank_fails_all_recompute_and_the_client_gets_the_answer(
             encode(name, rank, seconds)
 
     monkeypatch.setattr(relay, "encoded", encoded_by_one)
-    ticket = engines.ticket(prompt)
-    answer = engines.decode.complete(prompt, 12, kv_transfer_params=ticket)
-    assert compared(answer, engines.prefill.complete(prompt, 12, logprobs=2)) in ("equal", "near tie")
+    ticket = engines.ticket(prompt, at=source)
+    answer = target.complete(prompt, 12, kv_transfer_params=ticket)
+    assert compared(answer, source.complete(prompt, 12, logprobs=2)) in ("equal", "near tie")
     assert soon(lambda: ticket["ticket"] in well)
-    assert engines.decode.counted("fetches_done") == done
-    assert engines.decode.counted("fetches_failed_TicketFailed") == failed + RANKS["d"]
+    assert target.counted("fetches_done") == done
+    assert target.counted("fetches_failed_TicketFailed") == failed + RANKS["pp2"]
     assert all("Traceback" not in side.log for side in engines.sides.values())
 
 
 def test_when_the_tiles_of_one_rank_are_damaged_the_other_reports_as_well(engines: World) -> None:
     (prompt,) = prompts([410], skip=151_000)
-    assert any(one_rank_failed(engines, prompt) for _ in range(ATTEMPTS)), engines.decode.log[-3000:]
+    assert any(one_rank_failed(engines, prompt) for _ in range(ATTEMPTS)), engines.sides["pp2"].log[-3000:]
 
 
 def one_rank_failed(engines: World, prompt: list[int]) -> bool:
-    """Whether just one of D's two stages lacked its tiles, those of layers 3 to 7; the answer is right in any case."""
-    done, failed = (engines.decode.counted(name) for name in ("fetches_done", "fetches_failed_PeerUnreachable"))
-    ticket = engines.ticket(prompt)
-    engines.run(damaged(engines.prefill.relay, Ticket.from_json(ticket), Box((3, 8), (0, 2), (0, 7))))
-    answer = engines.decode.complete(prompt, 12, kv_transfer_params=ticket)
-    assert compared(answer, engines.prefill.complete(prompt, 12, logprobs=2)) in ("equal", "near tie")
-    now = tuple(engines.decode.counted(name) for name in ("fetches_done", "fetches_failed_PeerUnreachable"))
+    """Whether just one of PP2's two stages lacked its tiles, of layers 3 to 7; the answer is right in any case."""
+    source, target = engines.sides["tp2"], engines.sides["pp2"]
+    done, failed = (target.counted(name) for name in ("fetches_done", "fetches_failed_PeerUnreachable"))
+    ticket = engines.ticket(prompt, at=source)
+    engines.run(damaged(source.relay, Ticket.from_json(ticket), Box((3, 8), (0, 2), (0, 7))))
+    answer = target.complete(prompt, 12, kv_transfer_params=ticket)
+    assert compared(answer, source.complete(prompt, 12, logprobs=2)) in ("equal", "near tie")
+    now = tuple(target.counted(name) for name in ("fetches_done", "fetches_failed_PeerUnreachable"))
     return now == (done + 1, failed + 1)
 
 

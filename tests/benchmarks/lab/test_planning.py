@@ -90,5 +90,5 @@ def test_a_plan_over_other_lines_has_the_same_shares_and_another_codec(drawing):
 @pytest.mark.soak  # seconds of simulation
 def test_long_answers_come_just_faster_than_the_plan_in_force_bears(drawing):
     shift = worth_a_flip(drawing.plan(use_of(drawing, Phase.PREFILL, Phase.DECODE), 0.5))
-    assert 0.5 < shift.before <= 1 - MISSED
+    assert 0.2 < shift.before <= 1 - MISSED
     assert shift.after >= shift.before

@@ -61,6 +61,10 @@ def test_an_order_is_foreseen_pair_by_pair():
     assert pairs_foreseen([1, 2, 3], [10, 30, 20]) == (2, 3)
 
 
+def test_of_pairs_that_were_measured_alike_no_order_is_asked():
+    assert pairs_foreseen([1.0, 1.05, 2.0], [20, 10, 30]) == (2, 2)
+
+
 def test_an_error_is_of_what_was_measured():
     assert error(1.2, 1.0) == pytest.approx(0.2)
     assert error(1.2, None) is None
