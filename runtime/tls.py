@@ -1,7 +1,8 @@
 """Mutual TLS between a deployment's own processes: TLS 1.3, certificates required both ways, names checked both ways.
 
 A folder of credentials holds `ca.crt`, `tls.crt` and `tls.key`. The authority is the deployment's own, so a certificate
-it signed proves membership; what a member may ask is decided by the name in it (`peer_names`).
+it signed proves membership; what a member may ask is decided by the name in it (`peer_names`). `tls.key` has its own
+certificate behind the key, and is replaced first: who reads while another pair is put in place has one or the other.
 """
 
 import asyncio
@@ -82,7 +83,17 @@ def _loaded(context: ssl.SSLContext, folder: "Path") -> ssl.SSLContext:
             raise SpecError(f"{path} is missing; expected a folder with {', '.join(files)}.")
     try:
         context.load_verify_locations(cafile=files[AUTHORITY_CERTIFICATE])
-        context.load_cert_chain(files[CERTIFICATE], files[PRIVATE_KEY])
+        _load_pair(context, files[CERTIFICATE], files[PRIVATE_KEY])
     except (ssl.SSLError, OSError) as error:
         raise SpecError(f"The credentials in {folder} can't be loaded: {error}.") from error
     return context
+
+
+def _load_pair(context: ssl.SSLContext, certificate: "Path", key: "Path") -> None:
+    """A key that is another certificate's is newer than this one: then its own is behind it."""
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        if error.reason != "KEY_VALUES_MISMATCH":
+            raise
+        context.load_cert_chain(key)

@@ -1,11 +1,14 @@
 """A deployment's certificate authority: makes it once, and issues the certificates of its agents, router and operator.
 
 Keys are EC P-256 in files of mode 0600. Certificates are valid from an hour ago, because clocks of rented hosts differ.
-Both calls may be made again: what is there and still good stays as it is.
+Both calls may be made again, and by several processes at once: what is there and still good stays as it is.
 """
 
 import datetime
+import fcntl
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -33,6 +36,12 @@ def ensure_authority(folder: "Path") -> None:
     if has_authority(folder):
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _alone(folder):
+        if not has_authority(folder):
+            _make_authority(folder)
+
+
+def _make_authority(folder: "Path") -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = _common_name("thunder authority")
     usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
@@ -54,11 +63,20 @@ def has_authority(folder: "Path") -> bool:
 def issue(ca_folder: "Path", name: str, target_folder: "Path") -> None:
     """Put `ca.crt`, `tls.crt` and `tls.key` for DNS name `name` into `target_folder`, for serving and for dialling.
 
-    A certificate of this authority and name that lasts for another month stays.
+    A certificate of this authority and name that lasts for another month stays. Who reads meanwhile gets one that fits
+    its key (`runtime/tls.py`).
     """
     authority, authority_key = _authority(ca_folder)
     if _still_good(target_folder, name, authority):
         return
+    with _alone(ca_folder):
+        if not _still_good(target_folder, name, authority):
+            _issue(authority, authority_key, name, target_folder)
+
+
+def _issue(
+    authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey, name: str, target_folder: "Path"
+) -> None:
     target_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -71,9 +89,17 @@ def issue(ca_folder: "Path", name: str, target_folder: "Path") -> None:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    write_private(target_folder / PRIVATE_KEY, _key_pem(key))
-    write_private(target_folder / CERTIFICATE, _pem(certificate))
     write_private(target_folder / AUTHORITY_CERTIFICATE, _pem(authority))
+    write_private(target_folder / PRIVATE_KEY, _key_pem(key) + _pem(certificate))
+    write_private(target_folder / CERTIFICATE, _pem(certificate))
+
+
+@contextmanager
+def _alone(ca_folder: "Path") -> Iterator[None]:
+    """One process makes credentials of an authority at a time."""
+    with (ca_folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def is_fresh(folder: "Path") -> bool:

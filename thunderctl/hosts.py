@@ -6,7 +6,8 @@ import os
 from planner.deployment import Plan
 from planner.errors import HostError, HostSilent, SpecError
 from provisioners.base import AGENT_PORT, Machine
-from provisioners.hosts.wanted import Environment, Gpus, HostSpec
+from provisioners.hosts.cards import Gpus
+from provisioners.hosts.wanted import Environment, HostSpec
 from provisioners.leases.journal import LeaseRow
 from provisioners.ssh.rented import OnRentedHosts
 from runtime.agent.config import AgentConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.deployment import Phase, Plan
 from planner.document import plan_from_json, plan_to_json
-from planner.errors import AuthError, HostError, Incomplete, Refused, SpecError
+from planner.errors import AuthError, HostError, Incomplete, Refused, SpecError, ThunderError
 from planner.reconcile import Step, StepKind, reconcile
 from planner.refreshing import refresh
 from provisioners.crash import crash_point
@@ -243,8 +243,11 @@ def differ(current: Plan, wanted: Plan) -> bool:
     return bool(flips_between(current, wanted)) or set(wanted.routes) != set(current.routes)
 
 
-async def take_down(world: World, *, report: Report) -> tuple[StepResult, ...]:
+async def take_down(world: World, *, report: Report, host_gone: bool = False) -> tuple[StepResult, ...]:
     """Stop the router, release every lease and prove it gone. Raises Incomplete, naming what still costs.
+
+    A router elsewhere that can't be ended holds up no release; Incomplete names it once all is gone, unless its
+    `host_gone` for good.
 
     From the first write on a controller goes on with it, should this be cut off: requests under way have their time,
     then every machine is released. A provider that fails, its credentials too, holds up no other's.
@@ -253,7 +256,7 @@ async def take_down(world: World, *, report: Report) -> tuple[StepResult, ...]:
     deployment = store.deployment(world.name)
     store.save_deployment(replace(deployment, state=DeploymentState.STOPPING))
     crash_point("D1")
-    await world.router.stop()
+    await _router_ended(world)
     crash_point("D2")
     steps = [Step(StepKind.RELEASE, provider) for provider in providers_to_prove(store.leases(world.name), time.time())]
 
@@ -273,8 +276,23 @@ async def take_down(world: World, *, report: Report) -> tuple[StepResult, ...]:
     results = await apply(steps, release_all, subjects={}, report=report)
     if all(result.state is StepState.DONE for result in results):  # else the controller goes on asking
         await world.controller.stop()
-        await world.router.stop()  # a controller that did not know of this may have started one meanwhile
+        goes_on = await _router_ended(world)  # a controller that did not know of this may have started one meanwhile
+        if goes_on is not None and not host_gone:
+            raise Incomplete(
+                f"Everything is released; the router elsewhere goes on: {goes_on.message}",
+                hint="Run `thunderctl down` again when its host can be reached, or `thunderctl down --host-gone` if "
+                "that is gone for good.",
+            ) from goes_on
         world.forget()
         store.save_deployment(Deployment(world.name, epoch=deployment.epoch))
         store.record(world.name, DOWN, "everything is released and proven gone")
     return results
+
+
+async def _router_ended(world: World) -> ThunderError | None:
+    """Stop the router; why one on another host can't be ended now."""
+    try:
+        await world.router.stop()
+    except (HostError, SpecError) as error:
+        return error
+    return None

@@ -94,7 +94,8 @@ class Resting:
 
 def replicas_at_rest(plan: Plan, instances: Collection[str]) -> frozenset[str]:
     """The plan's replicas that can't run while these instances rest."""
-    return frozenset(one.id for one in plan.replicas if set(one.instances) & set(instances))
+    asleep = frozenset(instances)
+    return frozenset(one.id for one in plan.replicas if not asleep.isdisjoint(one.instances)) if asleep else asleep
 
 
 def but_for(steps: Iterable[Step], plan: Plan, instances: Collection[str]) -> tuple[Step, ...]:

@@ -35,6 +35,8 @@ LINK_LAST_WORDS_S = 60.0
 """The same for one elsewhere, which is told over SSH."""
 ENDS = "ends"
 """A file in the router's folder that tells a link to end the router too."""
+THERE = "there.json"
+"""A file in the router's folder, while one may run on another host: which, and where on it (`hosted/router_end.py`)."""
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 
@@ -129,13 +131,18 @@ class RouterProcess:
         """End it: it refuses what comes, and finishes what it has within its own grace (`[serve] stop_grace_s`).
 
         One on another host is ended by its link, which a mark tells so: without one it goes on, as this machine is
-        switched off.
+        switched off. Where the link is gone, or could not, it is ended from here: HostError where its host can't be
+        reached.
         """
         state = self.running()
         elsewhere = (state or {}).get("place", HERE) != HERE
         if elsewhere:
             (self.folder / ENDS).touch()
         await detached.stop(state, self.stop_grace_s + (LINK_LAST_WORDS_S if elsewhere else LAST_WORDS_S))
+        if (self.folder / THERE).exists():
+            from thunderctl.hosted.router_end import end_noted
+
+            await end_noted(self.folder, self.keys)
 
     @property
     def stop_grace_s(self) -> float:

@@ -45,6 +45,13 @@ def replicas_of(plan: Plan, addresses: Mapping[str, ReplicaAddress]) -> list[Rep
     ]
 
 
+def told_of(
+    plan: Plan, addresses: Mapping[str, ReplicaAddress]
+) -> tuple[Sequence[ReplicaAddress], Sequence[RouteShare]]:
+    """All that the router is told of a plan: of hundreds of replicas that takes longer than a tick may."""
+    return replicas_of(plan, addresses), shares_of(plan)
+
+
 def max_requests(plan: Plan, replica: Replica) -> int:
     """How many requests a replica holds at a time, at the plan's mean lengths.
 
@@ -88,7 +95,8 @@ async def push_routes(
 
     `plan_id` is of the plan that `plan` is made of: all of it, or what can serve now.
     """
-    return await _push(world, replicas_of(plan, addresses), shares_of(plan), model, serving, plan_id=plan_id)
+    replicas, shares = await asyncio.to_thread(told_of, plan, addresses)
+    return await _push(world, replicas, shares, model, serving, plan_id=plan_id)
 
 
 async def drain(world: World, replica_id: str, narrate: Callable[[str, str], None], *, lease_id: str) -> None:

@@ -30,6 +30,7 @@ from thunderctl.sections import (
     SshSection,
     WorkloadSection,
 )
+from thunderctl.spec_files import from_root
 
 DEFAULT_PATH = Path("thunder.toml")
 
@@ -51,7 +52,10 @@ class Spec(Section):
 
 
 def load_spec(path: Path | None = None) -> Spec:
-    """Read `path`, or `./thunder.toml` where there is one, or take the defaults. Raises SpecError."""
+    """Read `path`, or `./thunder.toml` where there is one, or take the defaults. Raises SpecError.
+
+    Paths in it are meant of the folder that it lies in, and come from the root: a controller reads them elsewhere.
+    """
     if path is None and not DEFAULT_PATH.exists():
         return _with_environment(Spec())
     path = path or DEFAULT_PATH
@@ -62,7 +66,7 @@ def load_spec(path: Path | None = None) -> Spec:
         raise SpecError(
             f"The spec {path} can't be read: {reason}.", hint="Write one with `thunderctl init`."
         ) from error
-    return _with_environment(parse_spec(text, str(path)))
+    return _with_environment(with_files_of(parse_spec(text, str(path)), path.parent))
 
 
 def parse_spec(text: str, name: str = "thunder.toml") -> Spec:
@@ -77,6 +81,11 @@ def parse_spec(text: str, name: str = "thunder.toml") -> Spec:
         return Spec.model_validate(document)
     except ValidationError as error:
         raise SpecError(*_explain(error.errors()[0], text, name)) from error
+
+
+def with_files_of(spec: Spec, folder: Path) -> Spec:
+    """The spec with the relative paths in it as they are meant in a folder."""
+    return Spec.model_validate(from_root(spec.model_dump(exclude_unset=True), folder))
 
 
 def override_spec(spec: Spec, flags: Mapping[str, Mapping[str, Mapping[str, object]]]) -> Spec:
@@ -94,7 +103,8 @@ def override_spec(spec: Spec, flags: Mapping[str, Mapping[str, Mapping[str, obje
 
 
 def planning_changes(before: Spec, after: Spec) -> list[str]:
-    """The sections that decide a plan and differ."""
+    """The sections that decide a plan and differ. Relative paths, as older versions stored them, are of this folder."""
+    before, after = (with_files_of(spec, Path()) for spec in (before, after))
     sections = ("model", "workload", "slo", "markets", "ssh")
     found = [name for name in sections if getattr(before, name) != getattr(after, name)]
     if before.budget.usd_per_hour != after.budget.usd_per_hour:

@@ -78,9 +78,13 @@ class Spending:
 
 
 def spending_of(store: Store, deployment: str, now: float | None = None) -> Spending:
+    return spending_from(store, deployment, store.leases(deployment), time.time() if now is None else now)
+
+
+def spending_from(store: Store, deployment: str, rows: tuple[LeaseRow, ...], now: float) -> Spending:
+    """Of leases that are known; transfers, and when it was last taken down, are read."""
     down_at = store.last_event_at(deployment, DOWN) or 0.0
-    at = time.time() if now is None else now
-    return Spending(store.leases(deployment), store.transfers(deployment), at, down_at)
+    return Spending(rows, store.transfers(deployment), now, down_at)
 
 
 def warnings_of(spending: Spending, spec: Spec) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
-"""The status document of what was seen of a deployment: the store's and the router's part beside it."""
+"""The status document: a deployment is observed, and the store's and the router's part put beside what was seen."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from planner.document import plan_from_json
 from thunderctl.ending import ending_of
-from thunderctl.observe import Observation
+from thunderctl.observe import Observation, observe_once
+from thunderctl.price_rises import announced_rises
 from thunderctl.spending import Spending, spending_of, warnings_of
 from thunderctl.status import status_document
 from thunderctl.world import World
@@ -23,3 +24,9 @@ def status_of(
     warnings = (*warnings_of(money, spec), *announced)
     ending = ending_of(money, spec.budget.max_total_usd) if seen.instances else None
     return status_document(deployment, plan, seen, float(money.spend.usd), warnings, world.controller.report(), ending)
+
+
+async def read_status(world: World) -> dict[str, Any]:
+    """Observe the deployment and put it in the status document's form."""
+    seen = await observe_once(world)
+    return status_of(world, seen, await announced_rises(world))

@@ -1,6 +1,6 @@
 """Agents that answer on every machine that is there, and a router that follows what it is told."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +9,7 @@ from planner.deployment import Plan
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow, LeaseState
 from runtime.messages import AgentHealth, EngineHealth, ReplicaAddress, Routes, agent_name
+from runtime.router.watching.observed import WINDOW_S
 from thunderctl.observe import InstanceView
 from thunderctl.routing import replicas_of, shares_of
 
@@ -37,16 +38,17 @@ class Agents:
 
 
 class SimulatedRouter:
-    """`traffic` is what it saw of late; requests that were under way have ended by the next look."""
+    """`traffic` is what it saw in so many seconds; requests that were under way have ended by the next look."""
 
     def __init__(self, plan: Plan) -> None:
         addresses = {
             one.id: ReplicaAddress(one.id, one.phase, URL.format(one.instances[0], one.id)) for one in plan.replicas
         }
         self.in_force = Routes(1, "qwen3-8b", tuple(replicas_of(plan, addresses)), tuple(shares_of(plan)), plan.plan_id)
-        self.traffic: dict[str, Any] = {}
+        self.traffic: Callable[[float], dict[str, Any]] = lambda _: {}
         self.is_closed = False
         self.epochs = 0
+        self.endpoint = URL.format("router", "v1")
 
     def running(self) -> dict[str, int]:
         return {"pid": 1}
@@ -57,8 +59,8 @@ class SimulatedRouter:
     def listened(self, listen: str) -> str:
         return listen
 
-    async def observed(self, _window_s: float | None = None) -> dict[str, Any]:
-        return {"in_flight_at": {}, "closed": self.is_closed, "replicas": [], **self.traffic}
+    async def observed(self, window_s: float | None = None) -> dict[str, Any]:
+        return {"in_flight_at": {}, "closed": self.is_closed, "replicas": [], **self.traffic(window_s or WINDOW_S)}
 
     async def serve(self, routes: Routes, _serving: object) -> None:
         self.in_force, self.is_closed = routes, False

@@ -12,6 +12,7 @@ from typing import Any
 import thunderctl.controller.act as acting
 import thunderctl.controller.adapting.assess as assessing
 import thunderctl.controller.loop as looping
+import thunderctl.routing as routing
 from benchmarks.fluid.lived import Lived
 from planner.deployment import Plan
 from planner.document import plan_id
@@ -55,6 +56,7 @@ def measured(observer: Observer, lived: Lived) -> Iterator[None]:
         (looping, "decide", timed("decide", looping.decide, lived.part_s)),
         (looping, "alerts_of", timed("alerts", looping.alerts_of, lived.part_s)),
         (type(observer), "situation", timed("situation, with sizing", type(observer).situation, lived.part_s)),
+        (routing, "told_of", timed("what the router is told", routing.told_of, lived.beside_s)),
         (acting, "plan_over", timed("routes over those left", acting.plan_over, lived.beside_s)),
         (assessing, "rebalance", quickly),
     ]

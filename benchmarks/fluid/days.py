@@ -5,6 +5,7 @@ is the CPU time of its own thread, with the answers of 500 made-up agents in it.
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,18 +19,20 @@ import thunderctl.controller.loop as looping
 from benchmarks.fluid.agents import Agents, SimulatedRouter
 from benchmarks.fluid.clocks import beside, measured
 from benchmarks.fluid.cloud import SpotCloud
+from benchmarks.fluid.judging import by_fluid
 from benchmarks.fluid.leasing import DEPLOYMENT, Leases, Up
 from benchmarks.fluid.lived import Lived, Loss
 from benchmarks.fluid.load import MINUTE_S, Load, mixture
 from benchmarks.fluid.prices import Prices
 from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid
+from benchmarks.fluid.stored import Store
 from planner.deployment import Plan
 from planner.rebalancing.roles import PHASES
 from provisioners.leases.journal import LeaseState
 from provisioners.leases.ledger import spend, usd_per_hour
+from runtime.router.watching.observed import KEPT_REQUESTS
 from tests.provisioners.fakes import FakeClock
-from tests.thunderctl.controller.worlds import MemoryStore
 from thunderctl.controller.act import Actor
 from thunderctl.controller.adapting.adapter import Adapter
 from thunderctl.controller.adapting.in_force import as_routed
@@ -42,17 +45,10 @@ from thunderctl.controller.sizing.sizer import Sizer
 from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 
+SOON, LOOK_S = 3, 30.0
+"""Ticks that follow at a real one's pace at most, and until an assessment that promises something is made again."""
 UNDER_WAY_S = 7.0
 """Of a replica's requests these are missed when it is lost: until the router gives it up, and those under way."""
-
-
-class Store(MemoryStore):
-    """Leases by state are asked for many times a tick, as of a database; the rest is as in tests."""
-
-    def __init__(self, clock: FakeClock, spec: Spec, plan: Plan) -> None:
-        super().__init__(clock, spec)
-        self.known = [plan]
-        self.saved = replace(self.saved, plan_id=plan.plan_id, budget_usd_per_hour=plan.budget_usd_per_hour)
 
 
 @dataclass(slots=True)
@@ -82,12 +78,15 @@ class Days:
     controller: Controller = field(init=False)
     _seen_s: float = 0.0
     _hit: float = 0.0
+    _soon: int = 0
+    _changes: int = 0
 
     def __post_init__(self) -> None:
         self.began_at = self.clock.at
         self.store = Store(self.clock, self.spec, self.plan)
         self.cloud = SpotCloud(self.clock, self.prices, self.began_at)
         self.router = SimulatedRouter(self.plan)
+        self.router.traffic = self._traffic
         self.leases = Leases(self.store, self.cloud, self.plan)
         self.fluid = Fluid(self.curve, self.plan.slo.ttft_s)
         for one in self.plan.instances:
@@ -109,19 +108,43 @@ class Days:
 
     async def _live(self) -> None:
         end_s = self.load.minutes * MINUTE_S
+        gc.freeze()  # as `thunderctl.controller.lead` does
         with measured(self.controller.observer, self.lived):
             while (at_s := self.clock.at - self.began_at) < end_s:
-                self._traffic()
                 started = time.thread_time()
                 await self.controller.tick()
                 self.lived.tick_s.append(time.thread_time() - started)
                 for _ in range(5):
                     await asyncio.sleep(0)  # what is done beside the ticks gets its turn
                 await self._besides()
-                pause_s = looping.AGAIN_S if self.controller.observer.pulse.missing else self.tick_s
-                self._pass(min(pause_s, end_s - at_s))
+                self._pass(min(self._pause_s(), end_s - at_s))
         if self.controller.adapter is not None:
             await self.controller.adapter.close()
+
+    def _pause_s(self) -> float:
+        """Until the next tick: as long as in life where something is about to be done, else longer."""
+        if self.controller.observer.pulse.missing:
+            return looping.AGAIN_S
+        adapter, changes = self.controller.adapter, self.store.resized
+        news = changes != self._changes or self._has_sized()
+        self._changes = changes
+        if self.store.held:
+            return self.tick_s  # nothing can be done before that is over
+        self._soon = self._soon + 1 if news else 0
+        if 0 < self._soon <= SOON or (adapter is not None and adapter._proposal is not None):
+            return looping.TICK_S
+        if adapter is not None and adapter._verdict.waits and adapter._drift.streak == 1:
+            adapter._ended_at = None
+            return min(LOOK_S, self.tick_s)
+        return self.tick_s
+
+    def _has_sized(self) -> bool:
+        """Whether a look at the fleet's size has just ended with something to be done."""
+        task = self.controller.observer.sizer.beside._task
+        if task is None or not task.done() or task.exception() is not None:
+            return False
+        found, stored = task.result(), Resting.from_json(self.store.saved.resting)
+        return (found.instances, found.woken) != (stored.instances, stored.woken)
 
     async def _besides(self) -> None:
         """Wait for an assessment, and for what should rest, where they are under way."""
@@ -215,13 +238,13 @@ class Days:
             minute = min(int((self.clock.at - self.began_at) // MINUTE_S), self.load.minutes - 1)
             self._hit += float(self.load.rate_rps[minute]) / len(ready) * UNDER_WAY_S
 
-    def _traffic(self) -> None:
-        """What the router saw in the last minutes."""
-        minute = min(int((self.clock.at - self.began_at) // MINUTE_S), self.load.minutes - 1)
-        since = max(0, minute - 2)
-        rate = float(self.load.rate_rps[since : minute + 1].mean())
-        share = float(self.load.coding_share[since : minute + 1].mean())
-        self.router.traffic = {"lengths": mixture(share).lengths, "rate_rps": rate, "window_s": 120.0}
+    def _traffic(self, window_s: float) -> dict[str, Any]:
+        """What the router saw in the last so many seconds, in whole minutes: no more requests than it remembers."""
+        end = max(1, min(round((self.clock.at - self.began_at) / MINUTE_S), self.load.minutes))
+        window_s = min(window_s, KEPT_REQUESTS / float(self.load.rate_rps[end - 1]))
+        seen = slice(max(0, end - max(1, round(window_s / MINUTE_S))), end)
+        rate, coding = float(self.load.rate_rps[seen].mean()), float(self.load.coding_rps[seen].mean())
+        return {"lengths": mixture(coding / rate).lengths, "rate_rps": rate, "window_s": window_s}
 
     def _controller(self) -> Controller:
         self.folder.mkdir(exist_ok=True)
@@ -237,7 +260,7 @@ class Days:
         )
         now = SteadyClock(self.clock, self.clock)
         listings = Listings(world, replace(self.clock.pace(), now=now))
-        adapter = Adapter(world, now, self.clock, beside(self.lived, "assessment"))
+        adapter = Adapter(world, now, self.clock, by_fluid(self.rates, self.curve, beside(self.lived, "assessment")))
         contact: Any = Agents(self.cloud, self.plan)
         sizer = Sizer(beside=Beside(beside(self.lived, "sizing")))
         observer = Observer(world, contact, listings, now, proposed=adapter.proposed, sizer=sizer)

@@ -67,9 +67,9 @@ class Up:
         leases = self.leases
         rows = leases.store.leases(DEPLOYMENT)
         there = {row.instance for row in rows if row.state.may_cost}
-        costs = float(usd_per_hour(rows))
+        costs, asleep = float(usd_per_hour(rows)), self.resting()
         for one in leases.plan.instances:
-            if one.id in there or one.id in self.resting():
+            if one.id in there or one.id in asleep:
                 continue
             price = leases.cloud.price_of(one)
             if costs + price > self.budget_usd_per_hour + ROUNDING_USD:

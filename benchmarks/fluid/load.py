@@ -55,6 +55,12 @@ def mixture(coding_share: float, rate_rps: float | None = None) -> Workload:
     return Workload(f"{coding_share:.0%} coding", pairs, rate_rps)
 
 
+def coding_in(workload: Workload) -> float:
+    """The share of coding in a mixture, by the length of its prompts."""
+    least, most = CONVERSATION.prompt_tokens_mean, CODING.prompt_tokens_mean
+    return min(max((workload.prompt_tokens_mean - least) / (most - least), 0.0), 1.0)
+
+
 def days(hours: float) -> Load:
     """Both services at a mean of 1 request/s at their busiest, from midnight on."""
     minutes = round(hours * HOUR_S / MINUTE_S)

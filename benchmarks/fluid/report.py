@@ -11,6 +11,7 @@ from benchmarks.fluid.load import MINUTE_S, Load, mixture
 from benchmarks.fluid.service import Curve
 from benchmarks.fluid.windows import Window
 from planner.demand import Floats
+from runtime.router.watching.observed import KEPT_REQUESTS
 from planner.deployment import Plan
 
 TICK_TARGET_MS, ROUTES_TARGET_S = 250, 3
@@ -82,12 +83,25 @@ def _head(
     )
     yield f"  run would have failed); at most ${max(lived.burned):.2f}/h were paid."
     yield (
-        f"- The controller ticks every {tick_s:g} s here (2 s in life) and looks at phases and routes every "
-        "hour (30 s), so it is later"
+        f"- The controller ticks every {tick_s:g} s here (2 s in life), and looks at phases and routes every "
+        "4 minutes (30 s), so it is"
     )
     yield (
-        "  here than in life. What a rebalance promises is simulated once more, without the long runs that "
-        "confirm it in life."
+        "  later here than in life. After a loss, a decision about the fleet's size, or one that a look beside the "
+        "ticks has found, the next"
+    )
+    yield (
+        "  tick comes after 0.25 or 2 s, as in life: a look takes less. Where an assessment promises something, the "
+        "second one comes after 30 s."
+    )
+    yield (
+        "- Assessments go by the fluid, as what requests attain is checked below; in life by simulated runs. What a "
+        "rebalance promises is"
+    )
+    yield "  worked out once more, without the long runs that confirm it in life."
+    yield (
+        f"- The router's load is that of what it remembers, {KEPT_REQUESTS:,} requests or five minutes; here in whole "
+        "minutes, so of one at least."
     )
     yield (
         f"- Replicas serve {curve.knee:.2f} times what the planner's capacities say before attainment falls below "
@@ -129,6 +143,10 @@ def _policies(load: Load, lived: Lived, others: dict[str, Fixed]) -> Iterator[st
     yield (
         f"lost {lived.lost}. {lived.refused} times a replacement found no room in the budget. Machines that serve:"
         f" {min(lived.serving)} to {max(lived.serving)}."
+    )
+    yield (
+        "Routes after a loss, and over a fleet of another size, have the phases that suit what comes then: so a "
+        "rebalance finds little to add."
     )
     yield ""
 

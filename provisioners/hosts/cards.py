@@ -1,5 +1,6 @@
 """Which of a host's GPUs are those that were offered: another one beside them, as for a screen, is no matter."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from planner.errors import SpecError
@@ -9,11 +10,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from provisioners.hosts.facts import GpuFact
-    from provisioners.hosts.wanted import Gpus
 
 MEMORY_SHARE = 0.9
 """Of what its type has: drivers and error correction take some."""
 NO_GPU = "CPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """What the offer promised. `name` is our table's; CPU: none is needed. `memory_gib` is one card's."""
+
+    name: str
+    count: int
+    memory_gib: float = 0.0
+
+
+WITHOUT_GPUS = Gpus(NO_GPU, 1)
 
 
 def cards_for_engines(found: "Iterable[GpuFact]", offered: "Gpus") -> tuple[str, ...]:

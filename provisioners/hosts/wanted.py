@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
-from provisioners.hosts.cards import cards_for_engines
+from provisioners.hosts.cards import WITHOUT_GPUS, Gpus, cards_for_engines
 from provisioners.hosts.digests import contents_digest, digest, files_below
 from provisioners.hosts.facts import EngineFact, Facts
 
@@ -109,15 +109,6 @@ class Model:
         return bool(self.path and facts.model) and self.sizes in ("", facts.model)
 
 
-@dataclass(frozen=True, slots=True)
-class Gpus:
-    """What the offer promised. `name` is our table's; CPU: none is needed. `memory_gib` is one card's."""
-
-    name: str
-    count: int
-    memory_gib: float = 0.0
-
-
 Files: TypeAlias = Mapping[str, bytes | Path]
 
 
@@ -140,7 +131,7 @@ class HostSpec:
     tls: Mapping[str, bytes] = field(repr=False)
     scripts: HostScripts = field(repr=False)
     model: Model = Model()
-    gpus: Gpus = Gpus("CPU", 1)
+    gpus: Gpus = WITHOUT_GPUS
     files: Files = field(default_factory=dict, repr=False)
     port: int = 0
     supervised_by_systemd: bool = False

@@ -156,6 +156,8 @@ class LeaseRow:
             known = (Price(began_at, usd(self.live_usd_per_hour)),)
         if not known or known[-1].usd_per_hour != usd(usd_per_hour):
             known = (*known, Price(now if known else began_at, usd(usd_per_hour)))
+        if known == self.prices and usd_per_hour == self.live_usd_per_hour:
+            return self
         return replace(self, live_usd_per_hour=usd_per_hour, prices=known)
 
 

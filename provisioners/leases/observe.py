@@ -179,7 +179,7 @@ def _name(row: LeaseRow) -> str:
 
 
 def _billed(row: LeaseRow, account: str) -> LeaseRow:
-    return replace(row, account=account or row.account)
+    return row if account in ("", row.account) else replace(row, account=account)
 
 
 def matched(machines: Sequence[Machine], rows: Iterable[LeaseRow]) -> dict[str, Machine]:
@@ -204,7 +204,9 @@ def strays(machines: Sequence[Machine], rows: Sequence[LeaseRow], owner_id: str)
 
 def seen(row: LeaseRow, machine: Machine, now: float) -> LeaseRow:
     """The row of a machine that is listed: at its price, and alive again if it was given up."""
-    priced = replace(row.repriced(machine.usd_per_hour, now), provider_id=machine.provider_id)
+    priced = row.repriced(machine.usd_per_hour, now)
+    if priced.provider_id != machine.provider_id:
+        priced = replace(priced, provider_id=machine.provider_id)
     match row.state:
         case LeaseState.SENT | LeaseState.LOST:
             return priced.moved(LeaseState.CREATED, reason="found by listing")

@@ -7,7 +7,7 @@ from benchmarks.fluid.days import Days
 from benchmarks.fluid.fixed import Need, bought, sized
 from benchmarks.fluid.fleet import GPUS, large_plan
 from benchmarks.fluid.lived import Loss
-from benchmarks.fluid.load import Load
+from benchmarks.fluid.load import Load, coding_in, mixture
 from benchmarks.fluid.prices import Prices
 from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid, in_time
@@ -41,6 +41,11 @@ def test_the_share_of_a_replica_that_is_gone_goes_to_the_others():
 
 def test_a_wait_that_passes_the_slack_half_way_leaves_half_in_time():
     assert in_time(np.array([0.0]), np.array([2.0]), 1.0) == pytest.approx([0.5])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.8, 1.0])
+def test_how_much_of_a_mixture_is_coding_is_known_by_its_prompts(share):
+    assert coding_in(mixture(share)) == pytest.approx(share, abs=0.05)
 
 
 def test_a_price_holds_until_the_next_was_seen_and_the_samples_begin_anew_at_their_end():

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from planner.catalog import GpuType, Offer
 from planner.deployment import Instance
@@ -42,8 +43,15 @@ class MemoryJournal:
         self.readings: tuple[TransferReading, ...] = ()
         self.writes = 0
 
-    def leases(self, deployment: str | None = None) -> tuple[LeaseRow, ...]:
-        return tuple(row for row in self._rows.values() if deployment in (None, row.deployment))
+    def leases(self, deployment: str | None = None, *, ended_since: float = -inf) -> tuple[LeaseRow, ...]:
+        return tuple(
+            row
+            for row in self._rows.values()
+            if deployment in (None, row.deployment) and (row.ended_at is None or row.ended_at >= ended_since)
+        )
+
+    def lease(self, lease_id: str) -> LeaseRow | None:
+        return self._rows.get(lease_id)
 
     def add_lease(self, row: LeaseRow) -> None:
         assert row.lease_id not in self._rows

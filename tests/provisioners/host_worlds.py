@@ -7,7 +7,8 @@ import sysconfig
 import tarfile
 from pathlib import Path
 
-from provisioners.hosts.wanted import Download, Environment, Gpus, HostSpec, Model, Upload
+from provisioners.hosts.cards import Gpus
+from provisioners.hosts.wanted import Download, Environment, HostSpec, Model, Upload
 from thunderctl.payload import host_scripts
 
 TLS = {"ca.crt": b"ca", "tls.crt": b"crt", "tls.key": b"key"}

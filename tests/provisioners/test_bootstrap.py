@@ -15,10 +15,11 @@ import pytest
 from planner import errors
 from planner.errors import HostError, HostSilent, HostUnfit
 from provisioners.bootstrap import bootstrap, look, prepare
+from provisioners.hosts.cards import Gpus
 from provisioners.hosts.commands import Put, Run, Send, carry_out
 from provisioners.hosts.digests import contents_digest, digest
 from provisioners.hosts.facts import EngineFact, Facts
-from provisioners.hosts.wanted import Environment, Gpus, HostSpec, Model
+from provisioners.hosts.wanted import Environment, HostSpec, Model
 from tests.provisioners.conftest import lease_local, runs
 from tests.provisioners.host_worlds import AGENT, TLS, engine_python_in, host_spec, host_spec_named, with_stand_ins
 from thunderctl.payload import build_payload

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from provisioners.hosts.agent import SCRIPT, UNIT, start_commands, stop_commands
+from provisioners.hosts.cards import Gpus
 from provisioners.hosts.commands import Put, Run
 from provisioners.hosts.facts import AgentFact, EngineFact, Facts, GpuFact
-from provisioners.hosts.wanted import Environment, Gpus
+from provisioners.hosts.wanted import Environment
 from provisioners.rendering import rendered
 from tests.provisioners.host_worlds import host_spec
 from thunderctl.payload import host_scripts

@@ -12,10 +12,11 @@ import pytest
 
 from planner.errors import HostError, HostUnfit
 from provisioners.bootstrap import look, prepare
+from provisioners.hosts.cards import Gpus
 from provisioners.hosts.commands import carry_out
 from provisioners.hosts.environment import environment_commands
 from provisioners.hosts.facts import Facts
-from provisioners.hosts.wanted import CPU, Environment, Gpus, HostSpec, Model
+from provisioners.hosts.wanted import CPU, Environment, HostSpec, Model
 from tests.provisioners.conftest import lease_local, runs
 from tests.provisioners.host_worlds import archive_of, host_spec
 from thunderctl.locks import uv_for_hosts

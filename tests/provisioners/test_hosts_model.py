@@ -15,11 +15,12 @@ import pytest
 from planner.errors import HostError, HostUnfit
 from provisioners.base import Label, LeaseRequest
 from provisioners.bootstrap import bootstrap, look
+from provisioners.hosts.cards import Gpus
 from provisioners.hosts.commands import Run, Send, carry_out
 from provisioners.hosts.digests import contents_digest, digest_lines, files_below, sizes_digest
 from provisioners.hosts.facts import Facts
 from provisioners.hosts.model import model_commands
-from provisioners.hosts.wanted import Download, Environment, Gpus, HostSpec, Model, Upload
+from provisioners.hosts.wanted import Download, Environment, HostSpec, Model, Upload
 from provisioners.transport import Completed
 from runtime.weights.job import Job, WeightFile
 from tests.file_server import file_server

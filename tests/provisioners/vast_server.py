@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qsl, urlsplit
+
+import requests
 
 from tests.provisioners.vast_market import Contract, VastMarket
 
@@ -203,24 +206,27 @@ class VastApi:
         return 200, {"success": True, "count": len(rows), "truncated": False, "pending_price_increases": rows}
 
 
+def said(api: Any, method: str, path: str, bearer: str | None, body: bytes | None) -> tuple[int, str, bytes]:
+    """The answer as it goes over the wire: its status, its type, its bytes. Raises Dropped."""
+    key = bearer and bearer.removeprefix("Bearer").strip()
+    status, answer = api.answer(method, path, key, json.loads(body or b"null"))
+    html = isinstance(answer, str)
+    data = (answer if html else json.dumps(answer)).encode()
+    return status, "text/plain" if html else "application/json", data
+
+
 class Handler(BaseHTTPRequestHandler):
     api: VastApi
 
     def _serve(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or b"null")
-        bearer = self.headers.get("Authorization")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            status, answer = self.api.answer(
-                self.command, self.path, bearer and bearer.removeprefix("Bearer").strip(), body
-            )
+            status, kind, data = said(self.api, self.command, self.path, self.headers.get("Authorization"), body)
         except Dropped:
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        html = isinstance(answer, str)
-        data = (answer if html else json.dumps(answer)).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain" if html else "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -252,3 +258,28 @@ def serving(market: VastMarket, address: str = "127.0.0.1") -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def in_place(market: VastMarket) -> Iterator[str]:
+    """Its URL; whoever asks there is answered within the call. For virtual time, in which a listing is read thousands
+    of times: the SDK writes its requests and reads the answers as over the socket of `serving`."""
+    api, url, sent = VastApi(market), "http://market.invalid", requests.Session.send
+
+    def send(session: requests.Session, request: requests.PreparedRequest, **how: Any) -> requests.Response:
+        if not (request.url or "").startswith(url):
+            return sent(session, request, **how)
+        answer = requests.Response()
+        answer.request, answer.url = request, request.url or ""
+        bearer = request.headers.get("Authorization")
+        try:
+            answer.status_code, kind, answer._content = said(
+                api, request.method or "", request.path_url, bearer, request.body
+            )
+        except Dropped as error:
+            raise requests.ConnectionError("The connection ended without an answer.", request=request) from error
+        answer.headers["Content-Type"] = kind
+        return answer
+
+    with patch.object(requests.Session, "send", send):
+        yield url

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ssl
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from cryptography import x509
 
 from planner.errors import SpecError
+from runtime.files import write_private
 from runtime.tls import client_context, keep_loaded, peer_names, server_context
+from thunderctl import certificates
 from thunderctl.certificates import ensure_authority, issue
 
 AGENT = "lease-1.agent.thunder"
@@ -139,6 +142,42 @@ async def test_a_certificate_that_is_renewed_is_shown_to_who_comes_next_and_ends
         assert await reader.read(1) == b"x"
         writer.close()
     looking.cancel()
+
+
+def test_who_reads_while_another_pair_is_put_in_place_has_one_or_the_other(deployment: Path, monkeypatch):
+    """Looked at after every file that issuing puts in place; a context that is in use as well."""
+    from runtime.tls import _loaded
+
+    used, seen = server_context(deployment / "agent"), []
+
+    def looked_at(path: Path, content: bytes) -> None:
+        write_private(path, content)
+        client_context(deployment / "agent")
+        _loaded(used, deployment / "agent")
+        seen.append(path.name)
+
+    monkeypatch.setattr(certificates, "write_private", looked_at)
+    monkeypatch.setattr(certificates, "_still_good", lambda *_: False)
+    issue(deployment / "ca", AGENT, deployment / "agent")
+    assert seen == ["ca.crt", "tls.key", "tls.crt"]
+
+
+def test_credentials_that_many_issue_at_once_fit_together(deployment: Path, monkeypatch):
+    monkeypatch.setattr(certificates, "_still_good", lambda *_: False)
+    with ThreadPoolExecutor(8) as threads:
+        made = [threads.submit(issue, deployment / "ca", AGENT, deployment / "agent") for _ in range(24)]
+    assert [one.exception() for one in made] == [None] * 24
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(deployment / "agent" / "tls.crt", deployment / "agent" / "tls.key")
+
+
+def test_an_authority_that_many_make_at_once_is_one(tmp_path: Path):
+    with ThreadPoolExecutor(8) as threads:
+        made = [threads.submit(ensure_authority, tmp_path / "ca") for _ in range(8)]
+    assert [one.exception() for one in made] == [None] * 8
+    issue(tmp_path / "ca", AGENT, tmp_path / "agent")
+    certificate = x509.load_pem_x509_certificate((tmp_path / "agent" / "tls.crt").read_bytes())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca" / "ca.crt").read_bytes()))
 
 
 def test_keys_are_their_owners_alone(deployment: Path):

@@ -1,6 +1,6 @@
 """A deployment on a fake Vast.ai whose machines take time: to boot, to let us in, to be prepared, to start engines.
 
-The market is on the wire and keeps its limits, the SDK asks it, the leases are in a real store; only what happens on a
+The market keeps its limits and answers the SDK's own requests, the leases are in a real store; only what happens on a
 machine is acted. All of it runs in virtual time.
 """
 
@@ -25,7 +25,7 @@ from provisioners.vast.client import CREATE_S, DESTROY_S, SEARCH_S, SEARCHES_AT_
 from provisioners.vast.terms import Terms
 from runtime.messages import EngineSpec
 from tests.provisioners.vast_market import OWNER_KEY, Contract, VastMarket, bundle
-from tests.provisioners.vast_server import serving
+from tests.provisioners.vast_server import in_place
 from tests.provisioners.vast_world import DEADMAN, ONSTART, rented_hosts
 from tests.thunderctl.acted_machines import ActedVast, stubbed
 from tests.virtual_time import VirtualLoop
@@ -192,7 +192,7 @@ def rented_world(
     ):
         loop = runner.get_loop()
         market = VastMarket(lambda: EPOCH + loop.time(), list(bundles), boot_s=durations.boot_s)
-        with serving(market) as url:
+        with in_place(market) as url:
             made = RentedWorld(runner, market, url, durations, folder, store)
             with patch.object(market, "rent", made.noting_the_bill(market.rent)):
                 yield made

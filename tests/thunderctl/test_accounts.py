@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from provisioners.leases.journal import LeaseRow, LeaseState
-from thunderctl.accounts import OVERLAP_S, WHOLE_EVERY_S, Accounts
+from thunderctl.accounts import Accounts
+from thunderctl.known_leases import OVERLAP_S, WHOLE_EVERY_S
 from thunderctl.spending import spending_of
 from thunderctl.store.store import Store
 

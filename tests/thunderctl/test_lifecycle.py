@@ -9,12 +9,16 @@ from planner.deployment import Codec, Phase
 from planner.errors import AuthError, Incomplete
 from provisioners.base import Label, Machine
 from provisioners.leases.journal import LATE_S, LeaseRow, LeaseState
+from provisioners.ssh.login import SshAddress
 from tests.planner.plans import split_plan
 from tests.provisioners.fakes import OWNER, FakeClock, FakeCloud
+from tests.provisioners.sshd import free_port
 from thunderctl.apply import StepState
 from thunderctl.controller.process import ControllerProcess
+from thunderctl.hosted.place import ControlHost
+from thunderctl.hosted.router_end import RouterThere
 from thunderctl.lifecycle import Flip, differ, flips_between, take_down
-from thunderctl.router_process import RouterProcess
+from thunderctl.router_process import THERE, RouterProcess
 from thunderctl.settling import providers_to_prove
 from thunderctl.store.store import Store
 from thunderctl.store.values import DeploymentState
@@ -115,6 +119,29 @@ async def test_a_provider_whose_credentials_are_broken_holds_up_no_others_releas
     assert aws.error.hint == "Export another."
     assert not cloud.machines
     assert world.store.deployment("d").state is DeploymentState.STOPPING
+
+
+async def test_a_router_elsewhere_that_can_not_be_reached_holds_up_no_release(world, cloud):
+    cloud.machines["late"] = Machine("late", str(Label(OWNER, "d", "l0")), "running", 1.0)
+    silent = ControlHost("office", SshAddress("127.0.0.1", free_port(), "me"))
+    world.router.folder.mkdir()
+    RouterThere(silent, "/there/d-router", 0.0).note(world.router.folder)
+    for _ in range(2):
+        with pytest.raises(Incomplete, match="Everything is released; the router elsewhere goes on: ") as raised:
+            await take_down(world, report=lambda _: None)
+        assert "`thunderctl down --host-gone`" in raised.value.hint
+        assert not cloud.machines
+        assert world.store.deployment("d").state is DeploymentState.STOPPING
+    await take_down(world, report=lambda _: None, host_gone=True)
+    assert not world.folder.exists()
+    assert world.store.deployment("d").state is DeploymentState.ABSENT
+
+
+async def test_a_note_of_a_router_elsewhere_that_can_not_be_read_is_named_and_not_guessed(world):
+    world.router.folder.mkdir()
+    (world.router.folder / THERE).write_text("{}")
+    with pytest.raises(Incomplete, match=r"there\.json says where the router runs, and can't be read"):
+        await take_down(world, report=lambda _: None)
 
 
 class NoKey(FakeCloud):

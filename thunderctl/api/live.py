@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from planner.errors import ThunderError
+from thunderctl.api.guard import CALLER
 from thunderctl.api.hub import Hub, News, Piece, Reader
 from thunderctl.api.numbers import Numbers
 from thunderctl.api.refusals import Refusal, refusal_of
@@ -64,7 +65,8 @@ class Live:
         self._hub.close()
 
     async def live(self, request: web.Request) -> web.StreamResponse:
-        with self._hub.reading(is_brief=request.query.get("brief") == "1") as reader:
+        is_brief, caller = request.query.get("brief") == "1", request[CALLER]
+        with self._hub.reading(is_brief=is_brief, is_known=caller.may_change) as reader:
             first = await self._first(reader, _last_seen(request))
             answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
             await answer.prepare(request)

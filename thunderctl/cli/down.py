@@ -20,7 +20,11 @@ def down(
         bool, typer.Option("--home", help="Then have the deployment live here again, not on the host it was moved to.")
     ] = False,
     host_gone: Annotated[
-        bool, typer.Option("--host-gone", help="The host that it lives on is gone for good: release all from here.")
+        bool,
+        typer.Option(
+            "--host-gone",
+            help="The host that it, or its router, lives on is gone for good: release all from here.",
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +57,7 @@ def down(
                 grace_s = world.router.stop_grace_s
                 output.narrate(f"The router refuses new requests, and has {grace_s:g} s to finish {requests}.")
             with step_lines() as (report, _):
-                results = asyncio.run(held.during(take_down(world, report=report)))
+                results = asyncio.run(held.during(take_down(world, report=report, host_gone=host_gone)))
             first = next((result.error for result in results if result.error), None)
             failure = with_hint(first, "Run `thunderctl down` again: it goes on asking.")
             if as_json:

@@ -3,16 +3,13 @@
 import asyncio
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from planner.errors import SpecError
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption
-
-if TYPE_CHECKING:
-    from thunderctl.world import World
 
 
 def status(
@@ -26,6 +23,7 @@ def status(
     """
     from thunderctl.cli import elsewhere as there
     from thunderctl.cli.status_tables import status_frame
+    from thunderctl.status_reading import read_status
     from thunderctl.world import open_world
 
     live = not as_json and not once and sys.stdout.isatty()
@@ -54,13 +52,3 @@ def _screen() -> ModuleType:
             hint="In a checkout of thunderctl: pip install '.[tui]'; or print one frame: thunderctl status --once",
         ) from error
     return opening
-
-
-async def read_status(world: "World") -> dict[str, Any]:
-    """Observe the deployment and put it in the status document's form."""
-    from thunderctl.observe import observe_once
-    from thunderctl.price_rises import announced_rises
-    from thunderctl.status_reading import status_of
-
-    seen = await observe_once(world)
-    return status_of(world, seen, await announced_rises(world))

@@ -165,7 +165,7 @@ def _host(spec: "Spec | None", away: "Away | None") -> "ControlHost | None":
 
 def _settled(typed: Typed, host: "ControlHost", spec: "Spec | None", away: "Away | None") -> "Away":
     """The host made ready, and the deployment moved there if it is not there yet."""
-    from thunderctl.hosted.credentials import needed, said
+    from thunderctl.hosted.credentials import asked_of, needed, said
     from thunderctl.hosted.moving import move, settle_in
     from thunderctl.hosted.note import Moving
     from thunderctl.hosted.spec_there import keys_sent
@@ -179,8 +179,9 @@ def _settled(typed: Typed, host: "ControlHost", spec: "Spec | None", away: "Away
     with open_world(typed.deployment) as world:
         refuse_unmovable(world.store, world.name)
         leased_at = {row.provider for row in world.store.leases(world.name) if row.state.may_cost}
-        variables = needed(spec if spec is not None else world.spec(), leased_at, os.environ)
-        output.narrate(said(variables, host.name, keys_sent(spec) if spec is not None else ()))
+        wanted, keys = spec if spec is not None else world.spec(), keys_sent(spec) if spec is not None else ()
+        variables = needed(wanted, leased_at, os.environ)
+        output.narrate(said(variables, host.name, keys, asked=asked_of(wanted, leased_at)))
         question = f"Have {world.name} live on {host.name} ({host.address}), with these there?"
         confirm(question, yes=not {"--yes", "-y"}.isdisjoint(typed.words))
         prepared = asyncio.run(settle_in(host, world.name, variables, output.narrate))

@@ -11,7 +11,7 @@ from planner.workload import Workload
 from provisioners.crash import crash_point
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.release import ask_release
-from thunderctl.compose import forced_codec, read_workload
+from thunderctl.compose import forced_codec
 from thunderctl.controller.adapting.putting import put_in_force
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.observe import Heard
@@ -29,7 +29,8 @@ from thunderctl.controller.steps import (
     Route,
     Stop,
 )
-from thunderctl.demand import observed_workload
+from thunderctl.demand import observed_workload, stated_workload
+from thunderctl.known_leases import Costing
 from thunderctl.lifecycle import flips_from, record_rebalance
 from thunderctl.links import known_links, measured_links
 from thunderctl.observe import Observation
@@ -51,6 +52,7 @@ class Actor:
     listings: Listings
     _replacing: "subprocess.Popen[bytes] | None" = None
     _chosen: tuple[str, frozenset[str], Plan, str] | None = None
+    _unread: str = ""
 
     async def do(self, step: ControlStep, heard: Heard) -> str:
         """Do it, and say what there is to say of how it went."""
@@ -115,19 +117,26 @@ class Actor:
         return f"epoch {epoch} over {', '.join(sorted(replicas))}, {how}"
 
     async def _workload(self, heard: Heard, spec: Spec) -> Workload:
-        """What the router saw last, where it saw enough; else what the spec says is coming."""
+        """What the router saw last, where it saw enough; else what the spec says is coming, or what the plan knows of
+        it where that can't be read, which is said once."""
         assert heard.routing is not None
-        if not heard.routing.running:
-            return read_workload(spec)
         try:
-            observed = await self.world.router.observed()
+            observed = await self.world.router.observed() if heard.routing.running else {}
         except HostError:
             observed = {}
-        return observed_workload(observed, heard.routing.plan) or read_workload(spec)
+        if found := observed_workload(observed, heard.routing.plan):
+            return found
+        stated, unread = await asyncio.to_thread(stated_workload, spec, heard.routing.plan)
+        if unread and unread != self._unread:
+            self.world.store.record(self.world.name, "controller.workload", unread)
+        self._unread = unread
+        return stated
 
     async def _release(self, row: LeaseRow, reason: str) -> None:
         provisioner = self.world.provisioner(row.provider)
-        await ask_release(self.world.store, provisioner, [row.lease_id], deployment=self.world.name, reason=reason)
+        await ask_release(
+            Costing(self.world.store), provisioner, [row.lease_id], deployment=self.world.name, reason=reason
+        )
         self.listings.asked(row.lease_id)
         asked = self._row(row.lease_id)
         if not asked.release_taken:
@@ -153,4 +162,6 @@ class Actor:
             )
 
     def _row(self, lease_id: str) -> LeaseRow:
-        return next(row for row in self.world.store.leases(self.world.name) if row.lease_id == lease_id)
+        row = self.world.store.lease(lease_id)
+        assert row is not None
+        return row

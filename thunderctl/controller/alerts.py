@@ -24,6 +24,7 @@ def alerts_of(now: Situation) -> tuple[Alert, ...]:
         *_resting(now),
         *_listings(now),
         *_going(now),
+        *_unused(now),
         *_notices(now),
         *_router(now),
         *_replicas(now),
@@ -89,6 +90,28 @@ def _going(now: Situation) -> Iterator[Alert]:
                 f"{row.instance} ({row.provider} {row.provider_id}, ${row.usd_per_hour:.3f}/h) is {row.state}"
                 f"{f': {row.reason.rstrip(chr(46))}' if row.reason else ''}.",
             )
+
+
+def _unused(now: Situation) -> Iterator[Alert]:
+    """Machines that cost though no replica of the plan is on them any more: somebody drained them, and nobody came
+    back to it. While an `up` is on its way to another plan it is for that to say what becomes of them."""
+    routing = now.routing
+    if routing is None or now.state is not DeploymentState.SERVING or routing.plan.plan_id != now.plan_id:
+        return
+    used = {name for replica in routing.plan.replicas for name in replica.instances}
+    planned = {one.id for one in routing.plan.instances}
+    for row in now.rows:
+        if row.state is not LeaseState.READY or row.instance in used:
+            continue
+        ends = (
+            "an `up` with a plan that lacks it, or `thunderctl down`," if row.instance in planned else "`thunderctl up`"
+        )
+        yield Alert(
+            f"unused {row.lease_id}",
+            f"{row.instance} ({row.provider} {row.provider_id}, ${row.usd_per_hour:.3f}/h) is leased and serves "
+            "nothing: the plan in force has no replica on it. "
+            f"`thunderctl undrain {row.instance}` gives it requests again, {ends} releases it.",
+        )
 
 
 def _notices(now: Situation) -> Iterator[Alert]:

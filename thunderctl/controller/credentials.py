@@ -1,7 +1,7 @@
 """Certificates are renewed a month before they end, while everything serves: of the controller, the router and agents.
 
 An agent's go to its machine by the way that it was prepared by; it loads them itself (`runtime/tls.py`), and its
-engines notice nothing. The authority outlives any deployment.
+engines notice nothing. A router elsewhere gets its own by its link. The authority outlives any deployment.
 """
 
 import asyncio
@@ -9,13 +9,14 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from planner.errors import ThunderError
+from planner.errors import Refused, SpecError, ThunderError
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow
-from runtime.messages import agent_name
 from runtime.tls import AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY
-from thunderctl.certificates import is_fresh, issue
+from thunderctl.certificates import has_authority, is_fresh
+from thunderctl.controller.errands import AT_WORK
 from thunderctl.controller.listings import Listings
+from thunderctl.store.locks import BRIEF_S, refusal
 from thunderctl.world import World
 
 RENEW_EVERY_S = 3600.0
@@ -25,6 +26,8 @@ SEND_S = 60.0
 """To put three small files on a machine."""
 ORDER = (AUTHORITY_CERTIFICATE, PRIVATE_KEY, CERTIFICATE)
 """The certificate last: that it changed is what an agent goes by."""
+UNSENT = "unsent"
+"""Beside credentials that their machine may not have yet: they are made under the lock, which no sending holds."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ async def keep_fresh(world: World, listings: Listings, *, every_s: float = RENEW
         try:
             rows = [row for row in world.store.leases(world.name) if row.state.runs]
             await renew(world, rows, listings.machines)
+        except Refused as refusal:
+            pause_s = min(FIRST_S, every_s)
+            log.info("certificates wait: %s", refusal.message)
         except ThunderError as error:
             log.warning("certificates: %s", error.message)
         except Exception:  # a full disk, or a bug: whoever stops looking lets certificates end
@@ -45,28 +51,49 @@ async def keep_fresh(world: World, listings: Listings, *, every_s: float = RENEW
 
 
 async def renew(world: World, rows: list[LeaseRow], machines: Mapping[str, Machine]) -> None:
-    """Renew what ends soon; a machine that can't be reached holds up no other's."""
+    """Renew what ends soon; a machine that can't be reached holds up no other's.
+
+    Raises Refused while a command changes the deployment: it may be sending the ones that were.
+    """
     _ = world.operator_tls, world.router_tls()
-    for row in rows:
-        folder = world.folder / "agents" / row.lease_id
-        if (machine := machines.get(row.lease_id)) is None or not folder.is_dir() or is_fresh(folder):
+    ours = [row for row in rows if row.lease_id in machines and _folder(world, row).is_dir()]
+    if old := [row for row in ours if not is_fresh(_folder(world, row))]:
+        _make_anew(world, old)
+    for row in ours:
+        if not (_folder(world, row) / UNSENT).exists():
             continue
         try:
             async with asyncio.timeout(SEND_S):
-                await _renew_agent(world, row, machine, folder)
+                await _send(world, row, machines[row.lease_id])
         except (ThunderError, TimeoutError, OSError) as error:
-            log.warning("the certificate of %s is not renewed yet: %s", row.instance, error)
+            log.warning("the certificate of %s is not renewed there yet: %s", row.instance, error)
         else:
             world.store.record(world.name, "certificate", f"the certificate of {row.instance}'s agent was renewed")
 
 
-async def _renew_agent(world: World, row: LeaseRow, machine: Machine, folder: Path) -> None:
-    """Kept here once the machine has it: cut off half-way, the next time sends the same one again."""
-    coming = folder / "coming"
-    issue(world.folder / "ca", agent_name(row.lease_id), coming)
-    transport = world.provisioner(row.provider).transport(machine)
+def _make_anew(world: World, rows: list[LeaseRow]) -> None:
+    """Under the deployment's lock, and at once: a command that takes it from now on sends the new ones.
+
+    Nobody is waited for: who has the lock may be this very process, at other work. Raises SpecError where the authority
+    was lost: then what it has issued is all there is.
+    """
+    if not has_authority(world.folder / "ca"):
+        raise SpecError(f"{', '.join(row.instance for row in rows)}: their authority in {world.folder / 'ca'} is gone.")
+    if (holder := world.store.holder(world.name)) is not None:
+        raise refusal(holder)
+    with world.store.lock(world.name, AT_WORK, lasts_s=BRIEF_S):
+        for row in rows:
+            (_folder(world, row) / UNSENT).touch()  # first: cut off here, they are made the next time
+            world.agent_tls(row.lease_id)
+
+
+async def _send(world: World, row: LeaseRow, machine: Machine) -> None:
+    """May be done twice: what is sent stays here as it is."""
+    folder, transport = _folder(world, row), world.provisioner(row.provider).transport(machine)
     for name in ORDER:
-        await transport.put(f"tls/{name}", (coming / name).read_bytes(), 0o600)
-    for name in ORDER:
-        (coming / name).replace(folder / name)
-    coming.rmdir()
+        await transport.put(f"tls/{name}", (folder / name).read_bytes(), 0o600)
+    (folder / UNSENT).unlink()
+
+
+def _folder(world: World, row: LeaseRow) -> Path:
+    return world.folder / "agents" / row.lease_id

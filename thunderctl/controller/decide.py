@@ -126,10 +126,9 @@ def serving_of(now: Situation, leaving: Leaving) -> frozenset[str]:
     """
     if now.routing is None or now.state is DeploymentState.STOPPING:
         return frozenset()
-    gone = {one for row in now.rows if row.lease_id in leaving.reasons for one in now.replicas_on(row)}
     known = {one.id for one in now.routing.plan.replicas}
     may_serve = known if now.routes_as_wanted else known & now.routing.replicas
-    return frozenset(one for one in may_serve - gone if _can_serve(now, one))
+    return frozenset(one for one in may_serve - _going(now, leaving) if _can_serve(now, one))
 
 
 def _can_serve(now: Situation, replica: str) -> bool:
@@ -158,9 +157,33 @@ def _routes(now: Situation, leaving: Leaving) -> tuple[ControlStep, ...]:
     serving = serving_of(now, leaving)
     if serving and (serving != now.routed or serving & now.moved or now.routing.behind):
         return (Route(serving, _why(now, leaving, serving)),)
-    if not serving and now.routed and leaving.reasons:
+    return () if serving else _routes_unheard(now, leaving)
+
+
+def _routes_unheard(now: Situation, leaving: Leaving) -> tuple[ControlStep, ...]:
+    """While nobody answers the router goes on trying those that it knows, but for those who leave."""
+    assert now.routing is not None
+    tried = _tried(now, leaving)
+    if tried and (now.routed & _going(now, leaving) or not now.routing.admits):
+        return (Route(tried, _why(now, leaving, tried)),)
+    if not tried and now.routed and leaving.reasons:
         return (Close(_reasons(leaving)),)
-    return ()  # nobody answers: the router goes on trying those that it knows
+    return ()
+
+
+def _tried(now: Situation, leaving: Leaving) -> frozenset[str]:
+    """Whom the router may reach where nobody answers the controller, whose own network may be what is broken: those
+    that it knows whose machines stay."""
+    routing = now.routing
+    if routing is None or not routing.running or now.state is DeploymentState.STOPPING:
+        return frozenset()
+    stay = {row.instance for row in now.rows if row.lease_id not in leaving.reasons and now.replicas_on(row)}
+    return frozenset(one.id for one in routing.plan.replicas if stay.issuperset(one.instances)) & routing.replicas
+
+
+def _going(now: Situation, leaving: Leaving) -> frozenset[str]:
+    """The replicas on machines that are to be released."""
+    return frozenset(one for row in now.rows if row.lease_id in leaving.reasons for one in now.replicas_on(row))
 
 
 def _stop(now: Situation, leaving: Leaving) -> tuple[Stop, ...]:
@@ -169,7 +192,7 @@ def _stop(now: Situation, leaving: Leaving) -> tuple[Stop, ...]:
         return ()
     left = [row for row in now.rows if row.lease_id in leaving.reasons]
     is_wanted = now.state is not DeploymentState.STOPPING and now.routing.admits and not left
-    if now.state not in ROUTED or is_wanted or serving_of(now, leaving):
+    if now.state not in ROUTED or is_wanted or serving_of(now, leaving) or _tried(now, leaving):
         return ()
     has_ended = _is_late if now.routing.admits else _has_drained  # one that can't be told to close is not waited for
     if not all(has_ended(now, row, leaving) for row in left):
@@ -215,16 +238,17 @@ def _is_late(now: Situation, row: LeaseRow, leaving: Leaving) -> bool:
 
 
 def _has_drained(now: Situation, row: LeaseRow, leaving: Leaving) -> bool:
-    """No request goes there any more, and those that did have ended, or had time enough."""
-    if _is_late(now, row, leaving):
+    """No request goes there any more, and those that did have ended, or had time enough.
+
+    Replicas that the plan lacks by now, as somebody drained them, may have been on any machine: all wait for theirs.
+    """
+    if _is_late(now, row, leaving) or now.routing is None or not now.routing.running:
         return True
-    mine = now.replicas_on(row)
-    if now.routing is not None and now.routing.behind and now.routing.running:
-        return False  # requests may go there by the routes of the plan before
-    if not mine or now.routing is None:
-        return True
-    under_way = now.routing.in_flight
-    return not mine & now.routed and under_way is not None and not any(under_way.get(one) for one in mine)
+    mine, under_way = now.replicas_on(row), now.routing.in_flight
+    if now.routing.behind or under_way is None or mine & now.routed:
+        return False  # behind: requests may go there by the routes of the plan before
+    known = {one.id for one in now.routing.plan.replicas}
+    return not any(count for one, count in under_way.items() if one in mine or one not in known)
 
 
 def _replacements(now: Situation, leaving: Leaving) -> list[Replace]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from planner.errors import Refused, ThunderError
 from thunderctl.store.locks import Held
@@ -20,6 +20,7 @@ JOIN_S = 0.25
 BEGIN_S = 30.0
 """So long after the lock was taken nothing more is begun before it was given back: others wait for it."""
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -58,6 +59,18 @@ class Errands:
         assert self._held is not None
         try:
             self._held.renew()
+        except Refused:
+            self.cancel()
+            raise
+
+    async def during(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await it within `lock`, whose end is put off meanwhile: a router that starts on another host outlasts it.
+
+        Raises Refused, and gives up it and all that is under way, where the lock was taken over.
+        """
+        assert self._held is not None
+        try:
+            return await self._held.during(work)
         except Refused:
             self.cancel()
             raise

@@ -17,6 +17,7 @@ from thunderctl.controller.alerts import alerts_of
 from thunderctl.controller.decide import decide, is_calm
 from thunderctl.controller.errands import AT_WORK, Errands
 from thunderctl.controller.observe import Heard, Observer
+from thunderctl.controller.patience import waits
 from thunderctl.controller.report import ControllerReport
 from thunderctl.controller.situation import Alert, Situation
 from thunderctl.controller.steps import ControlStep, Release, Replace
@@ -131,9 +132,21 @@ class Controller:
 
     def _due(self, situation: Situation) -> list[ControlStep]:
         """What is to be done now, but for what has just failed."""
-        steps = decide(situation)
-        self.told.keep(steps)
-        return self.told.due(steps, self.clock())
+        steps, now = decide(situation), self.clock()
+        self.told.keep(steps, now)
+        return [step for step in self.told.due(steps, now) if not self._put_off(step, situation)]
+
+    def _put_off(self, step: ControlStep, situation: Situation) -> bool:
+        """Whether it would lease again what failed one time after the other just now: then it waits."""
+        if not isinstance(step, Replace):
+            return False
+        rows, at = self.world.store.leases(self.world.name), situation.at
+        found = waits(rows, step.instances, at, ready_deadline_s=situation.ready_deadline_s)
+        if len(found) < len(step.instances):
+            return False
+        until = self.clock() + min(one.until for one in found) - at
+        self.told.wait(step, until, " ".join(one.text for one in found))
+        return True
 
     async def _act(self, heard: Heard, due: Collection[str]) -> None:
         """Ask the providers that are due, then do what is to be done by what they say, or said last.
@@ -153,8 +166,8 @@ class Controller:
                 await self._in_contact(self._do(step, heard))
 
     async def _in_contact(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await it, and speak to agents meanwhile: they end their machines when nobody does."""
-        doing = asyncio.ensure_future(work)
+        """Await it under the lock, and speak to agents meanwhile: they end their machines when nobody does."""
+        doing = asyncio.ensure_future(self._errands.during(work))
         try:
             while not (await asyncio.wait({doing}, timeout=self.tick_s))[0]:
                 await self.observer.speak()
@@ -170,11 +183,11 @@ class Controller:
             self._record(kind, text)
 
     def _rows_at(self, provider: str) -> tuple[LeaseRow, ...]:
-        return tuple(row for row in self.world.store.leases(self.world.name) if row.provider == provider)
+        return tuple(row for row in self.observer.leases().rows if row.provider == provider)
 
     async def _do(self, step: ControlStep, heard: Heard) -> None:
         kind, news = f"controller.{type(step).__name__.lower()}", self.told.is_news(step)
-        subject = subject_of(step, self.world.store.leases(self.world.name))
+        subject = subject_of(step, self.observer.leases().rows)
         if news:
             self._record(kind, f"{subject}: {step.reason}")
         try:

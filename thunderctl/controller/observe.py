@@ -19,11 +19,14 @@ from thunderctl.controller.listings import Listings
 from thunderctl.controller.plans import Plans
 from thunderctl.controller.pulse import Pulse, sign_of
 from thunderctl.controller.situation import Condition, Routing, Situation
-from thunderctl.controller.sizing.sizer import Fleet, Sizer
+from thunderctl.controller.sizing.fleet import REMEMBERED_S, Fleet
+from thunderctl.controller.sizing.sizer import Sizer
+from thunderctl.known_leases import KnownLeases, Leased
 from thunderctl.observe import InstanceView, Observation, addresses_of, of_plan
 from thunderctl.resting import Resting
 from thunderctl.spec import Spec
-from thunderctl.spending import Spending, spending_of
+from thunderctl.spending import Spending, spending_from
+from thunderctl.store.values import Deployment
 from thunderctl.stored_spec import read_stored
 from thunderctl.transfers import transfer_readings
 from thunderctl.world import World
@@ -62,12 +65,15 @@ class Observer:
     proposed: Callable[[], Proposal | None] = lambda: None
     sizer: Sizer = field(default_factory=Sizer)
     _plans: Plans = field(init=False)
-    _leased: tuple[LeaseRow, ...] = ()
+    _leases: KnownLeases = field(init=False)
+    _leased: Leased = field(default_factory=Leased)
     _given_up: tuple[LeaseRow, ...] = ()
+    _recent: tuple[Leased, float, tuple[LeaseRow, ...]] | None = None
+    _resting: tuple[Mapping[str, Any], Resting] = field(default_factory=lambda: ({}, Resting()))
     _spec: Spec = field(default_factory=Spec)
     _unread: tuple[str, ...] = ()
     _written: Mapping[str, Any] | None = None
-    _spending: Spending | None = None
+    _spending: tuple[Leased, Spending] | None = None
     _limits: tuple[Spending, float, tuple[Limit, ...]] | None = None
     _draining_since: dict[str, float] = field(default_factory=dict)
     _worked_on_at: float = field(init=False)
@@ -75,20 +81,26 @@ class Observer:
     def __post_init__(self) -> None:
         self._worked_on_at = self.now()
         self._plans = Plans(self.world)
+        self._leases = KnownLeases(self.world.name)
 
     @property
     def leased(self) -> bool:
         """Whether anything may cost, as far as is known, or turn up after it was given up."""
-        return bool(self._leased or self._given_up)
+        return bool(self._leased.costing or self._given_up)
 
     @property
     def unheard(self) -> frozenset[str]:
         """The providers of leases of which nothing is known yet."""
-        return self.listings.unheard({row.provider for row in self._leased})
+        return self.listings.unheard({row.provider for row in self._leased.costing})
 
     async def speak(self) -> None:
         """Have agents hear that somebody is there."""
-        await self.contact.hear(self._leased, self.listings.machines)
+        await self.contact.hear(self._leased.costing, self.listings.machines)
+
+    def leases(self) -> Leased:
+        """As the store has them now."""
+        self._leased = self._leases.read(self.world.store, self.now())
+        return self._leased
 
     async def hear(self) -> Heard:
         """Ask agents and router. Whoever does not answer is shown so; a store that fails keeps no agent waiting."""
@@ -97,13 +109,13 @@ class Observer:
         try:
             self._follow()
         finally:
-            views = tuple(await self.contact.hear(self._leased, self.listings.machines))
+            views = tuple(await self.contact.hear(self._leased.costing, self.listings.machines))
             doubting.cancel()
             observed, running = await asking
         routes = self.world.router.routes()
         if routes is None:
             return Heard(views)
-        leased = {(row.instance, row.offer_id) for row in self._leased if row.state.runs}
+        leased = {(row.instance, row.offer_id) for row in self._leased.costing if row.state.runs}
         ready = {one.replica for view in views for one in view.engines if one.state == "ready"}
         plan, behind = self._plans.to_route(routes, leased, ready)
         down = {one["id"]: one["reason"] for one in (observed or {}).get("replicas", ()) if not one["healthy"]}
@@ -113,16 +125,16 @@ class Observer:
         by_instance = of_plan(views, plan)
         conditions = {one.id: self.pulse.felt(one.id, sign_of(one, by_instance, down)) for one in plan.replicas}
         heard = Heard(views, routes, routing, conditions, addresses_of(plan, views, routes))
-        if (fleet := self._fleet(heard)) is not None:
+        if (fleet := self._fleet(heard, self.world.store.deployment(self.world.name))) is not None:
             await self.sizer.learn(fleet, self._spec, observed)
         return heard
 
     def situation(self, heard: Heard) -> Situation:
         """What was heard, beside what store and providers say by now."""
-        deployment, rows, at = self.world.store.deployment(self.world.name), self._rows(), self.now()
+        deployment, leased, at = self.world.store.deployment(self.world.name), self.leases(), self.now()
         self._follow_spec(deployment.spec)  # an `up` may have ended since agents were asked
-        spec, spending = self._spec, self._money(rows, at)
-        resting, fleet = Resting.from_json(deployment.resting), self._fleet(heard)
+        spec, spending, rows = self._spec, self._money(leased, at), leased.costing
+        resting, fleet = self._rests(deployment), self._fleet(heard, deployment)
         routing = self._caught_up(heard.routing)
         return Situation(
             at=at,
@@ -140,7 +152,7 @@ class Observer:
             moved=_moved(heard),
             usd_per_hour=spending.machines_usd_per_hour + spending.transfer_usd_per_hour,
             budget_usd_per_hour=spec.budget.gate_usd_per_hour(deployment.budget_usd_per_hour, at),
-            lost=_lost(heard.routing.plan, self.world.store.leases(self.world.name), resting) if heard.routing else (),
+            lost=_lost(heard.routing.plan, leased, resting) if heard.routing else (),
             replaced=self._plans.replaced(heard.routing.plan, deployment.plan_id) if heard.routing else (),
             ready_deadline_s=spec.leases.ready_deadline_s,
             worked_on_at=self._worked_on_at,
@@ -160,23 +172,22 @@ class Observer:
     def count(self, heard: Heard) -> None:
         """Keep what agents say has moved between them: it costs money too."""
         plan = heard.routing.plan if heard.routing else None
-        rows = self.world.store.leases(self.world.name)
+        rows = self._leased.rows
         seen = Observation(heard.views, heard.routes, "")
         self.world.store.record_transfers(transfer_readings(seen, rows, plan, self.now()))
 
     def due(self, heard: Heard) -> list[str]:
         """The providers whose listings are wanted now."""
         instances = heard.routing.plan.instances if heard.routing else ()
-        rows = (*self._rows(), *self._given_up)
+        rows = (*self._leased.costing, *self._given_up)
         return self.listings.due(rows, heard.silent, {one.provider for one in instances if one.interruptible})
 
     def _follow(self) -> None:
         """Read which leases there are, who changes them, and the spec, which another `up` may have changed."""
-        rows, at = self.world.store.leases(self.world.name), self.now()
+        rows, at = self.leases().rows, self.now()
         holder = self.world.store.holder(self.world.name)
         if holder is not None and holder.message != AT_WORK:
             self._worked_on_at = at
-        self._leased = tuple(row for row in rows if row.state.may_cost)
         self._given_up = tuple(
             row for row in rows if row.state is LeaseState.LOST and at - (row.ended_at or at) <= LATE_S
         )
@@ -189,9 +200,6 @@ class Observer:
             self.world.forget_providers()
             self.listings.pace = replace(self.listings.pace, settle_s=self._spec.leases.settle_s)
 
-    def _rows(self) -> tuple[LeaseRow, ...]:
-        return tuple(row for row in self.world.store.leases(self.world.name) if row.state.may_cost)
-
     def _caught_up(self, routing: Routing | None) -> Routing | None:
         """A command may have put the routes in force since it was heard that they were behind."""
         if routing is None or not routing.behind:
@@ -199,32 +207,42 @@ class Observer:
         routes = self.world.router.routes()
         return replace(routing, behind=routes is None or routes.plan_id != routing.plan.plan_id)
 
-    def _fleet(self, heard: Heard) -> Fleet | None:
+    def _fleet(self, heard: Heard, deployment: Deployment) -> Fleet | None:
         """What its size is decided on; None while nothing is routed, or another plan than the one wanted."""
-        deployment, at = self.world.store.deployment(self.world.name), self.now()
         if heard.routing is None or heard.routing.plan.plan_id != deployment.plan_id:
             return None
+        at = self.now()
         return Fleet(
             at,
             heard.routing.plan,
             deployment.budget_usd_per_hour,
-            Resting.from_json(deployment.resting),
-            self.world.store.leases(self.world.name),
+            self._rests(deployment),
+            self._remembered(at),
             heard.conditions,
-            float(self._money(self._rows(), at).transfer_usd_per_hour),
+            float(self._money(self._leased, at).transfer_usd_per_hour),
         )
 
-    def _money(self, rows: Sequence[LeaseRow], at: float) -> Spending:
+    def _rests(self, deployment: Deployment) -> Resting:
+        """Read once for all looks between which nothing has changed, as there may be hundreds."""
+        if self._resting[0] != deployment.resting:
+            self._resting = deployment.resting, Resting.from_json(deployment.resting)
+        return self._resting[1]
+
+    def _remembered(self, at: float) -> tuple[LeaseRow, ...]:
+        """The leases that are over and whose prices are remembered, and those that may cost: looked up once a minute
+        while nothing changes."""
+        minute = at // 60 * 60
+        if self._recent is None or self._recent[0] is not self._leased or self._recent[1] != minute:
+            some = (*self._leased.ended_since(minute - REMEMBERED_S), *self._leased.costing)
+            self._recent = self._leased, minute, some
+        return self._recent[2]
+
+    def _money(self, leased: Leased, at: float) -> Spending:
         """What was spent, added up now and then, and whenever a lease has changed: it is long to read."""
         known = self._spending
-        if (
-            known is None
-            or at - known.now >= MONEY_EVERY_S
-            or tuple(one for one in known.rows if one.state.may_cost) != rows
-        ):
-            self._spending = spending_of(self.world.store, self.world.name, at)
-        assert self._spending is not None
-        return self._spending
+        if known is None or at - known[1].now >= MONEY_EVERY_S or known[0] is not leased:
+            known = self._spending = leased, spending_from(self.world.store, self.world.name, leased.rows, at)
+        return known[1]
 
     def _limits_of(self, spending: Spending, max_total_usd: float) -> tuple[Limit, ...]:
         """Worked out once for each look at the money: it goes through every lease that ever was."""
@@ -243,7 +261,7 @@ class Observer:
         known = routes.replicas if down and routes is not None else ()
         given_up = {one.server_name for one in known} - {one.server_name for one in known if one.id not in down}
         if given_up:
-            self.contact.doubt([row.lease_id for row in self._leased if agent_name(row.lease_id) in given_up])
+            self.contact.doubt([row.lease_id for row in self._leased.costing if agent_name(row.lease_id) in given_up])
 
     async def _ask_router(self) -> tuple[dict[str, Any] | None, bool]:
         """What it observed (None: it can't be asked), and whether it runs."""
@@ -261,11 +279,10 @@ class Observer:
         return {one: clock - since for one, since in self._draining_since.items()}
 
 
-def _lost(plan: Plan, rows: Sequence[LeaseRow], resting: Resting) -> tuple[LeaseRow, ...]:
+def _lost(plan: Plan, leased: Leased, resting: Resting) -> tuple[LeaseRow, ...]:
     """The last lease of each instance of the plan that has none which may cost, but for those that rest."""
-    last = {row.instance: row for row in rows}
-    costing = {row.instance for row in rows if row.state.may_cost} | resting.of(plan)
-    return tuple(last[one.id] for one in plan.instances if one.id in last and one.id not in costing)
+    costing = {row.instance for row in leased.costing} | resting.of(plan)
+    return tuple(leased.last[one.id] for one in plan.instances if one.id in leased.last and one.id not in costing)
 
 
 def _moved(heard: Heard) -> frozenset[str]:

@@ -22,16 +22,21 @@ from thunderctl.lifecycle import flips_said
 
 PAUSES_S, REPLACE_PAUSES_S = (2.0, 60.0), (120.0, 3600.0)
 """The first pause after a failure, and the longest."""
+FADES_S = 1800.0
+"""So long nothing has to be put in an instance's place before the tries for it are forgotten: it may be away for a
+moment only because a listing can't be trusted, or because another one went as well."""
 
 Key: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Told:
-    """By step: failures in a row and when it may be tried again, and which were announced."""
+    """By step: failures in a row and when it may be tried again, and which were announced. Of machines that take the
+    place of others that is kept by instance, beyond looks in which they are not asked for."""
 
     _failures: dict[Key, int] = field(default_factory=dict)
     _not_before: dict[Key, float] = field(default_factory=dict)
+    _replaced_at: dict[Key, float] = field(default_factory=dict)
     _announced: set[Key] = field(default_factory=set)
     _whys: dict[Key, str] = field(default_factory=dict)
 
@@ -41,16 +46,22 @@ class Told:
         return tuple(Alert(f"failing {' '.join(key)}", why) for key, why in self._whys.items())
 
     def due(self, steps: Iterable[ControlStep], now: float) -> list[ControlStep]:
-        """Those that did not just fail."""
-        return [step for step in steps if self._not_before.get(_key(step), now) <= now]
+        """Those that did not just fail; one that did for some of its instances and not for others is due."""
+        return [step for step in steps if any(self._not_before.get(key, now) <= now for key in _tried(step))]
 
-    def keep(self, steps: Iterable[ControlStep]) -> None:
+    def keep(self, steps: Sequence[ControlStep], now: float) -> None:
         """Forget all but these: what is decided again later is news again. What may be asked twice stays known."""
         wanted = {_key(step) for step in steps}
         self._announced = {key for key in self._announced if key in wanted or key[0] == Release.__name__}
-        self._failures = {key: count for key, count in self._failures.items() if key in wanted}
-        self._not_before = {key: at for key, at in self._not_before.items() if key in wanted}
         self._whys = {key: why for key, why in self._whys.items() if key in wanted}
+        self._replaced_at |= {key: now for step in steps if isinstance(step, Replace) for key in _tried(step)}
+        self._replaced_at = {key: at for key, at in self._replaced_at.items() if not self._fades(key, at, now)}
+        paced = wanted | self._replaced_at.keys()
+        self._failures = {key: count for key, count in self._failures.items() if key in paced}
+        self._not_before = {key: at for key, at in self._not_before.items() if key in paced}
+
+    def _fades(self, key: Key, at: float, now: float) -> bool:
+        return now - at > FADES_S and self._not_before.get(key, now) <= now
 
     def is_news(self, step: ControlStep) -> bool:
         """True the first time."""
@@ -60,17 +71,32 @@ class Told:
 
     def failed(self, step: ControlStep, now: float, why: str = "") -> None:
         """`why` is for people; without it there is nothing to be alarmed about."""
+        self._whys.pop(_key(step), None)
         if why and not isinstance(step, Release):
             self._whys[_key(step)] = why
-        failures = self._failures.get(_key(step), 0)
-        self._failures[_key(step)] = failures + 1
         first, longest = REPLACE_PAUSES_S if isinstance(step, Replace) else PAUSES_S
-        self._not_before[_key(step)] = now + min(first * 2.0**failures, longest)
+        for key in _tried(step):
+            failures = self._failures.get(key, 0)
+            self._failures[key] = failures + 1
+            self._not_before[key] = now + min(first * 2.0**failures, longest)
+
+    def wait(self, step: ControlStep, until: float, why: str) -> None:
+        """Have it not be due before then."""
+        self._whys[_key(step)] = why
+        self._not_before |= dict.fromkeys(_tried(step), until)
 
     def done(self, step: ControlStep) -> None:
-        self._failures.pop(_key(step), None)
         self._whys.pop(_key(step), None)
-        self._not_before.pop(_key(step), None)
+        for key in _tried(step):
+            self._failures.pop(key, None)
+            self._not_before.pop(key, None)
+
+
+def _tried(step: ControlStep) -> tuple[Key, ...]:
+    """What failures are counted by."""
+    if isinstance(step, Replace):
+        return tuple(("instance", name) for name in step.instances)
+    return (_key(step),)
 
 
 def _key(step: ControlStep) -> Key:

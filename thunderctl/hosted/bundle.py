@@ -50,6 +50,14 @@ def pack(store: Store, name: str, move: str) -> tuple[Path, list[str]]:
     return path, may_cost(rows)
 
 
+def packed_move(deployment: str) -> str:
+    """The move whose bundle lies here; empty where none does."""
+    try:
+        return str(json.loads(bundle_path(deployment).read_text())["move"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def unpack(store: Store, path: Path, *, home: Path) -> str:
     """Take in what a bundle holds, unless that was done; returns the deployment's name.
 

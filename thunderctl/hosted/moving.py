@@ -16,7 +16,7 @@ from planner.errors import HostError, Refused
 from provisioners.crash import crash_point
 from provisioners.ssh.transport import SshTransport
 from thunderctl.home import KEYS_FILE, deployment_folder, thunder_home
-from thunderctl.hosted.bundle import bundle_path, pack, unpack
+from thunderctl.hosted.bundle import bundle_path, pack, packed_move, unpack
 from thunderctl.hosted.note import FILE, Away, Moving, forget_away, read_away, write_away
 from thunderctl.hosted.place import ControlHost
 from thunderctl.hosted.preparing import COMMAND, Narrate, Prepared, prepare, send_files, unit_name
@@ -71,7 +71,12 @@ async def move(world: World, host: ControlHost, folder: str, narrate: Narrate) -
 
 
 def handed_over(store: Store, away: Away) -> bool:
-    """Whether nothing may be leased from here any more: its bundle is then whole. A shared store needs no such rule."""
+    """Whether nothing may be leased from here any more: its bundle is then whole.
+
+    Of a store that hosts share no row moves, and whoever has its lock may write: there the bundle itself is what tells.
+    """
+    if store.address.is_postgres:
+        return packed_move(away.deployment) == away.move
     return store.deployment(away.deployment).state is DeploymentState.MOVED
 
 

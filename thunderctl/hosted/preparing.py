@@ -16,7 +16,7 @@ from provisioners.hosts.environment import MAKE_TIMEOUT_S
 from provisioners.rendering import rendered
 from provisioners.ssh.transport import SshTransport
 from thunderctl.home import owner_id
-from thunderctl.hosted.credentials import environment_file, read_environment
+from thunderctl.hosted.credentials import environment_file, merged, read_environment
 from thunderctl.hosted.environment import LOCK, UV, environment_key, made_folder, make_script, proof
 from thunderctl.hosted.facts import ControlFacts, check, look
 from thunderctl.hosted.place import ControlHost
@@ -115,7 +115,7 @@ async def _merge_environment(transport: SshTransport, folder: str, variables: Ma
     done = await transport.run(f"[ ! -e {path} ] || cat {path}", timeout_s=QUICK_S)
     if done.code != 0:
         raise HostError(f"{path} can't be read there: {done.complaint}")
-    await _put(transport, path, environment_file({**read_environment(done.stdout), **variables}), 0o600)
+    await _put(transport, path, environment_file(merged(read_environment(done.stdout), variables)), 0o600)
 
 
 async def _enable(transport: SshTransport, deployment: str, folder: str, unit: str) -> None:

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,16 @@ from planner.errors import HostError, SpecError
 from provisioners.ssh.transport import SshTransport
 from runtime.files import write_json, write_private
 from runtime.processes import own_process_id
-from runtime.router.watching.usage import USAGE_FILE
+from runtime.tls import AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY
 from thunderctl.hosted.place import ControlHost, host_of
 from thunderctl.hosted.preparing import COMMAND, ROUTER, prepare
+from thunderctl.hosted.router_end import RouterThere, end_by
 from thunderctl.hosted.router_there import FOLDER, KEYS
 from thunderctl.router_process import ENDS
 from thunderctl.world import World
 
 STATE_FILE = "router.json"
-START_S, MARGIN_S = 120.0, 30.0
+START_S = 120.0
 LOOK_EVERY_S = 1.0
 AGAIN_S = 2.0
 ALIVE_S = 5
@@ -37,14 +38,15 @@ ANY = ("0.0.0.0", "::")
 
 @dataclass(slots=True)
 class Link:
-    """One deployment's. `root` is the transport to the host's root, `folder` its home there, `keys_sent` which client
-    keys the router there has."""
+    """One deployment's. `root` is the transport to the host's root, `folder` its home there; `keys_sent` and `tls_sent`
+    are which client keys and which certificate the router there has."""
 
     world: World
     host: ControlHost
     root: SshTransport
     folder: str = ""
     keys_sent: float = 0.0
+    tls_sent: float = 0.0
 
     async def run(self) -> None:
         """Have the router run there and keep the way to it, until told to stop. Raises HostError, SpecError."""
@@ -54,16 +56,20 @@ class Link:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         prepared = await prepare(self.root, self.host, self.world.name, {}, _say, role=ROUTER)
         self.folder = f"{prepared.folder}/home"
+        there = RouterThere(self.host, prepared.folder, self.world.spec().serve.stop_grace_s)
+        there.note(self._router)
         await self._send_files()
         state = await self._started(f"{prepared.folder}/{COMMAND}")
-        keeping = [asyncio.ensure_future(one) for one in (self._tunnel(state), self._follow_log(), self._sync_keys())]
+        there = replace(there, grace_s=float(state.get("stop_grace_s", 0.0)))
+        there.note(self._router)
+        keeping = [asyncio.ensure_future(one) for one in (self._tunnel(state), self._follow_log(), self._keep_sent())]
         try:
             told = asyncio.ensure_future(stop.wait())
             ended, _ = await asyncio.wait({told, *keeping}, return_when=asyncio.FIRST_COMPLETED)
             for one in ended:
                 one.result()  # a bug here is no reason to end a router that serves
             if (self._router / ENDS).exists():
-                await self._end(prepared.folder, float(state.get("stop_grace_s", 0.0)), keeping[1:])
+                await self._end(there, keeping[1:])
         finally:
             for one in keeping:
                 one.cancel()
@@ -76,13 +82,22 @@ class Link:
 
     async def _send_files(self) -> None:
         self.world.router_tls()
-        sent = {f"{FOLDER}/admin.token": self._router / "admin.token"}
-        sent |= {f"{FOLDER}/tls/{path.name}": path for path in self.world.router.tls.iterdir() if path.is_file()}
-        self.keys_sent = _stamp(self.world.router.keys)
+        await self._put(f"{FOLDER}/admin.token", (self._router / "admin.token").read_bytes())
+        await self._send_tls()
         if self.world.router.keys.exists():
-            sent[KEYS] = self.world.router.keys
-        for name, path in sent.items():
-            await self._put(name, path.read_bytes())
+            await self._send_keys()
+
+    async def _send_tls(self) -> None:
+        """What the router shows agents. The certificate last: that it changed is what the router goes by."""
+        now = _stamp(self.world.router.tls / CERTIFICATE)
+        for name in (AUTHORITY_CERTIFICATE, PRIVATE_KEY, CERTIFICATE):
+            await self._put(f"{FOLDER}/tls/{name}", (self.world.router.tls / name).read_bytes())
+        self.tls_sent = now
+
+    async def _send_keys(self) -> None:
+        now = _stamp(self.world.router.keys)
+        await self._put(KEYS, self.world.router.keys.read_bytes())
+        self.keys_sent = now
 
     async def _put(self, name: str, data: bytes) -> None:
         await self.root.put(f"{self.folder}/{name}".lstrip("/"), data, 0o600)
@@ -128,27 +143,21 @@ class Link:
                     process.terminate()
             await asyncio.sleep(AGAIN_S)
 
-    async def _sync_keys(self) -> None:
-        """What is made or revoked here holds there a second later."""
+    async def _keep_sent(self) -> None:
+        """What is made or revoked here holds there a second later, and what is renewed here is there too."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if (now := _stamp(self.world.router.keys)) != self.keys_sent:
-                with suppress(HostError, FileNotFoundError):  # tried again
-                    await self._put(KEYS, self.world.router.keys.read_bytes())
-                    self.keys_sent = now
+            with suppress(HostError, FileNotFoundError):  # tried again
+                if _stamp(self.world.router.keys) != self.keys_sent:
+                    await self._send_keys()
+                if _stamp(self.world.router.tls / CERTIFICATE) != self.tls_sent:
+                    await self._send_tls()
+                    _say(f"Its renewed certificate was sent to {self.host.name}.")
 
-    async def _end(self, folder: str, grace_s: float, others: Sequence[asyncio.Future[None]]) -> None:
-        """End the router there, take home what it counted, and remove what it was given."""
+    async def _end(self, there: RouterThere, others: Sequence[asyncio.Future[None]]) -> None:
         for one in others:
             one.cancel()
-        command = f"{folder}/{COMMAND} run router-there --stop"
-        done = await self.root.run(command, timeout_s=grace_s + MARGIN_S)
-        if done.code != 0:
-            raise HostError(f"The router on {self.host.name} does not end: {done.complaint}")
-        with suppress(HostError):  # it counted nothing
-            used = await self.root.get(f"{self.folder}/keys/{USAGE_FILE}".lstrip("/"))
-            write_private(self.world.router.keys.with_name(USAGE_FILE), used)
-        await self.root.run(f"rm -rf {folder}", timeout_s=MARGIN_S)
+        await end_by(self.root, there, self._router, self.world.router.keys)
 
     async def _ssh(self, options: Sequence[str], line: str) -> asyncio.subprocess.Process:
         """The line reads to the end of its input, which comes when this process is gone, however that went."""

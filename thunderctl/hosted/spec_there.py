@@ -9,6 +9,7 @@ from typing import Any
 from planner.errors import SpecError
 from provisioners.hosts.digests import digest
 from thunderctl.spec import Spec
+from thunderctl.spec_files import changed_files
 
 DIGEST_CHARACTERS = 12
 
@@ -36,15 +37,7 @@ def spec_there(spec: Spec, folder: str) -> SpecThere:
         files[name] = path
         return name
 
-    _rewrite(document, "workload", "trace", sent)
-    _rewrite(document, "engine", "chat_template", sent)
-    for name, adapter in document.get("engine", {}).get("lora", {}).items():
-        document["engine"]["lora"][name] = sent(adapter, f"[engine] lora.{name}")
-    if Path(spec.model.name).suffix == ".json":
-        _rewrite(document, "model", "name", sent)
-    for name, host in document.get("ssh", {}).get("hosts", {}).items():
-        if host.get("key"):
-            host["key"] = sent(host["key"], f"[ssh.hosts.{name}] key")
+    changed_files(document, sent)
     _check_certificates(spec)
     document.setdefault("controller", {})["where"] = "local"
     return SpecThere(toml(document).encode(), files)
@@ -66,11 +59,6 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(one) for one in value) + "]"
     return json.dumps(value, ensure_ascii=False)
-
-
-def _rewrite(document: dict[str, Any], section: str, key: str, sent: Any) -> None:
-    if text := document.get(section, {}).get(key):
-        document[section][key] = sent(text, f"[{section}] {key}")
 
 
 def _check_certificates(spec: Spec) -> None:

@@ -34,6 +34,12 @@ class Leases(Database):
         with self._read() as session:
             return tuple(_row(record) for record in session.exec(query))
 
+    def lease(self, lease_id: str) -> LeaseRow | None:
+        """One row; None where there is none of that name."""
+        with self._read() as session:
+            record = session.get(LeaseTable, lease_id)
+            return None if record is None else _row(record)
+
     def add_lease(self, row: LeaseRow) -> None:
         """Commit a new row. Raises Refused where another host's store is the deployment's."""
         with self._write() as session:

@@ -5,6 +5,7 @@ from typing import Any
 
 from planner.errors import SpecError
 from thunderctl.api.client import RUNNING, WAIT_S, Api, error_of
+from thunderctl.tui.decision import Wish
 from thunderctl.tui.feed import Say, Show
 from thunderctl.tui.frame import Document
 
@@ -34,9 +35,12 @@ class ApiHands:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def rebalance(self, workload: str, without: Sequence[str], *, dry_run: bool) -> Document:
-        body = {"workload": workload, "without": list(without), "dry_run": dry_run}
-        answer = await self._api.asked("POST", "/api/v1/rebalance", body=body)
+    async def decide(self, workload: str, wish: Wish, *, dry_run: bool) -> Document:
+        how = {"workload": workload, "dry_run": dry_run}
+        if wish.back:
+            answer = await self._api.asked("POST", "/api/v1/undrain", body={"instance": wish.back, **how})
+        else:
+            answer = await self._api.asked("POST", "/api/v1/rebalance", body={"without": list(wish.without), **how})
         return answer if dry_run else await self._done(answer)
 
     async def follow(self, names: Sequence[str], show: Show, say: Say) -> None:

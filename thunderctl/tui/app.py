@@ -11,6 +11,7 @@ from textual.widgets import Input
 from planner.errors import ThunderError
 from thunderctl.tui import pages
 from thunderctl.tui.background import Background
+from thunderctl.tui.decision import Wish
 from thunderctl.tui.feed import Feed, Hands
 from thunderctl.tui.frame import Frame
 from thunderctl.tui.messages import HistoryRead, StatusFailed, StatusRead
@@ -102,12 +103,19 @@ class StatusApp(App[None]):
             self.overview.show(frame)
 
     def action_rebalance(self) -> None:
-        self.push_screen(RebalanceScreen(self._hands.rebalance, self._background))
+        self.push_screen(RebalanceScreen(self._hands.decide, self._background))
 
     def action_drain(self) -> None:
         """Of the replica or machine that is chosen."""
+        self._decide_of_chosen(lambda name: Wish(without=(name,)))
+
+    def action_undrain(self) -> None:
+        """Of the machine that is chosen; whether there is anything to take back is found out there."""
+        self._decide_of_chosen(lambda name: Wish(back=name))
+
+    def _decide_of_chosen(self, wish: Callable[[str], Wish]) -> None:
         if name := self.overview.chosen:
-            self.push_screen(RebalanceScreen(self._hands.rebalance, self._background, without=(name,)))
+            self.push_screen(RebalanceScreen(self._hands.decide, self._background, wish(name)))
         else:
             self.notify("Choose a replica or a machine first: tab, then up and down.", severity="warning")
 

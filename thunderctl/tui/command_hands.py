@@ -11,6 +11,7 @@ from planner.errors import ThunderError
 from thunderctl.controller.process import COMMAND
 from thunderctl.logs.following import Logs
 from thunderctl.logs.places import wanted_logs
+from thunderctl.tui.decision import Wish
 from thunderctl.tui.feed import Say, Show
 from thunderctl.tui.frame import Document
 from thunderctl.world import World
@@ -27,10 +28,10 @@ class CommandHands:
         self._world = world
         self._command = command
 
-    async def rebalance(self, workload: str, without: Sequence[str], *, dry_run: bool) -> Document:
-        lost = [word for name in without for word in ("--without", name)]
-        how = ["--dry-run"] if dry_run else ["--yes"]
-        asked = ["rebalance", "--json", "--workload", workload, *lost, *how]
+    async def decide(self, workload: str, wish: Wish, *, dry_run: bool) -> Document:
+        lost = [word for name in wish.without for word in ("--without", name)]
+        how = ["--json", "--workload", workload, "--dry-run" if dry_run else "--yes"]
+        asked = ["undrain", *how, "--", wish.back] if wish.back else ["rebalance", *how, *lost]
         return await self._asked([*self._command, "--deployment", self._world.name, *asked], may_end=dry_run)
 
     async def follow(self, names: Sequence[str], show: Show, say: Say) -> None:

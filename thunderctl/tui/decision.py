@@ -1,6 +1,6 @@
 """A rebalance in words: what it changes, and what simulation expects before and after. Pure."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.text import Text
 
@@ -23,23 +23,45 @@ NOTICEABLE = 0.005
 LABEL, CELL, REASONS = 32, 11, 4
 
 
-def waiting(workload: str, without: Sequence[str]) -> Text:
-    left = f", without {', '.join(without)}" if without else ""
-    return Text(f"\nDeciding for the {workload} workload{left}: search and simulation take some seconds.\n", FAINT)
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for: phases and routes anew, without these replicas or machines, or with one `back`."""
+
+    without: tuple[str, ...] = ()
+    back: str = ""
+
+    @property
+    def title(self) -> str:
+        if self.back:
+            return f"Undrain {self.back}"
+        return f"Drain {', '.join(self.without)}" if self.without else "Rebalance"
+
+    @property
+    def words(self) -> str:
+        """What follows the workload's name."""
+        if self.back:
+            return f", with {self.back} back"
+        return f", without {', '.join(self.without)}" if self.without else ""
 
 
-def difference(document: Document, without: Sequence[str]) -> bool:
+def waiting(workload: str, wish: Wish) -> Text:
+    return Text(
+        f"\nDeciding for the {workload} workload{wish.words}: search and simulation take some seconds.\n", FAINT
+    )
+
+
+def difference(document: Document, wish: Wish) -> bool:
     """Whether there is anything to put in force."""
-    return bool(document["flips"] or without or document.get("changes", True))
+    return bool(document["flips"] or wish.without or document.get("changes", True))
 
 
-def preview(document: Document, workload: str, without: Sequence[str]) -> Text:
+def preview(document: Document, workload: str, wish: Wish) -> Text:
     """Flips, routes, simulated figures before and after, and why."""
-    lines = [Text(), _heading(workload, without), *_flips(document), *_routes(document), Text(), *_figures(document)]
+    lines = [Text(), _heading(workload, wish), *_flips(document), *_routes(document), Text(), *_figures(document)]
     if reasons := list(document.get("why") or ()):
         lines += [Text(), *(Text(f"· {reason}", FAINT) for reason in reasons[:REASONS])]
-    if without:
-        lines += [Text(), Text(_what_drain_is(without), WARN)]
+    if wish.without:
+        lines += [Text(), Text(_what_drain_is(wish.without), WARN)]
     return Text("\n").join([*lines, Text(), Text("o observed   c coding   v conversation", FAINT)])
 
 
@@ -57,9 +79,8 @@ def refusal(error: ThunderError) -> Text:
     return Text("\n").join(lines)
 
 
-def _heading(workload: str, without: Sequence[str]) -> Text:
-    left = f", without {', '.join(without)}" if without else ""
-    return Text.assemble(("For the ", FAINT), (workload, f"bold {ACCENT}"), (f" workload{left}", FAINT))
+def _heading(workload: str, wish: Wish) -> Text:
+    return Text.assemble(("For the ", FAINT), (workload, f"bold {ACCENT}"), (f" workload{wish.words}", FAINT))
 
 
 def _flips(document: Document) -> list[Text]:
@@ -106,8 +127,8 @@ def _figures(document: Document) -> list[Text]:
     return lines
 
 
-def _what_drain_is(without: Sequence[str]) -> str:
+def _what_drain_is(without: tuple[str, ...]) -> str:
     return (
         f"Routes leave {', '.join(without)} out; requests under way there go on. The machine below stays rented "
-        "and costs on. `thunderctl history` has the plan before: `thunderctl up PLAN_ID` goes back to it."
+        f"and costs on: u on it, or `thunderctl undrain {without[0]}`, takes it back; the next `up` releases it."
     )

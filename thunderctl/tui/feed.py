@@ -7,6 +7,7 @@ with a ThunderError; none runs where the screen is drawn (`background.py`).
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from thunderctl.tui.decision import Wish
 from thunderctl.tui.frame import Document
 
 Show = Callable[[str, list[str]], None]
@@ -27,8 +28,8 @@ class Feed(Protocol):
 class Hands(Protocol):
     """What the screen may have done, and whose logs it may open."""
 
-    async def rebalance(self, workload: str, without: Sequence[str], *, dry_run: bool) -> Document:
-        """Phases and routes anew, without replicas or instances; `thunder.rebalance/v1`. Raises ThunderError."""
+    async def decide(self, workload: str, wish: Wish, *, dry_run: bool) -> Document:
+        """Phases and routes anew, as is wished; `thunder.rebalance/v1`. Raises ThunderError."""
 
     async def follow(self, names: Sequence[str], show: Show, say: Say) -> None:
         """The logs of these, of all where none is named, until cancelled. Raises ThunderError."""

@@ -17,6 +17,7 @@ KEYS = Text("\n").join(
         ("enter", "all that is known of it"),
         ("r", "rebalance: shows what would change, and asks"),
         ("d", "drain what is chosen: shows routes without it, and asks"),
+        ("u", "undrain a machine: shows routes with it again, and asks"),
         ("l", "logs of what is chosen, followed; else of everything"),
         ("/", "only rows that hold what you type; escape: all"),
         ("m", "machines, or replicas again"),

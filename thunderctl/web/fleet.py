@@ -20,7 +20,8 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """`more_…`: how many there are beside those that are shown. `look_at` and `machine_crowds` are of large fleets."""
+    """`more_…`: how many there are beside those that are shown. `look_at` and `machine_crowds` are of large fleets.
+    `drained` are machines that are ready and serve nothing."""
 
     topology: Topology
     replicas: int
@@ -31,6 +32,7 @@ class Fleet:
     machine_crowds: Sequence[Document]
     machines: Sequence[Document]
     awaited: Sequence[Document]
+    drained: frozenset[str]
     more_machines: int
     alerts: Sequence[str]
     alerts_behind: Sequence[str]
@@ -62,6 +64,7 @@ def fleet_of(status: Document, only: str = "") -> Fleet:
         machine_crowds=machine_crowds([*machines, *awaited]) if many else (),
         machines=listed,
         awaited=still,
+        drained=_drained(status),
         more_machines=len(machines) + len(awaited) - len(listed) - len(still),
         alerts=alerts[:SHOWN_ALERTS],
         alerts_behind=alerts[SHOWN_ALERTS:LISTED_ALERTS],
@@ -73,3 +76,10 @@ def fleet_of(status: Document, only: str = "") -> Fleet:
 def _to_look_at(machines: Sequence[Document]) -> list[Document]:
     """Those in trouble; so many at most."""
     return [one for one in machines if machine_needs_a_look(one)][:LOOK_AT]
+
+
+def _drained(status: Document) -> frozenset[str]:
+    """While nothing is routed yet, machines without replicas are to get theirs."""
+    serves = {name for one in status.get("replicas") or () for name in one.get("instances") or ()}
+    ready = {str(one["id"]) for one in status.get("instances") or () if one["state"] == "ready"}
+    return frozenset(ready - serves) if serves else frozenset()

@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from runtime.messages import ReplicaAddress
 from runtime.router.carrying.exchange import Answered, Exchange
+from runtime.router.carrying.suffered import Suffered
 from runtime.router.engines.leg import ReplicaFailed
 from runtime.router.engines.upstream import Upstream
 from runtime.router.replay.cut import CannotReplay
@@ -17,25 +15,6 @@ DONT_RETRY = {"x-should-retry": "false"}
 
 SOON_S = 10.0
 """A replica that dies so long after a stream's leg came to it, or longer, dies of something else: it has borne it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suffered:
-    """A replica that failed while it had a request: when it was asked, and when it failed (s, the loop's clock)."""
-
-    replica: ReplicaAddress
-    asked_at: float
-    failed_at: float
-
-    @property
-    def machine(self) -> tuple[str, str]:
-        """What it shares with those behind the same agent; without one nothing is known to be shared."""
-        name = self.replica.server_name
-        return (name, urlsplit(self.replica.url).hostname or "") if name else ("", self.replica.id)
-
-    def went_with(self, earlier: "Suffered") -> bool:
-        """Whether both had the request when the earlier one failed, on one machine: it may have been that."""
-        return self.machine == earlier.machine and self.asked_at <= earlier.failed_at
 
 
 async def spare_others(exchange: Exchange, failure: ReplicaFailed, upstream: Upstream, *, most: int) -> None:

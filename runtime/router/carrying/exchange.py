@@ -21,7 +21,7 @@ from runtime.router.surface.apis import APIS
 from runtime.router.watching.observed import RequestRecord
 
 if TYPE_CHECKING:
-    from runtime.router.carrying.deadly import Suffered
+    from runtime.router.carrying.suffered import Suffered
     from runtime.router.watching.traces import Trace
 
 REQUEST_ID = "X-Request-Id"

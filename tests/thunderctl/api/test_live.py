@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+from contextlib import ExitStack
 
 import pytest
 
-from tests.thunderctl.api.serving import Made, served
+from tests.thunderctl.api.serving import BEARER, Made, served
 from thunderctl.api import app, hub, live
 from thunderctl.api.hub import MOST_READERS, Hub, News
 from thunderctl.api.live import Live
 from thunderctl.api.numbers import Numbers
+from thunderctl.api.refusals import Refusal
 
 
 @pytest.fixture
@@ -130,10 +132,44 @@ async def test_however_many_follow_the_source_is_asked_once(api):
 
 async def test_there_is_room_for_so_many(api, monkeypatch):
     monkeypatch.setattr(hub, "MOST_READERS", 2)
-    streams = [await following(api) for _ in range(2)]
-    assert (await api.get("/api/v1/live", 503))["error"]["kind"] == "Crowded"
+    streams = [await following(api, **BEARER) for _ in range(2)]
+    assert (await api.get("/api/v1/live", 503, headers=BEARER))["error"]["kind"] == "Crowded"
     for one in streams:
         one.close()
+
+
+async def test_who_did_not_sign_in_leaves_room_for_who_does(api, monkeypatch):
+    monkeypatch.setattr(hub, "MOST_READERS", 5)
+    monkeypatch.setattr(hub, "KEPT", 2)
+    strangers = [await following(api) for _ in range(3)]
+    async with following(api) as refused:
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
+        assert "Sign in" in (await refused.json())["error"]["hint"]
+    signed_in = [await following(api, **BEARER) for _ in range(3)]
+    assert [one.status for one in signed_in] == [200] * 3
+    async with asyncio.timeout(20):  # where all is taken one who did not sign in makes room: the first that came
+        while await strangers[0].content.readline():
+            pass
+    for one in (*strangers[1:], *signed_in):
+        await Stream(one).next("status")
+        one.close()
+
+
+def test_who_takes_nothing_of_what_it_is_told_makes_room_first(monkeypatch):
+    monkeypatch.setattr(hub, "MOST_READERS", 5)
+    monkeypatch.setattr(hub, "KEPT", 2)
+    now = [0.0]
+    crowd = Hub(Numbers(), clock=lambda: now[0])
+    with ExitStack() as stack:
+        first, silent, last = (stack.enter_context(crowd.reading(is_known=False)) for _ in range(3))
+        crowd.tell(News(((0, b"x"),)))
+        for one in (first, last):
+            one.behind_since = None  # it was taken
+        with pytest.raises(Refusal):  # it may be on its way yet
+            stack.enter_context(crowd.reading(is_known=False))
+        now[0] = 3.1
+        stack.enter_context(crowd.reading(is_known=False))
+        assert [one.over for one in (first, silent, last)] == [False, True, False]
 
 
 async def test_a_slow_reader_is_let_go_and_the_others_are_not_kept_waiting(api, monkeypatch):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from planner.errors import HostError, SpecError
+from planner.errors import HostError, Refused, SpecError
 from provisioners.base import Machine
 from runtime.tls import client_context
 from tests.thunderctl.controller.situations import row
@@ -73,12 +73,50 @@ async def test_what_ends_soon_is_renewed_and_the_agents_machines_have_it_before_
 
 
 async def test_who_can_not_be_reached_gets_it_the_next_time_and_holds_up_nobody(world, host):
-    host.deaf = {ROWS[0].provider_id}
+    first, other = (one.provider_id for one in ROWS)
+    host.deaf = {first}
     await renew(world, ROWS, MACHINES)
-    assert [is_fresh(folder) for folder in folders(world)] == [False, True]
+    assert {machine for machine, _ in host.files} == {other}
     host.deaf = set()
+    made = [(folder / "tls.crt").read_bytes() for folder in folders(world)]
+    await renew(world, ROWS, MACHINES)
+    assert [host.files[one, "tls/tls.crt"][0] for one in (first, other)] == made, "and it is the one made before"
+
+
+async def test_one_that_was_cut_off_half_way_is_sent_whole_the_next_time(world, host, monkeypatch):
+    put = []
+
+    async def cut_off(path, data, _mode):
+        put.append((path, data))
+        if len(put) == 2:
+            raise asyncio.CancelledError
+
+    with monkeypatch.context() as cut:
+        cut.setattr(host, "transport", lambda _: SimpleNamespace(put=cut_off))
+        with pytest.raises(asyncio.CancelledError):
+            await renew(world, ROWS, MACHINES)
+    await renew(world, ROWS, MACHINES)
+    for one, folder in zip(ROWS, folders(world), strict=True):
+        assert host.files[one.provider_id, "tls/tls.key"][0] == (folder / "tls.key").read_bytes()
+        assert host.files[one.provider_id, "tls/tls.crt"][0] == (folder / "tls.crt").read_bytes()
+    assert put[1] == ("tls/tls.key", host.files[ROWS[0].provider_id, "tls/tls.key"][0])
+
+
+async def test_while_a_command_changes_the_deployment_nothing_is_renewed_under_it(world, host):
+    with world.store.lock("d", "up"), pytest.raises(Refused, match="up"):
+        await renew(world, ROWS, MACHINES)
+    assert not host.files
+    assert [is_fresh(folder) for folder in folders(world)] == [False, False]
     await renew(world, ROWS, MACHINES)
     assert [is_fresh(folder) for folder in folders(world)] == [True, True]
+    assert world.store.holder("d") is None
+
+
+async def test_without_their_authority_agents_keep_what_they_have_and_are_sent_nothing(world, host):
+    (world.folder / "ca" / "ca.key").unlink()
+    with pytest.raises(SpecError, match=r"i0, i1: their authority in .* is gone"):
+        await renew(world, ROWS, MACHINES)
+    assert not host.files
 
 
 async def test_a_store_that_can_not_be_read_now_is_asked_again(world, monkeypatch):

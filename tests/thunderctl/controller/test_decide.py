@@ -116,9 +116,10 @@ def test_no_request_goes_to_a_machine_that_is_asked_to_go_while_there_is_time(no
 
 @given(situations())
 def test_nobody_who_is_lost_gets_requests_and_nobody_else_is_left_out(now):
+    serves = serving_of(now, leaving_of(now))
     for step in decide(now):
         if isinstance(step, Route):
-            assert all(now.conditions[one].vital is not Vital.LOST for one in step.replicas)
+            assert not serves or all(now.conditions[one].vital is not Vital.LOST for one in step.replicas)
             alive = {one for one in now.routed if now.conditions[one].vital is not Vital.LOST}
             leaving = leaving_of(now).reasons
             gone = {one for r in now.rows if r.lease_id in leaving for one in now.replicas_on(r)}
@@ -171,6 +172,31 @@ def test_a_replica_that_is_reached_elsewhere_is_told_to_the_router():
 
 def test_where_nobody_answers_the_routes_stay():
     assert decide(situation(conditions=dict.fromkeys(REPLICAS, LOST))) == ()
+
+
+DEAF = {"conditions": dict.fromkeys(REPLICAS, LOST)}
+"""The controller hears no agent, as its own network may be broken."""
+
+
+@pytest.mark.parametrize(("ends", "left"), [(("i1",), {"r0", "r1"}), (("i0",), {"r2"}), (("i0", "i1"), set())])
+def test_where_nobody_answers_and_some_leave_the_router_tries_the_others(ends, left):
+    now = situation(limits=at_end(*ends), **DEAF)
+    *drains, last = decide(now)
+    assert drains == [Drain(f"l-{name}", f"The lease of {ends[0]} ends.", Cause.TIME) for name in ends]
+    assert last == Route(frozenset(left), last.reason) if left else last == Close("The lease of i0 ends.")
+
+
+def test_a_router_that_may_reach_somebody_is_not_stopped_when_those_who_leave_have_left():
+    now = situation(row("i0", LeaseState.DRAINING), row("i1"), row("i2"), drained_s={"l-i0": 121.0}, **DEAF)
+    assert [type(step) for step in decide(now)] == [Route, Release]
+    left = done(now, decide(now)[0])
+    assert [type(step) for step in decide(left)] == [Release]
+    assert decide(done(left, decide(left)[0])) == ()
+
+
+def test_where_nobody_answers_and_the_others_machines_are_gone_the_router_closes():
+    now = situation(row("i0"), row("i1", LeaseState.DELETING), limits=at_end("i0"), **DEAF)
+    assert Close("The lease of i0 ends.") in decide(now)
 
 
 def test_a_router_that_died_is_started_again():
@@ -371,6 +397,23 @@ def test_where_machines_were_replaced_replicas_come_back():
 )
 def test_nothing_is_leased_where_it_is_not_wanted_not_safe_or_not_worth_it(known):
     assert not [step for step in decide(short(**known)) if isinstance(step, Replace)]
+
+
+NARROWED = replace(PLAN, replicas=tuple(one for one in PLAN.replicas if one.id != "r2"))
+"""After `drain r2`: its machines are leased, and none of the plan's replicas is on them."""
+
+
+def test_requests_of_replicas_that_were_drained_before_are_waited_for_when_their_machine_goes():
+    routing = Routing(NARROWED, frozenset({"r0", "r1"}), {"r2": 1})
+    ends = {"limits": at_end("i2"), "conditions": {"r0": ALIVE, "r1": ALIVE}}
+    now = situation(row("i0"), row("i1"), row("i2", LeaseState.DRAINING), routing=routing, **ends)
+    assert decide(now) == ()
+    assert decide(replace(now, routing=replace(routing, in_flight=None))) == ()
+    assert decide(replace(now, drained_s={"l-i2": 121.0})) == (Release("l-i2", ""),)
+    others = replace(now, routing=replace(routing, in_flight={"r0": 3}))
+    assert decide(others) == (Release("l-i2", ""),)
+    stopped = replace(now, routing=replace(routing, running=False, in_flight={}), conditions={"r0": LOST, "r1": LOST})
+    assert decide(stopped) == (Release("l-i2", ""),)
 
 
 def test_a_machine_of_another_offer_does_not_carry_the_plans_replicas():

@@ -6,13 +6,14 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from subprocess import Popen
+from types import SimpleNamespace
 from typing import ClassVar
 from unittest.mock import patch
 
 import psutil
 import pytest
 
-from planner.errors import HostError, ProvisioningError
+from planner.errors import HostError, ProvisioningError, Refused
 from provisioners.base import Label, Listing, Machine, PriceRise
 from provisioners.leases.adopt import condemned
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
@@ -20,7 +21,7 @@ from runtime.messages import agent_name
 from tests.provisioners.fakes import OWNER, SETTLE_S
 from tests.thunderctl.controller import worlds
 from tests.thunderctl.controller.situations import PLAN, REPLICAS
-from tests.thunderctl.controller.worlds import HOURS, ControllerWorld
+from tests.thunderctl.controller.worlds import HOURS, ControllerWorld, FakeRouter
 from thunderctl.controller import act
 from thunderctl.controller.clock import HELD_S
 from thunderctl.controller.listings import SELDOM_S, WATCHFUL_S
@@ -28,7 +29,8 @@ from thunderctl.controller.loop import IDLE_S
 from thunderctl.lifecycle import take_down
 from thunderctl.routing import DRAIN_DEADLINE_S
 from thunderctl.spec import Spec
-from thunderctl.store.values import DeploymentState
+from thunderctl.store.locks import Held
+from thunderctl.store.values import DeploymentState, Holder
 
 
 @pytest.fixture
@@ -85,6 +87,17 @@ async def test_leases_are_warned_of_drained_and_gone_by_their_end(world):
     await made.until(lambda: made.state("i0") is LeaseState.GONE, within_s=SETTLE_S + 60)
     assert {made.state(name) for name in ("i0", "i1", "i2")} == {LeaseState.GONE}
     assert made.store.saved.plan_id  # what is wanted is still known: `up` brings it up again
+
+
+async def test_a_controller_that_alone_reaches_nobody_leaves_the_others_to_the_router_when_a_lease_ends(world):
+    made = world(ends_h={"i1": 2.0}, tick_s=10.0)
+    await made.run(60)
+    made.contact.deaf = {"i0", "i1", "i2"}
+    await made.until(lambda: "m-i1" not in made.cloud.machines, within_s=2 * HOURS)
+    await made.run(300)
+    assert made.router.is_running
+    assert not made.router.is_closed
+    assert made.router.replicas == {"r0", "r1"}
 
 
 async def test_money_that_runs_out_ends_the_fleet_before_it_is_spent(world):
@@ -274,6 +287,31 @@ async def test_what_was_lost_is_replaced_by_an_up_that_is_tried_again_ever_less_
     await made.run(2 * HOURS)
     assert len(Ups.commands) == 6, "2, 4, 8, 16 and 32 minutes after one another"
     assert made.state("i1") is LeaseState.GONE
+
+
+async def test_what_never_comes_to_serve_is_leased_ever_less_often_whatever_the_controller_forgets(world, monkeypatch):
+    """It is started anew every ten minutes, and each `up` leases a machine that fails at boot."""
+    made = world(lease_h=48.0, tick_s=10.0)
+    leased = []
+
+    def lease_what_fails(*_, **_known):
+        at = made.clock.at
+        sent = replace(made.store.leases("d")[1], lease_id=f"l-{len(leased)}", created_at=at, sent_at=at)
+        made.store.add_lease(
+            replace(sent, state=LeaseState.GONE, ended_at=at + 5, reason="CUDA could not be initialized")
+        )
+        leased.append(at)
+        return SimpleNamespace(poll=lambda: 0)
+
+    monkeypatch.setattr(act.subprocess, "Popen", lease_what_fails)
+    await made.run(2 * HOURS)
+    del made.cloud.machines["m-i1"]
+    await made.until(lambda: leased, within_s=SELDOM_S + SETTLE_S + 60)
+    for _ in range(12):
+        made.again()
+        await made.run(600)
+    assert len(leased) == 7, "twice at once, then 2, 4, 8, 16 and 32 minutes after one another"
+    assert any("i1 failed 7 times in a row (CUDA could not be initialized)" in text for text in made.alerts)
 
 
 async def test_an_up_that_replaced_a_machine_and_died_is_gone_on_with_and_what_blinked_comes_back(world):
@@ -654,11 +692,61 @@ async def test_a_router_that_takes_long_to_stop_keeps_no_agent_waiting(world):
     stopped = asyncio.Event()
     made.router.stop = stopped.wait
     asked = made.contact.asked
-    stopping = asyncio.ensure_future(made.controller._in_contact(made.router.stop()))
-    while made.contact.asked < asked + 3:
-        await asyncio.sleep(0.01)
-    stopped.set()
-    await stopping
+    with made.controller._errands.lock():
+        stopping = asyncio.ensure_future(made.controller._in_contact(made.router.stop()))
+        while made.contact.asked < asked + 3:
+            await asyncio.sleep(0.01)
+        stopped.set()
+        await stopping
+
+
+class Renewals:
+    """A lock of which is counted how often its end was put off; `lost` once another host has it."""
+
+    def __init__(self):
+        self.count, self.lost = 0, False
+
+    def _renew(self, _holder):
+        self.count += 1
+        if self.lost:
+            raise Refused("The lock of deployment d was taken over.")
+
+    @contextmanager
+    def lock(self, *_, **_known):
+        yield Held(self, Holder("d", "me", "here", 1, 0.0, "at work", 0.0, 0.006))
+
+
+async def test_while_a_router_starts_elsewhere_for_long_the_lock_is_renewed(world):
+    made, locks, served = world(), Renewals(), FakeRouter.serve
+    made.store.lock = locks.lock
+
+    async def serve_late(routes, serving):
+        async with asyncio.timeout(5.0):
+            while locks.count < 10:
+                await asyncio.sleep(0.001)
+        await served(made.router, routes, serving)
+
+    made.router.serve, made.router.is_running = serve_late, False
+    await made.until(lambda: made.router.is_running, within_s=60)
+    assert made.router.replicas == {"r0", "r1", "r2"}
+
+
+async def test_a_router_that_starts_under_a_lock_that_was_taken_over_is_given_up(world):
+    made, locks = world(), Renewals()
+    made.store.lock, given_up = locks.lock, []
+
+    async def serve_for_ever(_routes, _serving):
+        locks.lost = True
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            given_up.append(1)
+            raise
+
+    made.router.serve, made.router.is_running = serve_for_ever, False
+    await made.until(lambda: given_up, within_s=60)
+    assert made.store.deployment("d").epoch == 2
+    assert not made.router.is_running
 
 
 async def test_a_fleet_that_ended_itself_as_a_whole_is_gone_and_not_an_empty_listing(world):

@@ -46,9 +46,13 @@ class MemoryStore(MemoryJournal):
         self.down = self.held = ""
         self.locked = 0
 
-    def leases(self, deployment=None):
+    def leases(self, deployment=None, **how):
         self._works()
-        return super().leases(deployment)
+        return super().leases(deployment, **how)
+
+    def lease(self, lease_id):
+        self._works()
+        return super().lease(lease_id)
 
     def deployment(self, _name):
         self._works()
@@ -94,7 +98,7 @@ class MemoryStore(MemoryJournal):
         if self.held:
             raise Refused(f"Deployment d is being changed: {self.held}.")
         self.locked += 1
-        yield SimpleNamespace(renew=lambda: None)
+        yield SimpleNamespace(renew=lambda: None, during=lambda work: work)
 
     def _works(self):
         if self.down:

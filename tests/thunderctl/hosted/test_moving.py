@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -49,20 +50,16 @@ class Laptop:
 
     home: Path
     office: Sshd
+    output: pytest.CaptureFixture[str]
 
     def run(self, *arguments: str, code: int = 0, **variables: str) -> tuple[str, str]:
-        command = [sys.executable, "-P", "-m", "thunderctl", *arguments]
-        done = subprocess.run(
-            command,
-            env=os.environ | variables,
-            cwd=self.home.parent,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout, done.stderr
+        """A command in this process, which has imported all of it; what it asks there is a process of its own."""
+        self.output.readouterr()
+        with patch.dict(os.environ, variables), pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        said, narrated = self.output.readouterr()
+        assert ended.value.code == code, f"{arguments} ended with {ended.value.code}:\n{said}\n{narrated}"
+        return said, narrated
 
     def host(self) -> ControlHost:
         found = host_of("ssh:office", load_spec(self.home.parent / "thunder.toml"))
@@ -81,14 +78,14 @@ class Laptop:
 
 
 @pytest.fixture
-def laptop(tmp_path, monkeypatch):
+def laptop(tmp_path, monkeypatch, capfd):
     with sshd(tmp_path / "office") as office:
         home = tmp_path / "home"
         monkeypatch.setenv("THUNDER_HOME", str(home))
         monkeypatch.chdir(tmp_path)
         text = SPEC.format(address=office.address, key=office.folder / "login", folder=tmp_path / "leased")
         (tmp_path / "thunder.toml").write_text(text)
-        yield Laptop(home, office)
+        yield Laptop(home, office, capfd)
 
 
 async def leased_for_real(laptop: Laptop) -> LeaseRow:
@@ -112,7 +109,7 @@ async def leased_for_real(laptop: Laptop) -> LeaseRow:
     return row
 
 
-def test_it_moves_is_looked_after_there_goes_down_there_and_comes_home(laptop, capfd):
+def test_it_moves_is_looked_after_there_goes_down_there_and_comes_home(laptop):
     asyncio.run(leased_for_real(laptop))
     laptop.move()
     assert read_away("default").moving is Moving.THERE
@@ -121,10 +118,8 @@ def test_it_moves_is_looked_after_there_goes_down_there_and_comes_home(laptop, c
     assert (laptop.there / "environment").read_text() == "HF_TOKEN='it'\"'\"'s secret'\n"
     assert {path.stat().st_mode & 0o77 for path in laptop.there.rglob("*")} == {0}
 
-    capfd.readouterr()
-    with pytest.raises(SystemExit, match="0"):  # asked here, answered there
-        main(["leases", "--json"])
-    assert [one["state"] for one in json.loads(capfd.readouterr().out)["leases"]] == ["ready"]
+    said, _ = laptop.run("leases", "--json")  # asked here, answered there
+    assert [one["state"] for one in json.loads(said)["leases"]] == ["ready"]
     said, _ = laptop.run("events", "--json")
     assert [one["message"] for one in json.loads(said)["events"]][:1] == ["before it moved"]
 

@@ -8,7 +8,7 @@ import pytest
 from planner.errors import HostError, SpecError
 from thunderctl.cli.there import read_typed
 from thunderctl.hosted.asking import as_there
-from thunderctl.hosted.credentials import environment_file, needed, read_environment, said
+from thunderctl.hosted.credentials import asked_of, environment_file, merged, needed, read_environment, said
 from thunderctl.hosted.environment import PINNED, proof
 from thunderctl.hosted.facts import check, read_facts
 from thunderctl.hosted.note import Away, Moving, read_away, write_away
@@ -97,7 +97,27 @@ def test_only_credentials_that_are_needed_go_and_their_names_are_said():
     assert needed(vast, (), {"THUNDER_DATABASE_URL": "sqlite:////x"}) == {}
     assert needed(vast, (), {"THUNDER_DATABASE_URL": "postgresql://h/d"}).keys() == {"THUNDER_DATABASE_URL"}
     assert "HF_TOKEN, VAST_API_KEY; the deployment's" in said(needed(vast, (), here), "office")
-    assert "AWS_SESSION_TOKEN expires" in said(["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"], "office")
+    assert "AWS_SESSION_TOKEN expires" in said({"AWS_SESSION_TOKEN": "s", "AWS_ACCESS_KEY_ID": "a"}, "office")
+
+
+def test_what_is_said_of_aws_is_said_where_aws_is_asked(home, monkeypatch):
+    monkeypatch.setenv("HOME", str(home))
+    (home / ".aws").mkdir()
+    (home / ".aws" / "credentials").write_text("[default]\n")
+    own = parse_spec('markets = { providers = ["ssh"] }')
+    assert "~/.aws" not in said({}, "office", asked=asked_of(own, ()))
+    assert "~/.aws/credentials stays here" in said({}, "office", asked=asked_of(own, ("aws",)))
+    assert "~/.aws" not in said({"AWS_ACCESS_KEY_ID": "a"}, "office", asked={"aws"})
+
+
+def test_a_profile_goes_by_its_name_unless_keys_go():
+    aws = parse_spec('markets = { providers = ["aws"] }')
+    assert needed(aws, (), {"AWS_PROFILE": "work"}) == {"AWS_PROFILE": "work"}
+    assert "work: office has to have that profile" in said({"AWS_PROFILE": "work"}, "office", asked={"aws"})
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
+    assert needed(aws, (), {"AWS_PROFILE": "work", **keys}) == keys
+    assert merged({"AWS_PROFILE": "work", "HF_TOKEN": "h"}, keys) == {"HF_TOKEN": "h", **keys}
+    assert merged({"AWS_PROFILE": "work"}, {"HF_TOKEN": "h"}) == {"AWS_PROFILE": "work", "HF_TOKEN": "h"}
 
 
 def test_what_was_sent_is_read_back_whatever_is_in_it():

@@ -41,8 +41,8 @@ class Done:
         self.asked = []
         self.followed = asyncio.Event()
 
-    async def rebalance(self, workload, without, *, dry_run):
-        self.asked.append((workload, tuple(without), dry_run))
+    async def decide(self, workload, wish, *, dry_run):
+        self.asked.append((workload, wish.back or wish.without, dry_run))
         answer = self.answers.pop(0) if self.answers else worlds.decided()
         if isinstance(answer, Exception):
             raise answer

@@ -11,6 +11,7 @@ from tests.thunderctl.tui import worlds
 from thunderctl.api.client import Api
 from thunderctl.secrets import Secret
 from thunderctl.tui.api_side import ApiFeed, ApiHands
+from thunderctl.tui.decision import Wish
 
 
 class Controller:
@@ -22,7 +23,8 @@ class Controller:
 
     def app(self):
         made = web.Application()
-        made.add_routes([web.get("/{path:.*}", self.read), web.post("/api/v1/rebalance", self.rebalance)])
+        changes = [web.post(f"/api/v1/{name}", self.rebalance) for name in ("rebalance", "undrain")]
+        made.add_routes([web.get("/{path:.*}", self.read), *changes])
         return made
 
     async def read(self, request):
@@ -78,21 +80,27 @@ async def test_it_is_fed_by_the_documents_of_the_api(started):
 async def test_a_rebalance_is_previewed_there_and_followed_to_its_end(started):
     controller, api = await started(job("running"), job("running"), job("done", 0, worlds.decided(epoch=8)))
     hands = ApiHands(api)
-    assert (await hands.rebalance("coding", ("r0",), dry_run=True))["epoch"] == 7
-    assert (await hands.rebalance("observed", (), dry_run=False))["epoch"] == 8
+    assert (await hands.decide("coding", Wish(("r0",)), dry_run=True))["epoch"] == 7
+    assert (await hands.decide("observed", Wish(), dry_run=False))["epoch"] == 8
     bodies = [one for one in controller.asked if isinstance(one, dict)]
     assert bodies[0] == {"workload": "coding", "without": ["r0"], "dry_run": True}
     assert bodies[1] == {"workload": "observed", "without": [], "dry_run": False}
+
+
+async def test_what_was_drained_is_taken_back_there(started):
+    controller, api = await started(job("done", 0, worlds.decided(epoch=8)))
+    assert (await ApiHands(api).decide("observed", Wish(back="i2"), dry_run=False))["epoch"] == 8
+    assert controller.asked == [{"instance": "i2", "workload": "observed", "dry_run": False}]
 
 
 async def test_one_that_fails_there_is_raised_as_what_it_is(started):
     said = {"error": {"kind": "Refused", "message": "r1 is not ready", "hint": "thunderctl up"}}
     _, api = await started(job("failed", 4, said))
     with pytest.raises(Refused, match="r1 is not ready"):
-        await ApiHands(api).rebalance("observed", (), dry_run=False)
+        await ApiHands(api).decide("observed", Wish(), dry_run=False)
     _, api = await started(job("failed", 1))
     with pytest.raises(ThunderError, match="it said so"):
-        await ApiHands(api).rebalance("observed", (), dry_run=False)
+        await ApiHands(api).decide("observed", Wish(), dry_run=False)
 
 
 async def test_logs_are_said_to_be_there(started):

@@ -364,15 +364,43 @@ async def test_draining_is_a_rebalance_without_the_chosen_one_that_says_what_it_
         await decided(pilot)
         assert hands.asked == [("observed", ("p1",), True)]
         assert "stays rented" in page(app)
+        assert "`thunderctl undrain p1`" in " ".join(page(app).split())
 
 
-async def test_draining_with_nothing_chosen_asks_for_a_choice():
+async def test_what_was_drained_is_taken_back_as_it_was_drained_shown_first():
+    hands = Done(worlds.decided(), worlds.decided(epoch=8))
+    app = screen(worlds.serving(), hands=hands)
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        await pilot.press("m", "down", "u")
+        await decided(pilot)
+        assert hands.asked == [("observed", "i1", True)]
+        assert app.screen.query_one(".page").border_title == "Undrain i1"
+        assert "with i1 back" in page(app)
+        await pilot.press("c")
+        await decided(pilot)
+        await pilot.press("enter")
+        await decided(pilot)
+        assert hands.asked[1:] == [("coding", "i1", True), ("coding", "i1", False)]
+
+
+async def test_all_keys_that_are_named_fit_on_a_small_screen():
+    app = screen(worlds.serving())
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        keys = list(app.screen.query("FooterKey"))
+        assert "Undrain" in [one.description for one in keys]
+        assert max(one.region.right for one in keys) <= 80
+
+
+@pytest.mark.parametrize("key", ["d", "u"])
+async def test_draining_with_nothing_chosen_asks_for_a_choice(key):
     hands = Done()
     app = screen(worlds.serving(), hands=hands)
     async with app.run_test(size=SMALL) as pilot:
         await settled(pilot)
         app.overview.query_one("#routes", Rows).focus()
-        await pilot.press("d")
+        await pilot.press(key)
         assert hands.asked == []
         assert isinstance(app.screen, Overview)
 

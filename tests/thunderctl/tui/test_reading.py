@@ -13,6 +13,7 @@ from tests.thunderctl.tui import worlds
 from thunderctl.store.store import Store
 from thunderctl.tui.background import Background
 from thunderctl.tui.command_hands import CommandHands, answer_of
+from thunderctl.tui.decision import Wish
 from thunderctl.tui.store_feed import StoreFeed
 from thunderctl.world import World
 
@@ -46,28 +47,31 @@ def hands_of(world, script, tmp_path):
 
 async def test_a_rebalance_is_our_command_in_a_process_of_its_own(world, tmp_path):
     hands = hands_of(world, "import json, sys; print(json.dumps({'arguments': sys.argv[1:]}))", tmp_path)
-    shown = await hands.rebalance("coding", ("r0", "i1"), dry_run=True)
+    shown = await hands.decide("coding", Wish(("r0", "i1")), dry_run=True)
     assert shown["arguments"] == [
         *("--deployment", "default", "rebalance", "--json", "--workload", "coding"),
-        *("--without", "r0", "--without", "i1", "--dry-run"),
+        *("--dry-run", "--without", "r0", "--without", "i1"),
     ]
-    assert (await hands.rebalance("observed", (), dry_run=False))["arguments"][-1] == "--yes"
+    assert (await hands.decide("observed", Wish(), dry_run=False))["arguments"][-1] == "--yes"
+    back = await hands.decide("observed", Wish(back="i1"), dry_run=False)
+    assert back["arguments"][2:] == ["undrain", "--json", "--workload", "observed", "--yes", "--", "i1"]
 
 
 def test_the_command_that_is_run_is_one_that_there_is():
     """As it is parsed by the command line itself."""
     from thunderctl.cli.main import app
 
-    with pytest.raises(SystemExit) as ended:
-        app(["rebalance", "--json", "--workload", "coding", "--without", "r0", "--dry-run", "--help"])
-    assert ended.value.code == 0
+    for words in (["rebalance", "--without", "r0"], ["undrain"]):
+        with pytest.raises(SystemExit) as ended:
+            app([*words, "--json", "--workload", "coding", "--dry-run", "--help"])
+        assert ended.value.code == 0
 
 
 async def test_what_it_refuses_is_raised_with_its_hint(world, tmp_path):
     said = "{'error': {'kind': 'Refused', 'message': 'not serving', 'hint': 'thunderctl up'}}"
     hands = hands_of(world, f"import json, sys; print(json.dumps({said})); sys.exit(4)", tmp_path)
     with pytest.raises(ThunderError, match="not serving") as refused:
-        await hands.rebalance("observed", (), dry_run=True)
+        await hands.decide("observed", Wish(), dry_run=True)
     assert refused.value.hint == "thunderctl up"
 
 
@@ -101,7 +105,7 @@ async def begun(folder: Path) -> None:
 
 async def test_a_preview_that_nobody_waits_for_is_ended(world, tmp_path):
     hands = hands_of(world, WAITS, tmp_path)
-    asking = asyncio.create_task(hands.rebalance("observed", (), dry_run=True))
+    asking = asyncio.create_task(hands.decide("observed", Wish(), dry_run=True))
     await begun(tmp_path)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -114,7 +118,7 @@ async def test_a_preview_that_nobody_waits_for_is_ended(world, tmp_path):
 
 async def test_what_was_confirmed_goes_on_when_the_screen_is_left(world, tmp_path):
     hands = hands_of(world, WAITS, tmp_path)
-    asking = asyncio.create_task(hands.rebalance("observed", (), dry_run=False))
+    asking = asyncio.create_task(hands.decide("observed", Wish(), dry_run=False))
     await begun(tmp_path)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):

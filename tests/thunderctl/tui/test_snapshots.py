@@ -37,7 +37,11 @@ def test_one_that_cannot_be_read_any_more(snap_compare):
     assert snap_compare(app, terminal_size=LARGE, run_before=failed)
 
 
-@pytest.mark.parametrize("keys", [["r"], ["down", "d"], ["question_mark"]], ids=["rebalance", "drain", "keys"])
+@pytest.mark.parametrize(
+    "keys",
+    [["r"], ["down", "d"], ["m", "down", "u"], ["question_mark"]],
+    ids=["rebalance", "drain", "undrain", "keys"],
+)
 def test_pages_in_front(snap_compare, keys):
     async def opened(pilot):
         await settled(pilot)

@@ -17,7 +17,7 @@ COMMAND = """
 import json, os, sys, time
 from pathlib import Path
 words, here = sys.argv[1:], Path(__file__).parent
-action = next(word for word in words if word in ("rebalance", "up", "down"))
+action = next(word for word in words if word in ("rebalance", "undrain", "up", "down"))
 dry = "--dry-run" in words
 with (here / "asked").open("a") as asked:
     asked.write(json.dumps(words) + "\\n")

@@ -117,6 +117,20 @@ async def test_an_instance_is_drained(looking, tmp_path):
     assert ["--without=i2" in words for words in asked_of(tmp_path)] == [True, True]
 
 
+async def test_an_instance_that_was_drained_is_taken_back(looking, site, tmp_path):
+    answers(tmp_path, undrain=worlds.decided())
+    site.source.document["replicas"] = [one for one in worlds.serving()["replicas"] if "i2" not in one["instances"]]
+    async with looking() as page:
+        await sign_in(page)
+        assert await page.locator("[aria-label='Drain i2']").count() == 0
+        await page.click("[aria-label='Undrain i2']")
+        await page.click("text=Preview")
+        await page.click("#ask-buttons >> text=Undrain")
+        await page.wait_for_selector("text=Taken back: epoch 7")
+    asked = [words for words in asked_of(tmp_path) if "undrain" in words]
+    assert [("i2" in words, "--dry-run" in words) for words in asked] == [(True, True), (True, False)]
+
+
 async def test_an_earlier_plan_is_gone_back_to(looking, site, tmp_path):
     answers(tmp_path, up=STEPS)
     async with looking() as page:

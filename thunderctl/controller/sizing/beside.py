@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from thunderctl.controller.sizing.applying import applied
 from thunderctl.controller.sizing.policy import sized
 from thunderctl.controller.sizing.view import Rules, View
 from thunderctl.resting import Resting
@@ -15,8 +16,8 @@ InThread = Callable[..., Awaitable[Any]]
 
 @dataclass(slots=True)
 class Beside:
-    """At most one look at a time, and one a second. What came of it counts while the machines are as they were then:
-    else there is another look, and nobody knows until it has ended."""
+    """At most one look at a time, and one a second. What came of it counts for what is still there of the machines that
+    it was about: those that came and went meanwhile throw nothing away. What was decided since does."""
 
     in_thread: InThread = asyncio.to_thread
     _task: "asyncio.Task[Resting] | None" = None
@@ -24,7 +25,8 @@ class Beside:
     _known: tuple[View, Rules, Resting] | None = None
 
     def wanted(self, view: View, rules: Rules) -> Resting | None:
-        """What the last look that ended found, and another look. Raises what that failed with."""
+        """What the last look that ended found, for the fleet as it is now, and another look. Raises what that failed
+        with. None: no look has ended that says anything of now."""
         if self._task is not None and self._task.done():
             task, self._task = self._task, None
             assert self._asked is not None
@@ -32,9 +34,10 @@ class Beside:
         if self._task is None and self._is_due(view, rules):
             self._asked = (view, rules)
             self._task = asyncio.ensure_future(self._look(view, rules))
-        if self._known is None or not _alike(self._known[0], view) or self._known[1] != rules:
+        if self._known is None or self._known[1] != rules:
             return None
-        return self._known[2]
+        asked, _, found = self._known
+        return found if _alike(asked, view) else applied(asked, found, view, rules)
 
     def _is_due(self, view: View, rules: Rules) -> bool:
         """A tick asks more than once, and nothing has changed in between."""

@@ -23,14 +23,14 @@ PAYS_TWICE = 2.0
 
 def sized(view: View, rules: Rules) -> Resting:
     """What should rest; what is stored where nothing is to change."""
-    tidy = replace(view, resting=_tidied(view))
+    tidy = replace(view, resting=tidied(view))
     for look in (_replaced, _within_budget, _taken_back, _spared):
         if (found := look(tidy, rules)) is not None:
             return found
     return tidy.resting
 
 
-def _tidied(view: View) -> Resting:
+def tidied(view: View) -> Resting:
     """Without what is not of the plan any more, and what came back."""
     ready = {one.id for one in view.parts if one.ready}
     known = {one.id for one in view.parts}
@@ -50,7 +50,7 @@ def _replaced(view: View, _rules: Rules) -> Resting | None:
 
 
 def _within_budget(view: View, rules: Rules) -> Resting | None:
-    room = view.budget.least(rules.lead_s) - view.transfer_usd_per_hour
+    room = room_to_stay(view, rules)
     by_clock = view.budget.lowered(rules.lead_s)
     if not by_clock and (view.over_since is None or view.at - view.over_since < rules.over_s):
         return None
@@ -69,6 +69,23 @@ def _within_budget(view: View, rules: Rules) -> Resting | None:
         _why_too_dear(view, rules, kept),
         until=until,
     )
+
+
+def room_to_stay(view: View, rules: Rules) -> float:
+    """$/h for the machines of the plan, until what is to go by then is gone."""
+    return view.budget.least(rules.lead_s) - view.beside_usd_per_hour
+
+
+def room_to_come_back(view: View, rules: Rules, some: frozenset[str], share: float = 1.0) -> float:
+    """$/h for the machines of the plan with some that rest now: of a share of the budget, for long enough."""
+    within_s = max(rules.lead_s, PAYS_TWICE * view.start_s(some))
+    transfer = max(view.transfer_usd_per_hour, view.planned_transfer_usd_per_hour)
+    return view.budget.least(within_s) * share - transfer - view.outside_usd_per_hour
+
+
+def lull_of(view: View, rules: Rules) -> float:
+    """Seconds with few requests after which machines go."""
+    return max(rules.quiet_s, rules.payback * view.start_s(view.awake))
 
 
 def _kept(view: View, room_usd: float) -> frozenset[str]:
@@ -93,13 +110,11 @@ def _taken_back(view: View, rules: Rules) -> Resting | None:
 
 
 def _wanted_back(view: View, rules: Rules, some: frozenset[str], share: float) -> frozenset[str]:
-    within_s = max(rules.lead_s, PAYS_TWICE * view.start_s(some))
-    transfer = max(view.transfer_usd_per_hour, view.planned_transfer_usd_per_hour)
-    room = view.budget.least(within_s) * share - transfer
+    room = room_to_come_back(view, rules, some, share)
     together, prices, awake = view.awake | some, view.usd_per_hour, view.awake
     wanted = None
     if rules.scale:
-        if view.load_rps is None or not _is_busy(view, rules):
+        if view.load_rps is None or not is_busy(view, rules):
             return frozenset()
         wanted = least_for(together, prices, view.load_rps / rules.aim_share, view.serves, keep=awake)
     if wanted is None or view.cost_of(wanted) > room + 1e-9:
@@ -109,7 +124,7 @@ def _wanted_back(view: View, rules: Rules, some: frozenset[str], share: float) -
     return wanted - awake
 
 
-def _is_busy(view: View, rules: Rules) -> bool:
+def is_busy(view: View, rules: Rules) -> bool:
     few = view.replicas(view.awake) < rules.min_replicas
     return few or (view.load_rps or 0.0) > rules.busy_share * view.serves(view.awake)
 
@@ -119,7 +134,7 @@ def _spared(view: View, rules: Rules) -> Resting | None:
     whole = all(one.ready for one in view.parts if one.id in view.awake)
     if not rules.scale or not whole or view.at - view.resting.changed_at < rules.cool_down_s:
         return None
-    lull_s = max(rules.quiet_s, rules.payback * view.start_s(view.awake))
+    lull_s = lull_of(view, rules)
     peak_rps = view.peaks.over(view.at, lull_s)
     if peak_rps is None or peak_rps >= rules.aim_share * view.serves(view.awake):
         return None
@@ -155,7 +170,7 @@ def _woken(view: View, parts: Iterable[str], reason: str) -> Resting:
 def _why_too_dear(view: View, rules: Rules, kept: frozenset[str]) -> str:
     before_rps, left_rps = view.serves(view.awake), view.serves(kept)
     share = left_rps / before_rps if before_rps > 0 else 0.0
-    costs = view.cost_of(view.awake) + view.transfer_usd_per_hour
+    costs = view.cost_of(view.awake) + view.beside_usd_per_hour
     least = view.budget.least(rules.lead_s)
     begins = "" if view.budget.now_usd_per_hour <= least else " soon"
     return (

@@ -5,51 +5,37 @@ at rest is in the store.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from planner.advice.startup import startup
 from planner.deployment import Plan
 from planner.errors import ThunderError
 from planner.standing import Standing, abilities_of
-from provisioners.leases.journal import LeaseRow, LeaseState
+from provisioners.leases.journal import LeaseRow
 from provisioners.leases.windows import QUARTER_S, budget_at
-from thunderctl.compose import read_workload
-from thunderctl.controller.situation import Condition, Vital
 from thunderctl.controller.sizing.beside import Beside
 from thunderctl.controller.sizing.budgets import Budget, budget_from
+from thunderctl.controller.sizing.fleet import Fleet, broken_in, outside_of, parts_of
 from thunderctl.controller.sizing.load import load_of
 from thunderctl.controller.sizing.lulls import Peaks
 from thunderctl.controller.sizing.market import EVERY_S, quotes
 from thunderctl.controller.sizing.policy import sized
 from thunderctl.controller.sizing.view import Part, Quote, Rules, View, is_over
+from thunderctl.demand import stated_workload
 from thunderctl.resting import Resting
 from thunderctl.routing import DRAIN_DEADLINE_S
 from thunderctl.sections import BudgetSection
 from thunderctl.spec import Spec
-from thunderctl.twins import chosen
 from thunderctl.world import World
 
-REMEMBERED_S = 6 * 3600.0
-"""For so long a machine that was released is thought to cost what it did last, where that is more than planned."""
 LARGE = 64
 """Instances from which on what should rest is worked out beside the ticks: of 500 it takes up to 0.4 s."""
 SAFETY_S = 60.0
 """Before a smaller budget begins: for looks and asks between draining and the proof that a machine is gone."""
 
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """The deployment as store and agents show it now: the plan wanted, all leases it had, its replicas' conditions."""
-
-    at: float
-    plan: Plan
-    planned_usd_per_hour: float
-    resting: Resting
-    rows: Sequence[LeaseRow]
-    conditions: Mapping[str, Condition]
-    transfer_usd_per_hour: float
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -64,6 +50,8 @@ class Sizer:
     _standing: tuple[str, Standing | None] = ("", None)
     _over_since: float | None = None
     _known_budget: tuple[tuple[BudgetSection, float], Budget] | None = None
+    _known_parts: tuple[tuple[Plan, Sequence[LeaseRow], frozenset[str]], tuple[Part, ...]] | None = None
+    _replicas_on: tuple[str, Mapping[str, frozenset[str]]] | None = None
 
     async def learn(self, fleet: Fleet, spec: Spec, observed: Mapping[str, Any] | None) -> None:
         """Note what comes in, and find out what parts of a plan serve that nobody has asked about yet."""
@@ -103,18 +91,31 @@ class Sizer:
         ends = [row.expires_at for row in fleet.rows if row.state.may_cost and row.expires_at is not None]
         return View(
             at=fleet.at,
-            parts=parts_of(fleet),
+            parts=self._parts(fleet),
             resting=fleet.resting,
             budget=self._budget(spec, fleet.planned_usd_per_hour, fleet.at),
             serves=standing,
             transfer_usd_per_hour=fleet.transfer_usd_per_hour,
+            outside_usd_per_hour=outside_of(fleet),
             planned_transfer_usd_per_hour=fleet.plan.transfer_usd_per_hour,
             load_rps=self.load_rps,
             peaks=self.peaks,
             quotes=self.quotes,
             left_s=max(0.0, min(ends) - fleet.at) if ends else spec.budget.max_hours * 3600,
-            replicas_on={one.id: frozenset(one.instances) for one in fleet.plan.replicas},
+            replicas_on=self._replicas(fleet.plan),
         )
+
+    def _parts(self, fleet: Fleet) -> tuple[Part, ...]:
+        """Put together once for all looks between which nothing has changed."""
+        asked, known = (fleet.plan, fleet.rows, broken_in(fleet)), self._known_parts
+        if known is None or known[0][0] is not asked[0] or known[0][1] is not asked[1] or known[0][2] != asked[2]:
+            known = self._known_parts = asked, parts_of(fleet)
+        return known[1]
+
+    def _replicas(self, plan: Plan) -> Mapping[str, frozenset[str]]:
+        if self._replicas_on is None or self._replicas_on[0] != plan.plan_id:
+            self._replicas_on = plan.plan_id, {one.id: frozenset(one.instances) for one in plan.replicas}
+        return self._replicas_on[1]
 
     def _budget(self, spec: Spec, planned_usd_per_hour: float, at: float) -> Budget:
         """Looked up anew every quarter of an hour, as it is long to look up."""
@@ -151,41 +152,16 @@ def budget_of(spec: Spec, planned_usd_per_hour: float, at: float) -> Budget:
     return budget_from(at, lambda when: min(usual, budget_at(when, usual, windows)), usual, windows)
 
 
-def parts_of(fleet: Fleet) -> tuple[Part, ...]:
-    """The plan's instances. One is ready where its machine is, and no replica on it is lost."""
-    leases: dict[tuple[str, str], list[LeaseRow]] = {}
-    for row in fleet.rows:
-        leases.setdefault((row.instance, row.offer_id), []).append(row)
-    dead = {name for name, condition in fleet.conditions.items() if condition.vital is Vital.LOST}
-    broken = {name for one in fleet.plan.replicas if one.id in dead for name in one.instances}
-    starts: dict[tuple[str, str, float], float] = {}
-    found = []
-    for one in fleet.plan.instances:
-        kind = (one.provider, one.gpu, one.inet_down_gbit_per_s)
-        if kind not in starts:
-            starts[kind] = startup(fleet.plan.llm, one).seconds
-        rows = leases.get((one.id, one.offer_id), [])
-        costing = [row for row in rows if row.state.may_cost]
-        it = chosen(row for row in rows if row.state.runs) or next(iter(costing), None)
-        last = [row for row in rows if fleet.at - (row.ended_at or row.created_at) <= REMEMBERED_S]
-        known_usd = one.usd_per_hour if not last else max(one.usd_per_hour, last[-1].usd_per_hour)
-        found.append(
-            Part(
-                one.id,
-                one.offer_id,
-                known_usd if it is None else it.usd_per_hour,
-                starts[kind],
-                leased=bool(costing),
-                ready=it is not None and it.state is LeaseState.READY and one.id not in broken,
-            )
-        )
-    return tuple(found)
-
-
 def _standing(plan: Plan, spec: Spec) -> Standing | None:
-    """None where the plan can't be worked out with what the spec says of the workload: then its size stays."""
+    """None where the plan can't be worked out with what the spec says of the workload: then its size stays.
+
+    Where that can't be read any more, it is worked out with what the plan knows of it: budgets don't wait for a file.
+    """
+    workload, unread = stated_workload(spec, plan)
+    if unread:  # once a plan: what was worked out is kept
+        log.warning("sizing: %s", unread)
     try:
-        abilities = abilities_of(plan, read_workload(spec))
+        abilities = abilities_of(plan, workload)
     except ThunderError:
         return None
     return Standing(abilities, plan.predicted.goodput_rps)

@@ -61,6 +61,8 @@ class View:
     replicas run on it; `load_rps` is what comes in, in requests like those of the plan, None where nobody can say.
 
     `over_since` is when what is leased began to cost more than the budget. `left_s`: until the first lease ends.
+    `outside_usd_per_hour` is what machines cost that may cost and are none of the parts: they are paid of the same
+    budget, and nothing here can let them go.
     """
 
     at: float
@@ -70,6 +72,7 @@ class View:
     serves: Serves
     transfer_usd_per_hour: float = 0.0
     planned_transfer_usd_per_hour: float = 0.0
+    outside_usd_per_hour: float = 0.0
     load_rps: float | None = None
     peaks: Peaks = field(default_factory=Peaks)
     over_since: float | None = None
@@ -90,6 +93,11 @@ class View:
         object.__setattr__(self, "leased", frozenset(one.id for one in self.parts if one.leased))
         object.__setattr__(self, "usd_per_hour", {one.id: one.usd_per_hour for one in self.parts})
 
+    @property
+    def beside_usd_per_hour(self) -> float:
+        """What the budget holds besides the parts."""
+        return self.transfer_usd_per_hour + self.outside_usd_per_hour
+
     def cost_of(self, parts: Iterable[str]) -> float:
         return cost_of(parts, self.usd_per_hour)
 
@@ -105,5 +113,5 @@ class View:
 
 def is_over(view: View) -> bool:
     """Whether what is leased and wanted costs more than the budget in force."""
-    costs = view.cost_of(view.awake & view.leased) + view.transfer_usd_per_hour
+    costs = view.cost_of(view.awake & view.leased) + view.beside_usd_per_hour
     return costs > view.budget.now_usd_per_hour + 1e-9

@@ -33,6 +33,7 @@ class Overview(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "app.rebalance", "Rebalance"),
         Binding("d", "app.drain", "Drain"),
+        Binding("u", "app.undrain", "Undrain"),
         Binding("l", "app.logs", "Logs"),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("m", "machines", "Machines"),

@@ -1,6 +1,6 @@
 """A rebalance to look at and confirm: what it would change and what simulation says of that, then what it changed."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
@@ -12,18 +12,19 @@ from textual.widgets import Static
 
 from planner.errors import ThunderError
 from thunderctl.tui.background import Background
-from thunderctl.tui.decision import difference, preview, refusal, result, waiting
+from thunderctl.tui.decision import Wish, difference, preview, refusal, result, waiting
 from thunderctl.tui.frame import Document, cleaned
 from thunderctl.tui.messages import Decided, NotDecided
 
 LEAVE = "esc: leave"
+NOTHING = Wish()
 OTHERS = f"o c v: other workload   {LEAVE}"
 
 
-class Rebalance(Protocol):
-    """`Hands.rebalance`."""
+class Decide(Protocol):
+    """`Hands.decide`."""
 
-    def __call__(self, workload: str, without: Sequence[str], *, dry_run: bool) -> Awaitable[Document]: ...
+    def __call__(self, workload: str, wish: Wish, *, dry_run: bool) -> Awaitable[Document]: ...
 
 
 class Stage(StrEnum):
@@ -44,18 +45,18 @@ class RebalanceScreen(ModalScreen[None]):
         Binding("escape,q", "dismiss", "Leave"),
     ]
 
-    def __init__(self, rebalance: Rebalance, background: Background, without: Sequence[str] = ()) -> None:
+    def __init__(self, decide: Decide, background: Background, wish: Wish = NOTHING) -> None:
         super().__init__()
-        self._rebalance = rebalance
+        self._decide = decide
         self._background = background
-        self._without = tuple(without)
+        self._wish = wish
         self._workload = "observed"
         self._shown: Document | None = None
         self.stage = Stage.DECIDING
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="page") as page:
-            page.border_title = f"Drain {', '.join(self._without)}" if self._without else "Rebalance"
+            page.border_title = self._wish.title
             yield Static(id="decision", markup=False)
 
     def on_mount(self) -> None:
@@ -66,13 +67,13 @@ class RebalanceScreen(ModalScreen[None]):
         if self.stage in (Stage.APPLYING, Stage.OVER):
             return
         self.stage, self._workload, self._shown = Stage.DECIDING, workload, None
-        self._say(waiting(workload, self._without), LEAVE)
+        self._say(waiting(workload, self._wish), LEAVE)
         self._begin(dry_run=True)
 
     def action_apply(self) -> None:
-        if self.stage is Stage.SHOWN and self._shown is not None and difference(self._shown, self._without):
+        if self.stage is Stage.SHOWN and self._shown is not None and difference(self._shown, self._wish):
             self.stage = Stage.APPLYING
-            self._say(preview(self._shown, self._workload, self._without), "putting it in force …")
+            self._say(preview(self._shown, self._workload, self._wish), "putting it in force …")
             self._begin(dry_run=False)
         elif self.stage is Stage.OVER:
             self.dismiss()
@@ -81,7 +82,7 @@ class RebalanceScreen(ModalScreen[None]):
         self.run_worker(self._ask(dry_run=dry_run), exclusive=True, exit_on_error=False)
 
     async def _ask(self, *, dry_run: bool) -> None:
-        asked = self._rebalance(self._workload, self._without, dry_run=dry_run)
+        asked = self._decide(self._workload, self._wish, dry_run=dry_run)
         try:
             self.post_message(Decided(cleaned(await self._background.run(_awaited(asked))), applied=not dry_run))
         except ThunderError as error:
@@ -93,9 +94,9 @@ class RebalanceScreen(ModalScreen[None]):
             self._say(result(message.document, self._shown), "enter: close")
             return
         self.stage, self._shown = Stage.SHOWN, message.document
-        changes = difference(message.document, self._without)
+        changes = difference(message.document, self._wish)
         confirm = "enter: put it in force   " if changes else ""
-        self._say(preview(message.document, self._workload, self._without), f"{confirm}{OTHERS}")
+        self._say(preview(message.document, self._workload, self._wish), f"{confirm}{OTHERS}")
 
     def on_not_decided(self, message: NotDecided) -> None:
         self.stage = Stage.OVER if self.stage is Stage.APPLYING else Stage.SHOWN

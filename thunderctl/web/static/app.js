@@ -223,7 +223,12 @@ const CHANGES = {
   },
   drain: {
     title: (what) => `Drain ${what}`, show: rebalanced, idle: () => false, confirm: "Drain", done: (found) => `Drained: epoch ${found.epoch} is in force.`,
-    about: "Routes leave it out, and its machine stays leased and costs on. To go back, choose the plan before under Plans.",
+    about: "Routes leave it out, and its machine stays leased and costs on. Undrain takes it back; the next up releases it.",
+    choices: ["observed", "coding", "conversation"], body: (instance, workload) => ({ instance, workload }),
+  },
+  undrain: {
+    title: (what) => `Undrain ${what}`, show: rebalanced, idle: (found) => found.changes === false, confirm: "Undrain", done: (found) => `Taken back: epoch ${found.epoch} is in force.`,
+    about: "It gets requests again. No engine restarts, and nothing is leased: its machine was never released.",
     choices: ["observed", "coding", "conversation"], body: (instance, workload) => ({ instance, workload }),
   },
   up: {

@@ -1,4 +1,4 @@
-"""What should rest of a large fleet is worked out beside the ticks, and counts while the fleet is as it was then."""
+"""What should rest of a large fleet is worked out beside the ticks, and counts for what is still there."""
 
 import asyncio
 from dataclasses import replace
@@ -47,17 +47,35 @@ async def test_nobody_waits_for_it_and_then_it_is_known():
     assert len(thread.asked) == 1, "one look at a time, and the last one is a moment old"
 
 
-async def test_what_was_found_of_other_machines_does_not_count():
+async def test_what_was_found_counts_for_the_machines_that_are_left_and_not_by_other_rules():
     thread = Thread()
     thread.go.set()
     beside = Beside(thread)
     beside.wanted(DEAR, RULES)
     await ended()
-    fewer = replace(DEAR, parts=DEAR.parts[:3])
-    assert beside.wanted(fewer, RULES) is None
-    await ended()
-    assert beside.wanted(fewer, RULES) == sized(fewer, RULES)
+    gone = sorted(sized(DEAR, RULES).instances)[0]
+    fewer = replace(DEAR, parts=tuple(one for one in DEAR.parts if one.id != gone))
+    found = beside.wanted(fewer, RULES)
+    assert found is not None
+    assert found.instances.keys() == sized(DEAR, RULES).instances.keys() - {gone}
     assert beside.wanted(fewer, replace(RULES, lead_s=1.0)) is None
+
+
+async def test_machines_that_come_and_go_at_every_tick_put_nothing_off():
+    thread = Thread()
+    thread.go.set()
+    beside = Beside(thread)
+    calm = replace(DEAR, parts=tuple(replace(one, leased=True) for one in DEAR.parts))
+    beside.wanted(calm, RULES)
+    await ended()
+    for tick in range(1, 4):
+        restless = replace(
+            calm, at=NOW + 2 * tick, parts=(*calm.parts[:-1], replace(calm.parts[-1], ready=tick % 2 == 0))
+        )
+        found = beside.wanted(restless, RULES)
+        assert found is not None
+        assert found.instances
+        await ended()
 
 
 async def test_it_looks_again_as_time_goes_by():

@@ -7,9 +7,10 @@ import pytest
 from provisioners.leases.journal import LeaseState
 from tests.planner.test_substitute import apart, offer
 from tests.thunderctl.controller.situations import ALIVE, LOST, NOW, PLAN, resting, row
+from thunderctl.controller.sizing.fleet import Fleet, outside_of, parts_of
 from thunderctl.controller.sizing.load import load_of
 from thunderctl.controller.sizing.market import quotes_of
-from thunderctl.controller.sizing.sizer import Fleet, Sizer, parts_of
+from thunderctl.controller.sizing.sizer import Sizer
 from thunderctl.resting import Resting
 from thunderctl.spec import Spec
 
@@ -50,6 +51,30 @@ def test_a_machine_whose_replica_is_lost_is_not_ready():
     assert [one.ready for one in found] == [True, False, False]
 
 
+def test_machines_that_the_plan_lacks_and_twins_are_counted_besides_it():
+    drained = replace(row("i0"), instance="i9", lease_id="l-i9", live_usd_per_hour=2.0)
+    twin = replace(row("i0"), lease_id="l-twin", live_usd_per_hour=0.75)
+    over = replace(row("i2", LeaseState.GONE), live_usd_per_hour=9.0, ended_at=NOW - 60)
+    assert outside_of(fleet()) == 0.0
+    assert outside_of(fleet(row("i0"), row("i1"), row("i2"), drained, twin, over)) == 2.75
+    leaving = replace(drained, state=LeaseState.DELETING)
+    assert outside_of(fleet(leaving)) == 2.0, "until it is proven gone it costs"
+
+
+async def test_what_the_plan_lacks_is_paid_of_the_same_budget_so_that_less_of_the_plan_stays():
+    sizer, night = Sizer(), Spec.model_validate({"budget": {"usd_per_hour": 2.5}})
+    rows = tuple(row(name) for name in ("i0", "i1", "i2"))
+    left_out = replace(row("i0"), instance="i9", lease_id="l-i9", live_usd_per_hour=1.5)
+    known = {"planned_usd_per_hour": 2.5}
+    await sizer.learn(fleet(*rows, left_out, **known), night, {})
+    assert sizer.wanted(fleet(*rows, left_out, **known), night) == Resting(), "prices have to be above it for a while"
+    later = fleet(*rows, left_out, at=NOW + 600, **known)
+    found = sizer.wanted(later, night)
+    kept = sum(one.usd_per_hour for one in parts_of(later) if one.id not in found.instances)
+    assert found.instances
+    assert kept + 1.5 <= 2.5
+
+
 async def test_where_nothing_is_stated_rests_or_costs_too_much_nothing_is_worked_out():
     sizer = Sizer()
     await sizer.learn(fleet(), Spec(), {})
@@ -84,13 +109,24 @@ async def test_the_market_is_looked_at_while_prices_are_above_the_budget_and_not
         ({}, None),
         (None, None),
         ({"window_s": 59.0, "rate_rps": 1.0}, None),
+        ({"window_s": 10.0, "rate_rps": 2000.0}, 2000.0),
         ({"window_s": 300.0, "rate_rps": 2.0}, 2.0),
         ({"window_s": 300.0, "rate_rps": 2.0, "lengths": LIKE_PLANNED}, 2.0),
         ({"window_s": 300.0, "rate_rps": 2.0, "lengths": [[2300, 211]] * 30}, 4.0),
         ({"window_s": 300.0, "rate_rps": 2.0, "lengths": [[115, 422]] * 30}, 4.0),
         ({"window_s": 300.0, "rate_rps": 2.0, "lengths": [[9, 9]] * 3}, 2.0),
     ],
-    ids=["unheard", "silent", "new", "few", "planned", "longer prompts", "longer answers", "too few to tell"],
+    ids=[
+        "unheard",
+        "silent",
+        "new",
+        "so busy that the router remembers seconds",
+        "few",
+        "planned",
+        "longer prompts",
+        "longer answers",
+        "too few to tell",
+    ],
 )
 def test_load_is_counted_in_requests_like_the_plans(observed, load):
     assert load_of(observed, PLAN) == load
