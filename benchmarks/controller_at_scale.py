@@ -28,7 +28,7 @@ from benchmarks.fluid.service import Curve
 from benchmarks.fluid.windows import compared, curve_of, served_rps
 from planner.advice.startup import startup
 from planner.deployment import Plan
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 
 TARGET = Path(__file__).parent / "results" / "controller_at_scale.md"
 ROOT = Path(__file__).parents[1]

@@ -33,12 +33,12 @@ from runtime.tls import client_context
 from tests.provisioners.networks import Network, networks
 from tests.thunderctl.controller.situations import PLAN
 from tests.thunderctl.controller.worlds import ControllerWorld
-from thunderctl.agents import Agents
-from thunderctl.certificates import ensure_authority, issue
 from thunderctl.controller.contact import Contact
 from thunderctl.controller.watch import Watch
-from thunderctl.router_process import RouterProcess
-from thunderctl.routing import shares_of
+from thunderctl.deploying.routing import shares_of
+from thunderctl.keys.certificates import ensure_authority, issue
+from thunderctl.processes.agents import Agents
+from thunderctl.processes.router_process import RouterProcess
 
 TARGET = Path(__file__).parent / "results" / "failover.md"
 ROUNDS, SEED, BEAT_S, LOOK_S, PATIENCE_S = 20, 20261122, 2.0, 0.01, 60.0

@@ -35,7 +35,8 @@ from planner.gpus import gpu_named
 from planner.llm import LlmSpec
 from thunderctl.calibration.record import Machine
 from thunderctl.calibration.sweep import Measurer, Sweep
-from thunderctl.compose import PROJECT, engine_python, engine_version, read_llm
+from thunderctl.hosts.engine_environment import PROJECT, engine_python, engine_version
+from thunderctl.spec.inputs import read_llm
 
 TARGET = Path(__file__).parent / "results" / "kv_crossover.md"
 SWEEP = Sweep(

@@ -25,10 +25,10 @@ from planner.errors import HostError
 from runtime.agent.config import AgentConfig
 from runtime.engine import CONNECTOR_SOCKET, engine_command, socket_path
 from runtime.messages import EngineSpec, agent_name
+from thunderctl.bench.load import Answer, ask
 from thunderctl.calibration.fleet import Pair
-from thunderctl.certificates import ensure_authority, issue
-from thunderctl.compose import PROJECT, engine_python
-from thunderctl.load import Answer, ask
+from thunderctl.hosts.engine_environment import PROJECT, engine_python
+from thunderctl.keys.certificates import ensure_authority, issue
 
 MODEL = PROJECT / "examples" / "tiny-llama"
 NAMES = ("p", "d")

@@ -20,7 +20,7 @@ from runtime.relay.ticket import format_json
 from runtime.tiles.format import KvFormat
 from runtime.tiles.frame import HEADER, seal
 from runtime.tiles.layout import Layout
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 READY_S = 15.0
 FETCH_S = 120.0

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.tls import client_context, server_context
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 CHUNK_BYTES = 1 << 20
 GO = b"!"

@@ -26,7 +26,7 @@ from benchmarks.shaped_line import Line, Unavailable, shaped_line
 from planner.deployment import Codec
 from thunderctl.calibration.record import Machine
 from thunderctl.calibration.sweep import VOCABULARY
-from thunderctl.compose import engine_version
+from thunderctl.hosts.engine_environment import engine_version
 
 TARGET = Path(__file__).parent / "results" / "kv_streamed.md"
 RATES = (20.0, 100.0)

@@ -25,8 +25,8 @@ from runtime.messages import CONTROLLER_NAME, agent_name
 from runtime.router.engines.connection import Connection
 from runtime.router.legs.transfer import TICKET_HEADER
 from runtime.tls import client_context
-from thunderctl.certificates import issue
-from thunderctl.compose import engine_python
+from thunderctl.hosts.engine_environment import engine_python
+from thunderctl.keys.certificates import issue
 
 ANSWER_S = 120.0
 TOKENS_PER_PASS = 1024

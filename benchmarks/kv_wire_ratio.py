@@ -32,7 +32,7 @@ from runtime.tiles.geometry import Geometry
 from runtime.tiles.layout import Layout
 from runtime.tls import client_context, server_context
 from thunderctl.calibration.record import Machine
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 TARGET = Path(__file__).parent / "results" / "kv_wire_ratio.md"
 SEED = 20260801

@@ -27,7 +27,7 @@ from runtime.relay.pulls import PullServer
 from runtime.relay.relay import Relay
 from runtime.relay.reverse import ReverseDial
 from runtime.tls import client_context, server_context
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 POOL_BYTES = 1 << 20
 READY_S = 60.0

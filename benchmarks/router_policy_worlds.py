@@ -19,7 +19,7 @@ from planner.traces import workload_named
 from planner.workload import Slo
 from runtime.messages import ReplicaAddress, Routes
 from tests.planner.search.fleets import LAN_GBIT_PER_S, plan_of
-from thunderctl.routing import replicas_of, shares_of
+from thunderctl.deploying.routing import replicas_of, shares_of
 
 RESULTS = Path(__file__).parent / "results"
 REQUESTS, LOAD = 3000, 0.8

@@ -29,7 +29,7 @@ from benchmarks.router_process import AGENT, mock_router, resident_mb
 from runtime.open_files import most_requests
 from runtime.router.settings import RouterSettings
 from thunderctl.calibration.record import Machine
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 TARGET = Path(__file__).parent / "results" / "router_streams.md"
 STREAMS = 10_000

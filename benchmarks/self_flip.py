@@ -37,7 +37,7 @@ from thunderctl.bench.open_loop import play
 from thunderctl.bench.prompts import requests_ready
 from thunderctl.bench.running import sender
 from thunderctl.bench.tally import Tally
-from thunderctl.lifecycle import REBALANCED
+from thunderctl.deploying.lifecycle import REBALANCED
 from thunderctl.secrets import Secret
 
 Bools: TypeAlias = NDArray[np.bool_]

@@ -10,7 +10,7 @@ from planner.errors import Infeasible
 from planner.prospect import attainment, prospect
 from planner.workload import Slo, Workload
 from thunderctl.planning import make_plan
-from thunderctl.spec import load_spec
+from thunderctl.spec.spec import load_spec
 
 TTFT_S = 4.0
 CODING, CONVERSATION = (600, 10), (60, 300)

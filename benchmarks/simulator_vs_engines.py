@@ -34,13 +34,14 @@ from planner.replay import replay
 from planner.simulation.scenario import Requests
 from planner.traces import workload_named
 from planner.workload import Slo, Workload
+from thunderctl.bench.load import Answer, ask
 from thunderctl.calibration.calibrate import MODEL, calibrate
 from thunderctl.calibration.fleet import refuse_neighbours, serving
 from thunderctl.calibration.record import CalibrationRecord, Machine, save
-from thunderctl.compose import provisioner, read_llm
+from thunderctl.compose import provisioner
 from thunderctl.home import thunder_home
-from thunderctl.load import Answer, ask
-from thunderctl.spec import Spec
+from thunderctl.spec.inputs import read_llm
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World, open_world
 
 PROJECT = Path(__file__).parents[1]

@@ -19,7 +19,7 @@ from benchmarks.arguments import takes_none
 from planner.deployment import Plan
 from provisioners.vast.client import CREATE_S, DESTROY_S
 from tests.thunderctl.rented_world import NAME, Durations, RentedWorld, cards, rented_world
-from thunderctl.bring_up import BroughtUp
+from thunderctl.deploying.bring_up import BroughtUp
 
 TARGET = Path(__file__).parent / "results" / "up.md"
 ROOT = Path(__file__).parents[1]

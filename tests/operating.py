@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import psutil
 
-from thunderctl.status_reading import read_status
+from thunderctl.status.status_reading import read_status
 from thunderctl.world import open_world
 
 T = TypeVar("T")

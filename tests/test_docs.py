@@ -1,29 +1,22 @@
 """The pages that name parts of the code name all of them."""
 
-import ast
 import re
 import shlex
 
 import pytest
 
+from docs.modules import PACKAGES, modules, page, said
 from tests.pages import PAGES, ROOT, SHELL, blocks
 from tests.test_guides import GUIDES, check
 
-PACKAGES = ("planner", "provisioners", "runtime", "thunderctl")
+
+@pytest.mark.parametrize("path", [path for package in PACKAGES for path in modules(package)], ids=str)
+def test_every_module_says_what_it_holds(path):
+    assert said(path)
 
 
-def modules():
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            if path.stat().st_size and "versions" not in path.parts:
-                yield path.relative_to(ROOT)
-
-
-@pytest.mark.parametrize("path", list(modules()), ids=str)
-def test_every_module_says_what_it_holds_and_is_in_the_architecture_page(path):
-    assert ast.get_docstring(ast.parse((ROOT / path).read_text()))
-    name = path.relative_to(path.parts[0]).as_posix()
-    assert f"| `{name}` |" in (ROOT / "docs" / "architecture.md").read_text()
+def test_the_page_of_modules_is_what_they_say():
+    assert (ROOT / "docs" / "modules.md").read_text() == page(), "python -m docs.modules > docs/modules.md"
 
 
 def shown_commands(page):

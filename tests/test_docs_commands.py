@@ -13,7 +13,7 @@ from runtime.messages import Routes
 from tests.pages import DOCS, PAGES, README, ROOT, blocks, named, prose
 from tests.test_guides import check, commands
 from thunderctl.cli.main import UsageError, app, main
-from thunderctl.spec import parse_spec
+from thunderctl.spec.spec import parse_spec
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 WITHOUT_HARM = ("init", "offers", "leases", "gc", "history", "events", "keys")

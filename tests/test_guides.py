@@ -11,7 +11,7 @@ import typer
 
 from tests.pages import ROOT, blocks
 from thunderctl.cli.main import UsageError, app
-from thunderctl.spec import parse_spec
+from thunderctl.spec.spec import parse_spec
 
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 SMOKE_TESTS = sorted((ROOT / "examples").glob("smoke_*.sh"))

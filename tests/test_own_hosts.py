@@ -13,7 +13,7 @@ from provisioners.local.processes import LEASE_VARIABLE
 from tests.operating import Operator, kv_bytes_received
 from tests.provisioners.networks import Network, Unavailable, networks
 from tests.provisioners.sshd import KNOWN_CODE, LOOPBACK, sshd
-from thunderctl.compose import engine_python
+from thunderctl.hosts.engine_environment import engine_python
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 

@@ -13,7 +13,7 @@ from tests.provisioners.networks import Unavailable
 from tests.provisioners.vast_containers import NamespaceContainers, namespace_containers
 from tests.provisioners.vast_market import OWNER_KEY, VastMarket, bundle
 from tests.provisioners.vast_server import serving
-from thunderctl.compose import engine_python
+from thunderctl.hosts.engine_environment import engine_python
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 

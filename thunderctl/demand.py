@@ -11,8 +11,8 @@ from planner.deployment import Plan
 from planner.errors import SpecError
 from planner.traces import PRESETS, workload_named
 from planner.workload import Workload
-from thunderctl.compose import read_workload
-from thunderctl.spec import Spec
+from thunderctl.spec.inputs import read_workload
+from thunderctl.spec.spec import Spec
 
 FEWEST_OBSERVED = 20
 """Requests below which the observed lengths say too little."""

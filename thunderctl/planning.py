@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from planner.choosing.progress import Report, unheard
 from planner.errors import SpecError
-from thunderctl.compose import forced_codec, read_llm, read_market, read_text, read_workload
-from thunderctl.places import router_is_away
+from thunderctl.markets.market import read_market
+from thunderctl.spec.inputs import forced_codec, read_llm, read_text, read_workload
+from thunderctl.spec.places import router_is_away
 
 if TYPE_CHECKING:
     from planner.advice.explain import Explanation
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from planner.plan import Goal
     from planner.substitute import Tried
     from planner.workload import Slo, Workload
-    from thunderctl.spec import Spec
+    from thunderctl.spec.spec import Spec
 
 Say = Callable[[str], None]
 

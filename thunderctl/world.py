@@ -13,10 +13,10 @@ from runtime.tls import CERTIFICATE
 from thunderctl.compose import provisioner
 from thunderctl.controller.process import ControllerProcess
 from thunderctl.home import KEYS_FILE, checked_deployment, deployment_folder
-from thunderctl.router_process import RouterProcess
-from thunderctl.spec import Spec
+from thunderctl.processes.router_process import RouterProcess
+from thunderctl.spec.spec import Spec
+from thunderctl.spec.stored_spec import read_stored
 from thunderctl.store.store import Store
-from thunderctl.stored_spec import read_stored
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class World:
 
     def _issued(self, name: str, folder: Path) -> Path:
         """Credentials of this name. Where the authority was lost what it has issued goes on: nobody trusts another."""
-        from thunderctl.certificates import ensure_authority, has_authority, issue
+        from thunderctl.keys.certificates import ensure_authority, has_authority, issue
 
         authority, operator = self.folder / "ca", self.folder / "operator"
         if not has_authority(authority) and (operator / CERTIFICATE).exists():

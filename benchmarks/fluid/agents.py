@@ -10,8 +10,8 @@ from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow, LeaseState
 from runtime.messages import AgentHealth, EngineHealth, ReplicaAddress, Routes, agent_name
 from runtime.router.watching.observed import WINDOW_S
-from thunderctl.observe import InstanceView
-from thunderctl.routing import replicas_of, shares_of
+from thunderctl.deploying.routing import replicas_of, shares_of
+from thunderctl.observing.observe import InstanceView
 
 URL = "https://{}/r/{}"
 

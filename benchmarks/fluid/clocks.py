@@ -12,7 +12,7 @@ from typing import Any
 import thunderctl.controller.act as acting
 import thunderctl.controller.adapting.assess as assessing
 import thunderctl.controller.loop as looping
-import thunderctl.routing as routing
+import thunderctl.deploying.routing as routing
 from benchmarks.fluid.lived import Lived
 from planner.deployment import Plan
 from planner.document import plan_id

@@ -42,8 +42,8 @@ from thunderctl.controller.loop import Controller
 from thunderctl.controller.observe import Observer
 from thunderctl.controller.sizing.beside import Beside
 from thunderctl.controller.sizing.sizer import Sizer
-from thunderctl.resting import Resting
-from thunderctl.spec import Spec
+from thunderctl.fleet.resting import Resting
+from thunderctl.spec.spec import Spec
 
 SOON, LOOK_S = 3, 30.0
 """Ticks that follow at a real one's pace at most, and until an assessment that promises something is made again."""

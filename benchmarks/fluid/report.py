@@ -11,8 +11,8 @@ from benchmarks.fluid.load import MINUTE_S, Load, mixture
 from benchmarks.fluid.service import Curve
 from benchmarks.fluid.windows import Window
 from planner.demand import Floats
-from runtime.router.watching.observed import KEPT_REQUESTS
 from planner.deployment import Plan
+from runtime.router.watching.observed import KEPT_REQUESTS
 
 TICK_TARGET_MS, ROUTES_TARGET_S = 250, 3
 

@@ -6,7 +6,7 @@ from typing import Any
 from planner.deployment import Plan
 from tests.provisioners.fakes import FakeClock
 from tests.thunderctl.controller.worlds import MemoryStore
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 
 
 class Store(MemoryStore):

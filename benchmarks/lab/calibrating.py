@@ -11,9 +11,9 @@ from planner.costmodel.pace import Pace, pipeline_pace
 from planner.deployment import Plan
 from planner.gpus import gpu_named
 from planner.llm import LlmSpec
+from thunderctl.bench.load import Answer
 from thunderctl.calibration.fleet import Fleet, Pair
 from thunderctl.calibration.sweep import Measurer, Sweep
-from thunderctl.load import Answer
 from thunderctl.world import World
 
 SWEEP = Sweep(

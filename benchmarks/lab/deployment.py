@@ -11,7 +11,7 @@ from benchmarks.lab.hosts import Host
 from planner.deployment import Plan
 from planner.document import plan_from_json, plan_to_json
 from tests.operating import Operator
-from thunderctl.compose import engine_python
+from thunderctl.hosts.engine_environment import engine_python
 
 FIRST_SLO = {"ttft_s": 60.0, "tpot_s": 1.0}
 """Of the plan that nothing was measured for: any host that serves at all will do."""

@@ -13,10 +13,10 @@ import numpy as np
 from planner.simulation.scenario import Requests
 from planner.workload import Slo
 from thunderctl.bench.entry import enter
+from thunderctl.bench.load import Answer, answer
 from thunderctl.bench.open_loop import play
 from thunderctl.bench.prompts import requests_ready
 from thunderctl.bench.tally import Tally
-from thunderctl.load import Answer, answer
 from thunderctl.secrets import Secret
 
 WITHIN_S = 60.0

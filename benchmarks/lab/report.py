@@ -10,7 +10,7 @@ from benchmarks.lab.hosts import FAST_MBIT, SLOW_MBIT, Host
 from benchmarks.lab.lab import Row
 from benchmarks.up import paragraph
 from thunderctl.calibration.record import Machine
-from thunderctl.compose import engine_version
+from thunderctl.hosts.engine_environment import engine_version
 
 TARGET = Path(__file__).parents[1] / "results" / "lab.md"
 

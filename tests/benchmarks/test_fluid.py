@@ -11,7 +11,7 @@ from benchmarks.fluid.load import Load, coding_in, mixture
 from benchmarks.fluid.prices import Prices
 from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid, in_time
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 
 EVEN = Curve(np.array([0.5, 1.0]), np.array([1.0, 0.9]), 1.0)
 PAIR = [("p", "d", 1.0)]

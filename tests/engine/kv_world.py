@@ -28,7 +28,7 @@ from runtime.relay.reading import Reading
 from runtime.relay.relay import Relay
 from runtime.relay.server import add_relay_routes
 from runtime.tls import client_context, server_context
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "examples" / "tiny-llama"

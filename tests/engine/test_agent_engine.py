@@ -33,7 +33,7 @@ from runtime.messages import (
 from runtime.tls import client_context
 from tests.engine.cache_size import BLOCK_TOKENS, kv_tokens
 from tests.engine.processes import ended
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 

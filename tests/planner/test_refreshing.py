@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from planner.reconcile import FleetState, RunningInstance, RunningReplica, StepKind
 from planner.refreshing import outdated, refresh
-from thunderctl.apply import waits_for
+from thunderctl.deploying.apply import waits_for
 
 
 def running(plan, old=()):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from provisioners.hosts.cards import Gpus
 from provisioners.hosts.wanted import Download, Environment, HostSpec, Model, Upload
-from thunderctl.payload import host_scripts
+from thunderctl.hosts.payload import host_scripts
 
 TLS = {"ca.crt": b"ca", "tls.crt": b"crt", "tls.key": b"key"}
 LOCKED = {"lock": b"vllm==0.32.0\n", "vllm": "0.32.0", "uv": lambda: Path("/here/uv"), "disk_gb": 15.0}

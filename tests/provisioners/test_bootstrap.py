@@ -22,7 +22,7 @@ from provisioners.hosts.facts import EngineFact, Facts
 from provisioners.hosts.wanted import Environment, HostSpec, Model
 from tests.provisioners.conftest import lease_local, runs
 from tests.provisioners.host_worlds import AGENT, TLS, engine_python_in, host_spec, host_spec_named, with_stand_ins
-from thunderctl.payload import build_payload
+from thunderctl.hosts.payload import build_payload
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "bootstrap").glob("*.json"))
 DEADLINE_S = 20.0

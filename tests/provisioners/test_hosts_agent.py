@@ -15,7 +15,7 @@ from provisioners.hosts.facts import AgentFact, EngineFact, Facts, GpuFact
 from provisioners.hosts.wanted import Environment
 from provisioners.rendering import rendered
 from tests.provisioners.host_worlds import host_spec
-from thunderctl.payload import host_scripts
+from thunderctl.hosts.payload import host_scripts
 
 SYSTEMD = Facts(systemd=True, sudo=True)
 WANTED = host_spec(supervised_by_systemd=True)

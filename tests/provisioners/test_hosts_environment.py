@@ -19,7 +19,7 @@ from provisioners.hosts.facts import Facts
 from provisioners.hosts.wanted import CPU, Environment, HostSpec, Model
 from tests.provisioners.conftest import lease_local, runs
 from tests.provisioners.host_worlds import archive_of, host_spec
-from thunderctl.locks import uv_for_hosts
+from thunderctl.hosts.locks import uv_for_hosts
 
 AGENT = """
 import json, os, time

@@ -28,7 +28,7 @@ from tests.provisioners.conftest import lease_local
 from tests.provisioners.fakes import OWNER
 from tests.provisioners.host_worlds import host_spec
 from tests.provisioners.sshd import ssh_hosts
-from thunderctl.payload import build_payload
+from thunderctl.hosts.payload import build_payload
 
 MODEL = Path(__file__).parents[2] / "examples" / "tiny-llama"
 WEIGHTS = "model.safetensors"

@@ -13,8 +13,8 @@ from tests.provisioners.vast_containers import namespace_containers
 from tests.provisioners.vast_market import OWNER_KEY, VastMarket, bundle
 from tests.provisioners.vast_server import serving
 from tests.provisioners.vast_world import request
-from thunderctl.machine_key import machine_key
-from thunderctl.vast import vast_provisioner
+from thunderctl.keys.machine_key import machine_key
+from thunderctl.markets.vast import vast_provisioner
 
 BOOT_S = 30.0
 

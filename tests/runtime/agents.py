@@ -25,7 +25,7 @@ from runtime.tiles.frame import HEADER, seal
 from runtime.tiles.layout import Layout
 from runtime.tls import client_context
 from tests.runtime.wire import Wire
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 ROOT = Path(__file__).parents[2]
 READY_S = 20.0

@@ -20,7 +20,7 @@ from runtime.tiles.frame import HEADER, seal
 from runtime.tiles.geometry import Geometry
 from runtime.tiles.layout import Layout
 from runtime.tls import client_context, server_context
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 FORMAT = KvFormat(Geometry(4, 2, 64, "float16"), 200, Codec.INT4, boundary_layers=1)
 WHOLE = Layout(FORMAT, FORMAT.whole)

@@ -18,7 +18,7 @@ from runtime.router.serving import serving as serving_router
 from runtime.router.settings import RouterSettings
 from runtime.tls import client_context, server_context
 from tests.fakes import FakeEngine, serving
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 TOKEN = "let-me-in"
 MESSAGES = [{"role": "user", "content": "hello"}]

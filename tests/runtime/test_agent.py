@@ -27,7 +27,7 @@ from runtime.relay.stream import HELLO_REVERSED
 from runtime.relay.ticket import AgentAddress
 from runtime.tls import client_context
 from tests.runtime.supervising import session_of, spec_of, stub_command, wait_for
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 INSTANCE = "lease-1"
 CALLERS = {

@@ -21,7 +21,7 @@ from runtime.tiles.frame import HEADER
 from runtime.tiles.geometry import GROUP_TOKENS, Geometry
 from tests.engine.kv_world import Side, World, soon
 from tests.runtime.simulated_engine import Shape, SimulatedEngine
-from thunderctl.certificates import ensure_authority
+from thunderctl.keys.certificates import ensure_authority
 
 pytestmark = pytest.mark.engine_env
 

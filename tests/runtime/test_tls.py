@@ -14,8 +14,8 @@ from cryptography import x509
 from planner.errors import SpecError
 from runtime.files import write_private
 from runtime.tls import client_context, keep_loaded, peer_names, server_context
-from thunderctl import certificates
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys import certificates
+from thunderctl.keys.certificates import ensure_authority, issue
 
 AGENT = "lease-1.agent.thunder"
 ROUTER = "router.thunder"

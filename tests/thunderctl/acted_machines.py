@@ -18,9 +18,9 @@ from provisioners.vast.provisioner import VastProvisioner
 from provisioners.vast.terms import Terms
 from runtime.messages import AgentHealth, EngineHealth, EngineSpec
 from runtime.relay.ticket import AgentAddress
-from thunderctl import bring_up, lifecycle, observe
-from thunderctl.deploying import preparing, routes, site, starting
-from thunderctl.spec import Spec
+from thunderctl.deploying import bring_up, lifecycle, preparing, routes, site, starting
+from thunderctl.observing import observe
+from thunderctl.spec.spec import Spec
 
 if TYPE_CHECKING:
     from tests.thunderctl.rented_world import RentedWorld

@@ -29,11 +29,11 @@ from tests.provisioners.vast_server import in_place
 from tests.provisioners.vast_world import DEADMAN, ONSTART, rented_hosts
 from tests.thunderctl.acted_machines import ActedVast, stubbed
 from tests.virtual_time import VirtualLoop
-from thunderctl.apply import StepResult
-from thunderctl.bring_up import BroughtUp, bring_up
-from thunderctl.lifecycle import steps_to
-from thunderctl.resting import Resting
-from thunderctl.spec import Spec
+from thunderctl.deploying.apply import StepResult
+from thunderctl.deploying.bring_up import BroughtUp, bring_up
+from thunderctl.deploying.lifecycle import steps_to
+from thunderctl.fleet.resting import Resting
+from thunderctl.spec.spec import Spec
 from thunderctl.store.store import Store
 from thunderctl.world import World
 

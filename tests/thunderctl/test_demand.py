@@ -6,7 +6,7 @@ import pytest
 
 from tests.planner.plans import split_plan
 from thunderctl.demand import planned_workload, stated_workload
-from thunderctl.spec import parse_spec
+from thunderctl.spec.spec import parse_spec
 
 PLAN = split_plan()
 

@@ -9,11 +9,11 @@ import pytest
 from planner.deployment import Codec, Phase
 from planner.errors import ThunderError
 from runtime.messages import ReplicaAddress, RouteShare
-from thunderctl import routing
 from thunderctl.controller.witness import keep_witness, witness
+from thunderctl.deploying import routing
 from thunderctl.history import IN_FORCE
-from thunderctl.router_process import RouterProcess
-from thunderctl.sections import ServeSection
+from thunderctl.processes.router_process import RouterProcess
+from thunderctl.spec.sections import ServeSection
 from thunderctl.store.store import Store
 from thunderctl.world import World
 

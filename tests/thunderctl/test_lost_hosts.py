@@ -18,8 +18,8 @@ from runtime.router.engines.upstream import Upstream
 from runtime.router.settings import RouterSettings
 from runtime.tls import client_context
 from tests.provisioners.networks import Unavailable, networks
-from thunderctl.agents import Agents
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
+from thunderctl.processes.agents import Agents
 
 PATIENT = 120.0
 SERVING = """

@@ -13,9 +13,9 @@ from provisioners.leases.adopt import condemned
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.transfers import TransferReading
 from tests.planner.plans import split_plan
-from thunderctl.lifecycle import check_money
-from thunderctl.spec import parse_spec
-from thunderctl.spending import spending_of, warnings_of
+from thunderctl.deploying.lifecycle import check_money
+from thunderctl.money.spending import spending_of, warnings_of
+from thunderctl.spec.spec import parse_spec
 from thunderctl.store.store import Store
 from thunderctl.world import World
 

@@ -13,7 +13,7 @@ import aiohttp
 from planner import errors
 from planner.errors import HostError, SpecError, ThunderError
 from runtime.listening import is_loopback
-from thunderctl.agents import cause_of
+from thunderctl.processes.agents import cause_of
 from thunderctl.secrets import Secret
 
 URL, TOKEN = "THUNDER_API_URL", "THUNDER_API_TOKEN"

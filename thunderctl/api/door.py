@@ -16,7 +16,7 @@ from planner.errors import SpecError, ThunderError
 from runtime.listening import bound_socket, is_loopback, parse_listen
 from runtime.router.access.exposure import ClientTls
 from thunderctl.api.listener import Listener
-from thunderctl.sections import ControllerSection
+from thunderctl.spec.sections import ControllerSection
 
 LOOK_EVERY_S = 5.0
 log = logging.getLogger(__name__)

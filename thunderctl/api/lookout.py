@@ -15,7 +15,6 @@ from typing import Any
 from planner.errors import HostError, SpecError, ThunderError
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow
-from thunderctl.accounts import Accounts
 from thunderctl.api.numbers import Numbers
 from thunderctl.api.series import POINT_EVERY_S, Ring, series_document
 from thunderctl.api.shared import Shared
@@ -24,17 +23,18 @@ from thunderctl.api.stored import Stored
 from thunderctl.controller.contact import Contact
 from thunderctl.controller.errands import AT_WORK
 from thunderctl.controller.listings import Listings
-from thunderctl.documents.events import events_document
-from thunderctl.documents.history import history_document
-from thunderctl.documents.leases import lease_entry, leases_document
+from thunderctl.deploying.strays import Looked, look_around, strays_of
 from thunderctl.history import IN_FORCE, entries
 from thunderctl.home import owner_id
-from thunderctl.observe import InstanceView, Observation
-from thunderctl.spending import Spending, warnings_of
-from thunderctl.status_reading import status_of
+from thunderctl.money.accounts import Accounts
+from thunderctl.money.spending import Spending, warnings_of
+from thunderctl.observing.observe import InstanceView, Observation
+from thunderctl.status.documents.events import events_document
+from thunderctl.status.documents.history import history_document
+from thunderctl.status.documents.leases import lease_entry, leases_document
+from thunderctl.status.status_reading import status_of
 from thunderctl.store.locks import refusal
 from thunderctl.store.store import Store
-from thunderctl.strays import Looked, look_around, strays_of
 from thunderctl.world import World
 
 FRESH_S = 1.0

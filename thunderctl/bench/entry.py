@@ -6,8 +6,8 @@ from typing import Any
 import aiohttp
 
 from planner.errors import HostError, SpecError
-from thunderctl.agents import cause_of, said_in
-from thunderctl.load import Door
+from thunderctl.bench.load import Door
+from thunderctl.processes.agents import cause_of, said_in
 from thunderctl.secrets import Secret
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)

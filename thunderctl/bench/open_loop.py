@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from thunderctl.bench.load import Answer, NoAnswer
 from thunderctl.bench.tally import Tally
-from thunderctl.load import Answer, NoAnswer
 
 Prepare = Callable[[int], bytes]
 """A request of that number, ready to be sent."""

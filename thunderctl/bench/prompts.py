@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from planner.simulation.scenario import Requests
-from thunderctl.load import VOCABULARY, Door, asked
+from thunderctl.bench.load import VOCABULARY, Door, asked
 
 
 def requests_ready(door: Door, model: str, requests: Requests, seed: int | None = None) -> Callable[[int], bytes]:

@@ -11,13 +11,13 @@ from planner.errors import Refused, SpecError
 from planner.simulation.scenario import Requests
 from runtime.open_files import raise_file_limit
 from thunderctl.bench.entry import enter
+from thunderctl.bench.load import Answer, Door, answer
 from thunderctl.bench.open_loop import play
 from thunderctl.bench.prompts import requests_ready
 from thunderctl.bench.report import Bench
 from thunderctl.bench.tally import Tally
-from thunderctl.lifecycle import plan_in_force
-from thunderctl.load import Answer, Door, answer
-from thunderctl.observe import Observation, observe_once
+from thunderctl.deploying.lifecycle import plan_in_force
+from thunderctl.observing.observe import Observation, observe_once
 from thunderctl.secrets import Secret
 from thunderctl.world import World
 

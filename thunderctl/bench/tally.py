@@ -11,7 +11,7 @@ from planner.evaluate import Measures, Outcomes, measure
 from planner.replay import arrivals_span_s
 from planner.simulation.scenario import Requests
 from planner.workload import Slo
-from thunderctl.load import Answer
+from thunderctl.bench.load import Answer
 
 
 @dataclass(slots=True)

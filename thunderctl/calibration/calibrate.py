@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from planner.costmodel.calibrate import fitted_to
 from planner.errors import SpecError
 from planner.gpus import gpu_named
-from thunderctl.apply import Narrate, Report
 from thunderctl.calibration.fleet import fleet
 from thunderctl.calibration.record import CalibrationRecord, Machine
 from thunderctl.calibration.sweep import Measurer, Sweep
-from thunderctl.compose import PROJECT, engine_version, read_llm
+from thunderctl.deploying.apply import Narrate, Report
+from thunderctl.hosts.engine_environment import PROJECT, engine_version
+from thunderctl.spec.inputs import read_llm
 
 MODEL = PROJECT / "examples" / "tiny-llama"
 ENGINES = 3

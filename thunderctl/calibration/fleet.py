@@ -34,15 +34,15 @@ from planner.procurement.placing import instance_of
 from planner.workload import Slo
 from provisioners.base import Label
 from runtime.tls import client_context
-from thunderctl.agents import Agents
-from thunderctl.apply import Narrate, Report
-from thunderctl.bring_up import bring_up
+from thunderctl.bench.load import Answer, ask
 from thunderctl.compose import provisioner
+from thunderctl.deploying.apply import Narrate, Report
+from thunderctl.deploying.bring_up import bring_up
+from thunderctl.deploying.lifecycle import check_host, flip, steps_to, take_down
 from thunderctl.home import thunder_home
-from thunderctl.lifecycle import check_host, flip, steps_to, take_down
-from thunderctl.load import Answer, ask
-from thunderctl.observe import observe
-from thunderctl.spec import Spec
+from thunderctl.observing.observe import observe
+from thunderctl.processes.agents import Agents
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World, open_world
 
 DEPLOYMENT = "calibration"

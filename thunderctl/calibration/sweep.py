@@ -11,8 +11,8 @@ from typing import Protocol
 from planner.costmodel.calibrate import Row
 from planner.deployment import Codec
 from planner.errors import HostError
+from thunderctl.bench.load import VOCABULARY, Answer
 from thunderctl.calibration.fleet import Pair
-from thunderctl.load import VOCABULARY, Answer
 
 WARM_UP = ((64, 16), (1024, 2))
 SHORT = 32

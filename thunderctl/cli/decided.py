@@ -13,7 +13,7 @@ from thunderctl.cli.options import confirm
 if TYPE_CHECKING:
     from planner.deployment import Phase, Plan
     from planner.rebalance import Rebalanced
-    from thunderctl.links import KnownLinks
+    from thunderctl.observing.links import KnownLinks
     from thunderctl.world import World
 
 
@@ -48,14 +48,14 @@ class Decided:
     @property
     def changes(self) -> bool:
         """Whether it is another than the plan in force."""
-        from thunderctl.lifecycle import differ
+        from thunderctl.deploying.lifecycle import differ
 
         return bool(self.lost) or bool(self.back) or self.pending or differ(self.current, self.wanted)
 
 
 def serving(world: "World") -> "Plan":
     """The plan that is served now. Raises Refused if none is."""
-    from thunderctl.lifecycle import plan_in_force
+    from thunderctl.deploying.lifecycle import plan_in_force
 
     current = plan_in_force(world)
     if current is None or world.router.running() is None:
@@ -97,8 +97,8 @@ def carry_out(world: "World", decide: Callable[[], Decided], *, dry_run: bool, y
 
 def _put_in_force(world: "World", found: Decided) -> InForce | None:
     """None, with nothing done, if another plan is in force than the one that was looked at."""
-    from thunderctl.lifecycle import flip, refuse_unready
-    from thunderctl.observe import observe_once
+    from thunderctl.deploying.lifecycle import flip, refuse_unready
+    from thunderctl.observing.observe import observe_once
 
     with world.store.lock(world.name, "rebalance") as held:
         if serving(world) != found.current:
@@ -114,8 +114,8 @@ def document(decided: Decided, outcome: InForce) -> dict[str, Any]:
     """`predicted_before` is of the phases in force under the new workload; of the plan as it was made if they can't
     serve that, or replicas come back."""
     from planner.document import plan_to_json
-    from thunderctl.lifecycle import flips_between
-    from thunderctl.links import planned_links
+    from thunderctl.deploying.lifecycle import flips_between
+    from thunderctl.observing.links import planned_links
 
     current, found = decided.current, decided.rebalanced
     after = plan_to_json(found.plan)
@@ -149,7 +149,7 @@ def document(decided: Decided, outcome: InForce) -> dict[str, Any]:
 def _show(found: Decided) -> None:
     from thunderctl.cli.link_tables import FIGURES, planned_rows
     from thunderctl.cli.plan_tables import routes_table
-    from thunderctl.links import planned_links
+    from thunderctl.observing.links import planned_links
 
     current, wanted = found.current, found.wanted
     after = {replica.id: replica.phase for replica in wanted.replicas}

@@ -35,7 +35,7 @@ def down(
     from thunderctl.cli import elsewhere as there
     from thunderctl.cli.progress import step_lines
     from thunderctl.cli.up import apply_document, ended_by, result_entry, with_hint
-    from thunderctl.lifecycle import take_down
+    from thunderctl.deploying.lifecycle import take_down
     from thunderctl.world import open_world
 
     if home and not host_gone:  # of one that lives elsewhere, `cli/there.py` has seen to it

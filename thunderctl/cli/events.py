@@ -11,7 +11,7 @@ import typer
 from planner.errors import SpecError, ThunderError
 from thunderctl.cli import completion, output
 from thunderctl.cli.options import JsonOption
-from thunderctl.documents.events import entry, events_document, rfc3339
+from thunderctl.status.documents.events import entry, events_document, rfc3339
 
 if TYPE_CHECKING:
     from thunderctl.store.store import Store

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from planner.errors import SpecError
 
 if TYPE_CHECKING:
-    from thunderctl.spec import Spec
+    from thunderctl.spec.spec import Spec
 
 
 def with_flags(
@@ -22,7 +22,7 @@ def with_flags(
     provider: list[str] | None = None,
 ) -> "Spec":
     """The spec with a command's flags over it, checked like the file itself."""
-    from thunderctl.spec import override_spec
+    from thunderctl.spec.spec import override_spec
 
     flags: dict[str, dict[str, dict[str, object]]] = {
         "--budget": {"budget": {"usd_per_hour": budget}},

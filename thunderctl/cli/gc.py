@@ -13,8 +13,8 @@ from thunderctl.cli.options import JsonOption, SpecOption, YesOption, confirm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thunderctl.spec import Spec
-    from thunderctl.strays import Looked, Stray
+    from thunderctl.deploying.strays import Looked, Stray
+    from thunderctl.spec.spec import Spec
     from thunderctl.world import World
 
 
@@ -38,8 +38,8 @@ def gc(
 
     Example: thunderctl gc --delete
     """
+    from thunderctl.deploying.strays import all_of_ours, look_around, strays_of
     from thunderctl.home import owner_id
-    from thunderctl.strays import all_of_ours, look_around, strays_of
     from thunderctl.world import open_world
 
     if everybody and (delete or owner):
@@ -58,8 +58,8 @@ def gc(
 
 
 def _release(world: "World", found: "Sequence[Stray]", whose: str, *, yes: bool) -> ThunderError | None:
-    from thunderctl.deploy import pace_of
-    from thunderctl.strays import release_strays
+    from thunderctl.deploying.deploy import pace_of
+    from thunderctl.deploying.strays import release_strays
 
     if found:
         cost = sum(one.machine.usd_per_hour for one in found)
@@ -73,7 +73,7 @@ def _release(world: "World", found: "Sequence[Stray]", whose: str, *, yes: bool)
 
 def _spec_of(world: "World", path: Path | None) -> "Spec":
     """The written one, which names hosts and providers even where the store is lost, else the deployment's."""
-    from thunderctl.spec import DEFAULT_PATH, load_spec
+    from thunderctl.spec.spec import DEFAULT_PATH, load_spec
 
     return load_spec(path) if path or DEFAULT_PATH.exists() else world.spec()
 
@@ -88,7 +88,7 @@ def _not_asked(looked: "Sequence[Looked]") -> Incomplete | None:
 
 
 def _entry(world: "World", stray: "Stray", *, delete: bool) -> dict[str, Any]:
-    from thunderctl.strays import age_s, gone
+    from thunderctl.deploying.strays import age_s, gone
 
     return {
         "provider": stray.provider,

@@ -7,7 +7,7 @@ import typer
 from thunderctl.cli import output
 from thunderctl.cli.events import ALL
 from thunderctl.cli.options import JsonOption
-from thunderctl.documents.events import rfc3339
+from thunderctl.status.documents.events import rfc3339
 
 if TYPE_CHECKING:
     from thunderctl.history import PlanEntry
@@ -24,8 +24,8 @@ def history(context: typer.Context, as_json: JsonOption = False) -> None:
     Example: thunderctl history
     """
     from thunderctl.cli import elsewhere as there
-    from thunderctl.documents.history import history_document
     from thunderctl.history import entries
+    from thunderctl.status.documents.history import history_document
     from thunderctl.store.store import Store
 
     if (api := there.controller()) is not None:

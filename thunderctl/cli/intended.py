@@ -10,8 +10,8 @@ from thunderctl.cli import output
 if TYPE_CHECKING:
     from planner.deployment import Plan
     from planner.reconcile import Step
-    from thunderctl.resting import Resting
-    from thunderctl.spec import Spec
+    from thunderctl.fleet.resting import Resting
+    from thunderctl.spec.spec import Spec
     from thunderctl.world import World
 
 
@@ -46,10 +46,10 @@ def intended(
     Machines whose agents run another version's code are prepared anew, if it `refreshes`. Providers are asked for
     machines that can be kept for `max_hours`, or else for as long as the spec says.
     """
-    from thunderctl.lifecycle import check_host, check_money, steps_to
-    from thunderctl.payload import build_payload
-    from thunderctl.resting import cost_at_rest
-    from thunderctl.spec import override_spec
+    from thunderctl.deploying.lifecycle import check_host, check_money, steps_to
+    from thunderctl.fleet.resting import cost_at_rest
+    from thunderctl.hosts.payload import build_payload
+    from thunderctl.spec.spec import override_spec
 
     in_force = world.store.deployment(world.name).plan_id
     if before is not None and before.after == in_force:
@@ -68,7 +68,7 @@ def intended(
 
 def _resting(world: "World", wanted: "Plan", in_force: str, *, named: bool) -> "Resting":
     """What stays at rest, where `up` goes on with the plan in force. One that is named is wanted whole."""
-    from thunderctl.resting import Resting, resting_entries, resting_line
+    from thunderctl.fleet.resting import Resting, resting_entries, resting_line
 
     resting = Resting.from_json(world.store.deployment(world.name).resting)
     if named or wanted.plan_id != in_force:
@@ -82,11 +82,11 @@ def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["P
     """The plan to bring up and the spec it is brought up with."""
     from planner.document import plan_from_json
     from thunderctl.cli.plan_difference import difference
-    from thunderctl.compose import read_plan
-    from thunderctl.lifecycle import lineage, plan_in_force
+    from thunderctl.deploying.lifecycle import lineage, plan_in_force
+    from thunderctl.deploying.useless import of_no_use
     from thunderctl.planning import make_plan
-    from thunderctl.spec import DEFAULT_PATH, load_spec, planning_changes
-    from thunderctl.useless import of_no_use
+    from thunderctl.spec.inputs import read_plan
+    from thunderctl.spec.spec import DEFAULT_PATH, load_spec, planning_changes
 
     current = plan_in_force(world)
     written = load_spec(path) if path or DEFAULT_PATH.exists() or current is None else world.spec()

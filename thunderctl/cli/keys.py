@@ -39,8 +39,8 @@ def create(
 
     Example: thunderctl keys create alice --rpm 60 --tpm 100000 --expires 30d
     """
-    from thunderctl.client_keys import create_key, expiry
     from thunderctl.home import keys_file
+    from thunderctl.keys.client_keys import create_key, expiry
 
     path = keys_file(context.obj)
     closes = not path.exists()
@@ -87,8 +87,8 @@ def revoke(
 
     Example: thunderctl keys revoke alice
     """
-    from thunderctl.client_keys import revoke_key
     from thunderctl.home import keys_file
+    from thunderctl.keys.client_keys import revoke_key
 
     gone = revoke_key(keys_file(context.obj), name)
     if as_json:

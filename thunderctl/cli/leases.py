@@ -9,14 +9,14 @@ import typer
 
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption, YesOption, confirm
-from thunderctl.spent.by import By
+from thunderctl.money.spent.by import By
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from thunderctl.cli.spend_report import SpendReport
-    from thunderctl.spending import Spending
-    from thunderctl.strays import Looked, Stray
+    from thunderctl.deploying.strays import Looked, Stray
+    from thunderctl.money.spending import Spending
 
 
 def leases(
@@ -55,10 +55,10 @@ def leases(
     if forget is not None:
         _forget(context.obj, forget, yes=yes)
     from thunderctl.cli.spend_report import Asked, report_of
-    from thunderctl.documents.leases import lease_entry, leases_document
+    from thunderctl.deploying.strays import look_around, strays_of
     from thunderctl.home import owner_id
-    from thunderctl.spending import spending_of, warnings_of
-    from thunderctl.strays import look_around, strays_of
+    from thunderctl.money.spending import spending_of, warnings_of
+    from thunderctl.status.documents.leases import lease_entry, leases_document
     from thunderctl.world import open_world
 
     asked = Asked.read(tuple(by or ()), since, until, tz, time.time())
@@ -82,7 +82,7 @@ def leases(
 
 
 def _forget(deployment: str, lease_id: str, *, yes: bool) -> None:
-    from thunderctl.forgetting import at_stake, forget, lease_to_forget
+    from thunderctl.deploying.forgetting import at_stake, forget, lease_to_forget
     from thunderctl.world import open_world
 
     with open_world(deployment) as world:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thunderctl.links import MeasuredLink, PlannedLink
+    from thunderctl.observing.links import MeasuredLink, PlannedLink
 
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings, and rows in rich's markup."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from planner.deployment import Instance, Plan
 from planner.reconcile import StepKind
-from thunderctl.apply import StepResult, StepState
+from thunderctl.deploying.apply import StepResult, StepState
 
 BEGUN = {StepKind.LEASE: "renting", StepKind.PREPARE: "preparing", StepKind.START: "starting engine"}
 COLUMNS = ("machine", "offer", "GPUs", "$/h", "s", "state")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from planner.catalog import Offer
     from planner.market import Market
-    from thunderctl.spec import Spec
+    from thunderctl.spec.spec import Spec
 
 SHOWN = 40
 
@@ -53,8 +53,8 @@ def offers(
     """
     from planner.gpus import gpu_named
     from thunderctl.cli.flags import with_flags
-    from thunderctl.compose import read_market
-    from thunderctl.spec import load_spec
+    from thunderctl.markets.market import read_market
+    from thunderctl.spec.spec import load_spec
 
     asked = with_flags(load_spec(spec), provider=provider, model=model, workload=workload)
     if (model or workload) and not rank:

@@ -66,7 +66,7 @@ def plan(
     Quantised weights allowed: thunderctl plan --budget 14 --dtypes bfloat16,fp8,awq
     """
     from thunderctl.planning import plan_inputs
-    from thunderctl.spec import load_spec
+    from thunderctl.spec.spec import load_spec
 
     budgets = budgets_of(budget) if budget is not None else ()
     wanted = with_flags(

@@ -59,7 +59,7 @@ def _guessed(unmeasured: Sequence[Sequence[str]]) -> str:
 
 def _read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
     from planner.costmodel.rows import KEY_COLUMNS
-    from thunderctl.compose import read_text
+    from thunderctl.spec.inputs import read_text
 
     text = sys.stdin.read() if str(source) == "-" else read_text(source)
     reader = csv.DictReader(StringIO(text.removeprefix("\ufeff")))

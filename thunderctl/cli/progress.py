@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from thunderctl.apply import Narrate, Report, StepResult, StepState
 from thunderctl.cli.machine_rows import COLUMNS, RIGHT, MachineRows
 from thunderctl.cli.output import narrator, table
+from thunderctl.deploying.apply import Narrate, Report, StepResult, StepState
 
 if TYPE_CHECKING:
     from rich.console import Console

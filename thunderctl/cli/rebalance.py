@@ -14,8 +14,8 @@ from thunderctl.cli.options import JsonOption, YesOption
 if TYPE_CHECKING:
     from planner.deployment import Plan
     from planner.workload import Workload
-    from thunderctl.links import KnownLinks
-    from thunderctl.observe import Observation
+    from thunderctl.observing.links import KnownLinks
+    from thunderctl.observing.observe import Observation
     from thunderctl.world import World
 
 
@@ -55,9 +55,9 @@ def decided(world: "World", workload: str, rate: float | None, lost: tuple[str, 
     """What would be put in force now. Raises Refused if nothing is served, or a replica that is not lost is away."""
     from planner.rebalance import rebalance as decide
     from planner.rebalancing.flips import without as left_of
-    from thunderctl.compose import forced_codec
-    from thunderctl.lifecycle import refuse_unready
-    from thunderctl.observe import observe_once
+    from thunderctl.deploying.lifecycle import refuse_unready
+    from thunderctl.observing.observe import observe_once
+    from thunderctl.spec.inputs import forced_codec
 
     current = serving(world)
     refuse_resting(world, left_of(current, lost))
@@ -70,7 +70,7 @@ def decided(world: "World", workload: str, rate: float | None, lost: tuple[str, 
 
 def refuse_resting(world: "World", current: "Plan") -> None:
     """A plan in which what rests has no part would have lost it for good."""
-    from thunderctl.resting import Resting, resting_entries, resting_line
+    from thunderctl.fleet.resting import Resting, resting_entries, resting_line
 
     resting = Resting.from_json(world.store.deployment(world.name).resting)
     if line := resting_line(resting_entries(resting, current)):
@@ -84,8 +84,8 @@ def known_to(current: "Plan", stated: Path | None, seen: "Observation") -> "Know
     """The links of the file, then what the agents measured. Says what of that is too old."""
     from planner.links import links_from_csv
     from thunderctl.cli.link_tables import left_out
-    from thunderctl.compose import read_text
-    from thunderctl.links import known_links, measured_links
+    from thunderctl.observing.links import known_links, measured_links
+    from thunderctl.spec.inputs import read_text
 
     measured = measured_links(seen)
     for sentence in left_out(measured):
@@ -97,8 +97,8 @@ def known_to(current: "Plan", stated: Path | None, seen: "Observation") -> "Know
 def demanded(world: "World", current: "Plan", workload: str, rate: float | None) -> "Workload":
     """The workload asked for, or the one seen, which is taken to be as bursty and as cached as the plan's."""
     from thunderctl.cli.flags import with_flags
-    from thunderctl.compose import read_workload
     from thunderctl.demand import FEWEST_OBSERVED, observed_lengths, observed_workload
+    from thunderctl.spec.inputs import read_workload
 
     if workload != "observed":
         return read_workload(with_flags(world.spec(), workload=workload, rate=rate))

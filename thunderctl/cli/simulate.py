@@ -66,7 +66,7 @@ def simulate(
     Example: thunderctl simulate plan.json --rate 4
     """
     from thunderctl.cli.simulation_tables import simulation_json, simulation_table
-    from thunderctl.compose import read_plan
+    from thunderctl.spec.inputs import read_plan
 
     chosen = read_plan(plan)
     _check_outputs(plot, requests_out, as_json=as_json)

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 from planner.errors import SpecError
 from thunderctl.cli.events import moment
-from thunderctl.spending import Spending
-from thunderctl.spent.by import By
-from thunderctl.spent.hours import zone
-from thunderctl.spent.lines import parts_as_csv, sums_as_csv
-from thunderctl.spent.parts import Part, Sum, added_up, parts_of, stints_of
+from thunderctl.money.spending import Spending
+from thunderctl.money.spent.by import By
+from thunderctl.money.spent.hours import zone
+from thunderctl.money.spent.lines import parts_as_csv, sums_as_csv
+from thunderctl.money.spent.parts import Part, Sum, added_up, parts_of, stints_of
 from thunderctl.store.store import Store
 
 USUAL: tuple[tuple[By, ...], ...] = ((By.DAY,), (By.LEASE,), (By.MODEL,))

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from thunderctl.cli.output import table
-from thunderctl.spent.by import By
+from thunderctl.money.spent.by import By
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from provisioners.leases.journal import LeaseRow
     from thunderctl.cli.spend_report import SpendReport
-    from thunderctl.spent.parts import Sum
+    from thunderctl.money.spent.parts import Sum
 
 AMOUNTS = ("hours", "machines $", "transfer $", "GB", "$")
 OF_LEASE = ("instance", "provider", "state", "$/h")

@@ -36,8 +36,8 @@ def ssh(
 
 
 async def _program(world: "World", instance: str, words: list[str]) -> list[str]:
-    from thunderctl.leased_machines import costing, leased_machines, named
-    from thunderctl.shells import shell_command
+    from thunderctl.hosts.shells import shell_command
+    from thunderctl.observing.leased_machines import costing, leased_machines, named
 
     (leased,) = await leased_machines(world, [named(costing(world), instance)])
     return await shell_command(world, leased, words, terminal=sys.stdin.isatty() and sys.stdout.isatty())

@@ -23,7 +23,7 @@ def status(
     """
     from thunderctl.cli import elsewhere as there
     from thunderctl.cli.status_tables import status_frame
-    from thunderctl.status_reading import read_status
+    from thunderctl.status.status_reading import read_status
     from thunderctl.world import open_world
 
     live = not as_json and not once and sys.stdout.isatty()

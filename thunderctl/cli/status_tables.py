@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from thunderctl.cli.link_tables import Rows, link_rows
 from thunderctl.cli.output import table
-from thunderctl.resting import resting_line
+from thunderctl.fleet.resting import resting_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

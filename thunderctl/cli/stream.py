@@ -35,7 +35,7 @@ def asked_requests(plan: "Plan", stream: Stream) -> "Requests":
     """What the flags ask for, else what the plan was made for."""
     from planner.replay import requests_of, with_prefix_hits
     from planner.traces import trace_from_csv
-    from thunderctl.compose import read_text
+    from thunderctl.spec.inputs import read_text
 
     hits = _within("--prefix-hits", stream.prefix_hits, plan.workload.prefix_hit_share, lambda x: 0 <= x < 1, _SHARE)
     if stream.trace is None:
@@ -60,8 +60,8 @@ def _made_up(plan: "Plan", stream: Stream, hits: float) -> "Requests":
     from planner.demand import demand_of
     from planner.evaluate import requests_at
     from thunderctl.cli.flags import with_flags
-    from thunderctl.compose import read_workload
-    from thunderctl.spec import Spec
+    from thunderctl.spec.inputs import read_workload
+    from thunderctl.spec.spec import Spec
 
     if stream.workload is None and plan.workload.name not in ("coding", "conversation"):
         raise SpecError(

@@ -19,7 +19,7 @@ from thunderctl.home import checked_deployment, thunder_home
 if TYPE_CHECKING:
     from thunderctl.hosted.note import Away
     from thunderctl.hosted.place import ControlHost
-    from thunderctl.spec import Spec
+    from thunderctl.spec.spec import Spec
 
 HERE_ALWAYS = ("init", "offers", "plan", "predict", "run", "simulate")
 HELP = ("--help", "-h")
@@ -190,7 +190,7 @@ def _settled(typed: Typed, host: "ControlHost", spec: "Spec | None", away: "Away
 
 def _spec(typed: Typed) -> "Spec | None":
     """The written one; None where there is none here."""
-    from thunderctl.spec import DEFAULT_PATH, load_spec
+    from thunderctl.spec.spec import DEFAULT_PATH, load_spec
 
     named = typed.value("--spec")
     return load_spec(Path(named) if named else None) if named or DEFAULT_PATH.exists() else None

@@ -49,9 +49,9 @@ def undrain(
 def _decided(world: "World", name: str, workload: str) -> Decided:
     """What would be put in force now. Raises Refused where nothing can be taken back."""
     from planner.rebalance import rebalance as decide
-    from thunderctl.compose import forced_codec
-    from thunderctl.lifecycle import refuse_unready
-    from thunderctl.observe import observe_once
+    from thunderctl.deploying.lifecycle import refuse_unready
+    from thunderctl.observing.observe import observe_once
+    from thunderctl.spec.inputs import forced_codec
 
     current = serving(world)
     wider, back = _taken_back(world, current, name)
@@ -69,7 +69,7 @@ def _decided(world: "World", name: str, workload: str) -> Decided:
 def _taken_back(world: "World", current: "Plan", name: str) -> "tuple[Plan, list[str]]":
     from planner.document import plan_from_json
     from provisioners.leases.journal import LeaseState
-    from thunderctl.taking_back import with_back
+    from thunderctl.fleet.taking_back import with_back
 
     ready = [row for row in world.store.leases(world.name) if row.state is LeaseState.READY]
     earlier = (plan_from_json(one.document) for one in world.store.plans(world.name))
@@ -86,7 +86,7 @@ def _taken_back(world: "World", current: "Plan", name: str) -> "tuple[Plan, list
 
 
 def _demand(world: "World", wider: "Plan", workload: str) -> "Workload":
-    from thunderctl.compose import read_workload
+    from thunderctl.spec.inputs import read_workload
 
     try:
         return demanded(world, wider, workload, None)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from planner.deployment import Plan
     from planner.reconcile import Step
-    from thunderctl.apply import StepResult
-    from thunderctl.spec import Spec
+    from thunderctl.deploying.apply import StepResult
+    from thunderctl.spec.spec import Spec
     from thunderctl.store.locks import Held
     from thunderctl.world import World
 
@@ -85,7 +85,7 @@ def _carry_out(
     *,
     as_json: bool,
 ) -> None:
-    from thunderctl.staying import go_on
+    from thunderctl.deploying.staying import go_on
 
     asyncio.run(world.look_after())
     go_on(world, found.written, found.resting, is_whole=not found.steps)
@@ -103,7 +103,7 @@ def _runs(world: "World") -> bool:
 
 def _renew(world: "World", held: "Held", hours: float) -> ThunderError | None:
     """Why some machines could not be given another end, once all were told; those are named."""
-    from thunderctl.renewal import renew
+    from thunderctl.deploying.renewal import renew
 
     try:
         asyncio.run(held.during(renew(world, hours)))
@@ -117,8 +117,8 @@ def _renew(world: "World", held: "Held", hours: float) -> ThunderError | None:
 def _bring_up(
     world: "World", held: "Held", found: Intended, max_hours: float | None
 ) -> "tuple[Sequence[StepResult], ThunderError | None]":
-    from thunderctl.bring_up import bring_up
     from thunderctl.cli.progress import machine_lines
+    from thunderctl.deploying.bring_up import bring_up
 
     with saying_what_stays(world), machine_lines(found.wanted) as told:
         going = bring_up(
@@ -145,7 +145,7 @@ def _refuse_unless_serving(world: "World") -> None:
 
 
 def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_json: bool) -> None:
-    from thunderctl.staying import go_on
+    from thunderctl.deploying.staying import go_on
 
     if not dry_run:
         go_on(world, found.written, found.resting, is_whole=not found.steps)
@@ -156,7 +156,7 @@ def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_jso
 
 def _show_intended(world: "World", found: Intended, renewed_h: float | None, *, as_json: bool) -> None:
     from thunderctl.cli.plan_tables import plan_tables
-    from thunderctl.staying import of_no_use
+    from thunderctl.deploying.staying import of_no_use
     from thunderctl.weights.weights import sent_secrets
 
     if not as_json:
@@ -237,7 +237,7 @@ def apply_document(
 def _warn(world: "World", spec: "Spec") -> None:
     """Say what nears its end, and the id by which machines are found should the store be lost."""
     from thunderctl.home import owner_id
-    from thunderctl.spending import spending_of, warnings_of
+    from thunderctl.money.spending import spending_of, warnings_of
 
     for warning in warnings_of(spending_of(world.store, world.name), spec):
         output.narrate(f"soon: {warning}")
@@ -262,8 +262,8 @@ def _steps_table(steps: "Sequence[Step]") -> Any:
 def _show_outcome(
     world: "World", entries: "list[dict[str, Any]]", *, as_json: bool, failure: ThunderError | None = None
 ) -> None:
-    from thunderctl.asleep import while_asleep
-    from thunderctl.places import LIVES_ON
+    from thunderctl.spec.places import LIVES_ON
+    from thunderctl.status.asleep import while_asleep
 
     document = apply_document(world, entries, failure)
     if as_json:

@@ -11,7 +11,6 @@ from planner.workload import Workload
 from provisioners.crash import crash_point
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.release import ask_release
-from thunderctl.compose import forced_codec
 from thunderctl.controller.adapting.putting import put_in_force
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.observe import Heard
@@ -30,14 +29,15 @@ from thunderctl.controller.steps import (
     Stop,
 )
 from thunderctl.demand import observed_workload, stated_workload
-from thunderctl.known_leases import Costing
-from thunderctl.lifecycle import flips_from, record_rebalance
-from thunderctl.links import known_links, measured_links
-from thunderctl.observe import Observation
-from thunderctl.resting import Resting
-from thunderctl.routing import push_routes
-from thunderctl.spec import Spec
-from thunderctl.staying import keep
+from thunderctl.deploying.lifecycle import flips_from, record_rebalance
+from thunderctl.deploying.routing import push_routes
+from thunderctl.deploying.staying import keep
+from thunderctl.fleet.resting import Resting
+from thunderctl.observing.known_leases import Costing
+from thunderctl.observing.links import known_links, measured_links
+from thunderctl.observing.observe import Observation
+from thunderctl.spec.inputs import forced_codec
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World
 
 

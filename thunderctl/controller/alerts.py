@@ -7,7 +7,7 @@ from provisioners.leases.budget import ROUNDING_USD
 from provisioners.leases.journal import LeaseState
 from thunderctl.controller.decide import leaving_of
 from thunderctl.controller.situation import Alert, Situation, Vital
-from thunderctl.resting import RestCause
+from thunderctl.fleet.resting import RestCause
 from thunderctl.store.values import DeploymentState
 
 CUT_OFF_S = 10.0

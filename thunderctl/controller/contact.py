@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from planner.errors import HostError, ThunderError
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow
-from thunderctl.agents import AgentClient, Agents
 from thunderctl.deploying.doors import let_operator_in
 from thunderctl.logs.lines import in_a_line
-from thunderctl.observe import InstanceView, agent_of
+from thunderctl.observing.observe import InstanceView, agent_of
+from thunderctl.processes.agents import AgentClient, Agents
 from thunderctl.world import World
 
 ANSWER_S = 2.5

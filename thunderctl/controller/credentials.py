@@ -13,9 +13,9 @@ from planner.errors import Refused, SpecError, ThunderError
 from provisioners.base import Machine
 from provisioners.leases.journal import LeaseRow
 from runtime.tls import AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY
-from thunderctl.certificates import has_authority, is_fresh
 from thunderctl.controller.errands import AT_WORK
 from thunderctl.controller.listings import Listings
+from thunderctl.keys.certificates import has_authority, is_fresh
 from thunderctl.store.locks import BRIEF_S, refusal
 from thunderctl.world import World
 

@@ -15,7 +15,7 @@ from provisioners.leases.limits import WARN_S, Due, Limit
 from thunderctl.controller.situation import Situation, Vital
 from thunderctl.controller.sizing.resizing import goes_to_rest, keeps, resizes, stays
 from thunderctl.controller.steps import Close, ControlStep, Drain, Rebalance, Release, Replace, Route, Stop
-from thunderctl.routing import DRAIN_DEADLINE_S
+from thunderctl.deploying.routing import DRAIN_DEADLINE_S
 from thunderctl.store.values import DeploymentState
 
 WANTED = (LeaseState.CREATED, LeaseState.READY)

@@ -13,7 +13,6 @@ from functools import partial
 
 from planner.errors import ThunderError
 from runtime.tls import client_context, keep_loaded
-from thunderctl.agents import Agents
 from thunderctl.api.serving import serving
 from thunderctl.controller.act import Actor
 from thunderctl.controller.adapting.adapter import Adapter
@@ -26,7 +25,8 @@ from thunderctl.controller.observe import Observer
 from thunderctl.controller.report import ControllerReport
 from thunderctl.controller.watch import Watch
 from thunderctl.controller.witness import keep_witness
-from thunderctl.deploy import pace_of
+from thunderctl.deploying.deploy import pace_of
+from thunderctl.processes.agents import Agents
 from thunderctl.store.locks import BRIEF_S, Held
 from thunderctl.world import World, open_world
 

@@ -21,14 +21,14 @@ from thunderctl.controller.pulse import Pulse, sign_of
 from thunderctl.controller.situation import Condition, Routing, Situation
 from thunderctl.controller.sizing.fleet import REMEMBERED_S, Fleet
 from thunderctl.controller.sizing.sizer import Sizer
-from thunderctl.known_leases import KnownLeases, Leased
-from thunderctl.observe import InstanceView, Observation, addresses_of, of_plan
-from thunderctl.resting import Resting
-from thunderctl.spec import Spec
-from thunderctl.spending import Spending, spending_from
+from thunderctl.fleet.resting import Resting
+from thunderctl.money.spending import Spending, spending_from
+from thunderctl.observing.known_leases import KnownLeases, Leased
+from thunderctl.observing.observe import InstanceView, Observation, addresses_of, of_plan
+from thunderctl.observing.transfers import transfer_readings
+from thunderctl.spec.spec import Spec
+from thunderctl.spec.stored_spec import read_stored
 from thunderctl.store.values import Deployment
-from thunderctl.stored_spec import read_stored
-from thunderctl.transfers import transfer_readings
 from thunderctl.world import World
 
 MONEY_EVERY_S = 30.0

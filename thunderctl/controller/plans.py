@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from planner.deployment import Plan
 from planner.document import plan_from_json
 from runtime.messages import Routes
-from thunderctl.lifecycle import lineage
-from thunderctl.same_engines import Place, takes_over
+from thunderctl.deploying.lifecycle import lineage
+from thunderctl.fleet.same_engines import Place, takes_over
 from thunderctl.store.values import DeploymentState
 from thunderctl.world import World
 

@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from thunderctl import detached
 from thunderctl.controller.report import STATE_FILE, ControllerReport, read_report
+from thunderctl.processes import detached
 from thunderctl.store.this_host import this_host
 from thunderctl.store.values import Holder
 

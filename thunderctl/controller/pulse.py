@@ -7,7 +7,7 @@ from planner.deployment import Replica
 from runtime.messages import EngineHealth
 from thunderctl.controller.situation import Condition, Vital
 from thunderctl.logs.lines import in_a_line
-from thunderctl.observe import InstanceView
+from thunderctl.observing.observe import InstanceView
 
 LOST_AFTER = 2
 """Misses in a row, where nobody else has missed it: one packet may be lost."""

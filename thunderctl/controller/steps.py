@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from provisioners.leases.journal import Cause
 from thunderctl.controller.adapting.assessment import Proposal
-from thunderctl.resting import Resting
+from thunderctl.fleet.resting import Resting
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from thunderctl.controller.steps import (
     Route,
     Stop,
 )
-from thunderctl.lifecycle import flips_said
+from thunderctl.deploying.lifecycle import flips_said
 
 PAUSES_S, REPLACE_PAUSES_S = (2.0, 60.0), (120.0, 3600.0)
 """The first pause after a failure, and the longest."""

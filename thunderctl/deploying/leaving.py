@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 
 from planner.reconcile import Step, StepKind
 from provisioners.leases.journal import Journal, LeaseRow, LeaseState
-from thunderctl.apply import StepResult
+from thunderctl.deploying.apply import StepResult
 
 Release = Callable[[Step], Coroutine[None, None, tuple[StepResult, ...]]]
 

@@ -9,8 +9,8 @@ from planner.deployment import Plan
 from planner.errors import ThunderError
 from planner.market import LEASABLE, Interruptible, Market, eligible
 from thunderctl.compose import check_leasable
-from thunderctl.markets import named
-from thunderctl.spec import Spec
+from thunderctl.markets.markets import named
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World
 
 ANSWER_S = 300.0

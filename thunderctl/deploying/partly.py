@@ -8,10 +8,10 @@ from statistics import median
 
 from planner.deployment import Plan
 from planner.reconcile import Step, StepKind
-from thunderctl.apply import Report, StepResult, StepState, apply
+from thunderctl.deploying.apply import Report, StepResult, StepState, apply
+from thunderctl.deploying.lifecycle import lineage
 from thunderctl.deploying.routes import route_over
 from thunderctl.deploying.site import Site
-from thunderctl.lifecycle import lineage
 
 LATE_SHARE, LEAST_S, MOST_S = 0.5, 60.0, 300.0
 """What is not ready is late when half the time that the median replica took has passed since then: no less than this,

@@ -10,10 +10,10 @@ from planner.requirements import OWN, fetch_s
 from provisioners.base import Machine
 from provisioners.bootstrap import prepare
 from provisioners.leases.journal import LeaseRow, LeaseState
-from thunderctl.agents import AgentClient
 from thunderctl.deploying.site import Site
-from thunderctl.hosts import host_spec, unreachable
-from thunderctl.spec import Spec
+from thunderctl.hosts.hosts import host_spec, unreachable
+from thunderctl.processes.agents import AgentClient
+from thunderctl.spec.spec import Spec
 from thunderctl.weights.source import LocalFolder, source_of
 
 HEALTH_EVERY_S = 0.5

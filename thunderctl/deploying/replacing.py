@@ -12,8 +12,8 @@ from provisioners.leases.journal import LeaseState
 from thunderctl.deploying.joined import Joined
 from thunderctl.deploying.leaving import Leaving
 from thunderctl.deploying.site import Site
-from thunderctl.hosts import check_hosts
-from thunderctl.useless import of_no_use, remember
+from thunderctl.deploying.useless import of_no_use, remember
+from thunderctl.hosts.hosts import check_hosts
 
 MOST_REPLACED = 3
 T = TypeVar("T")

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from planner.deployment import Plan
 from runtime.messages import ReplicaAddress
-from thunderctl.agents import address_of
-from thunderctl.compose import forced_codec, read_workload
 from thunderctl.controller.reroute import plan_over
 from thunderctl.deploying.doors import let_in
+from thunderctl.deploying.routing import push_plan, push_routes
 from thunderctl.deploying.site import Site
-from thunderctl.engines import served_name
-from thunderctl.routing import push_plan, push_routes
+from thunderctl.hosts.engines import served_name
+from thunderctl.processes.agents import address_of
+from thunderctl.spec.inputs import forced_codec, read_workload
 from thunderctl.store.values import DeploymentState
 
 

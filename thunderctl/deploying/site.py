@@ -12,12 +12,12 @@ from provisioners.base import Listing, Machine, Provisioner
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.observe import Pace
 from runtime.messages import EngineSpec
-from thunderctl.agents import AgentClient, Agents
-from thunderctl.apply import Narrate
+from thunderctl.deploying.apply import Narrate
 from thunderctl.deploying.joined import Joined
-from thunderctl.observe import agent_of
-from thunderctl.spec import Spec
-from thunderctl.twins import chosen
+from thunderctl.fleet.twins import chosen
+from thunderctl.observing.observe import agent_of
+from thunderctl.processes.agents import AgentClient, Agents
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World
 
 Amended = Callable[[Plan, str], None]

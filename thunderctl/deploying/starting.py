@@ -6,7 +6,7 @@ from planner.deployment import Replica
 from planner.errors import HostError, ReplicaUnhealthy
 from runtime.messages import AgentHealth, EngineHealth
 from thunderctl.deploying.site import Site
-from thunderctl.observe import agent_of
+from thunderctl.observing.observe import agent_of
 
 HEALTH_EVERY_S = 0.5
 SILENT_S = 30.0

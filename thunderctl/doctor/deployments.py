@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from thunderctl.controller.process import ControllerProcess
 from thunderctl.doctor.check import Check
 from thunderctl.home import thunder_home
-from thunderctl.observe import Observation
+from thunderctl.observing.observe import Observation
 from thunderctl.store.store import Store
 from thunderctl.store.values import Deployment, DeploymentState, Holder
 

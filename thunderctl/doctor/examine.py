@@ -9,9 +9,9 @@ from thunderctl.doctor.clock import clock_check
 from thunderctl.doctor.deployments import agents_check, newest_event_at, store_checks
 from thunderctl.doctor.host import host_checks, written
 from thunderctl.doctor.providers import provider_checks
-from thunderctl.observe import observe_once
-from thunderctl.payload import build_payload
-from thunderctl.spec import Spec
+from thunderctl.hosts.payload import build_payload
+from thunderctl.observing.observe import observe_once
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World, open_world
 
 LOOK_AT_STORE = "Look at THUNDER_HOME and THUNDER_DATABASE_URL."

@@ -10,11 +10,11 @@ from planner.errors import SpecError
 from runtime.listening import bound_socket, parse_listen
 from thunderctl import __version__
 from thunderctl.calibration.record import in_force, recorded
-from thunderctl.compose import engine_python, engine_version
 from thunderctl.doctor.check import Check, check
 from thunderctl.home import deployment_folder, keys_file, thunder_home
-from thunderctl.router_process import RouterProcess
-from thunderctl.spec import DEFAULT_PATH, Spec, load_spec
+from thunderctl.hosts.engine_environment import engine_python, engine_version
+from thunderctl.processes.router_process import RouterProcess
+from thunderctl.spec.spec import DEFAULT_PATH, Spec, load_spec
 
 FREE_GB = 5.0
 OLDEST_PYTHON = (3, 11)

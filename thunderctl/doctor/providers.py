@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from planner.errors import ThunderError
+from thunderctl.deploying.strays import KEYS, Looked, has_key, look_around, strays_of
 from thunderctl.doctor.check import Check
 from thunderctl.home import owner_id
-from thunderctl.own_hosts import ssh_provisioner
-from thunderctl.spec import Spec
-from thunderctl.strays import KEYS, Looked, has_key, look_around, strays_of
+from thunderctl.markets.own_hosts import ssh_provisioner
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World
 
 HOSTS_S = 30.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from thunderctl.store.address import read_address
 
 if TYPE_CHECKING:
-    from thunderctl.spec import Spec
+    from thunderctl.spec.spec import Spec
 
 AWS_KEY, AWS_PROFILE = "AWS_ACCESS_KEY_ID", "AWS_PROFILE"
 OF_PROVIDER = {

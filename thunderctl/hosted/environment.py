@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from provisioners.hosts.digests import digest
 from provisioners.rendering import rendered
-from thunderctl.locks import PYTHON, lock_text
+from thunderctl.hosts.locks import PYTHON, lock_text
 
 LOCK, UV, PROGRESS = "run/hosted.txt", "run/uv", "run/progress"
 KEY_CHARACTERS = 16

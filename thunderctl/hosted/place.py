@@ -12,11 +12,11 @@ from provisioners.ssh.login import SshAddress, SshKeys, SshLogin
 from provisioners.ssh.shell import SshShell
 from provisioners.ssh.transport import SshTransport
 from thunderctl.home import thunder_home
-from thunderctl.own_hosts import ssh_host
-from thunderctl.places import HERE, host_called
+from thunderctl.markets.own_hosts import ssh_host
+from thunderctl.spec.places import HERE, host_called
 
 if TYPE_CHECKING:
-    from thunderctl.spec import Spec
+    from thunderctl.spec.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from thunderctl.hosted.credentials import environment_file, merged, read_environ
 from thunderctl.hosted.environment import LOCK, UV, environment_key, made_folder, make_script, proof
 from thunderctl.hosted.facts import ControlFacts, check, look
 from thunderctl.hosted.place import ControlHost
-from thunderctl.locks import lock_text, uv_for_hosts
-from thunderctl.payload import control_payload
+from thunderctl.hosts.locks import lock_text, uv_for_hosts
+from thunderctl.hosts.payload import control_payload
 
 OWNER_CHARACTERS = 8
 QUICK_S = 60.0

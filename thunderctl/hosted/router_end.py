@@ -14,7 +14,7 @@ from runtime.files import write_json, write_private
 from runtime.router.watching.usage import USAGE_FILE
 from thunderctl.hosted.place import ControlHost
 from thunderctl.hosted.preparing import COMMAND
-from thunderctl.router_process import THERE
+from thunderctl.processes.router_process import THERE
 
 MARGIN_S = 30.0
 

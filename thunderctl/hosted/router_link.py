@@ -25,7 +25,7 @@ from thunderctl.hosted.place import ControlHost, host_of
 from thunderctl.hosted.preparing import COMMAND, ROUTER, prepare
 from thunderctl.hosted.router_end import RouterThere, end_by
 from thunderctl.hosted.router_there import FOLDER, KEYS
-from thunderctl.router_process import ENDS
+from thunderctl.processes.router_process import ENDS
 from thunderctl.world import World
 
 STATE_FILE = "router.json"

@@ -5,9 +5,9 @@ from typing import Any
 
 from runtime.messages import Routes
 from thunderctl.home import thunder_home
-from thunderctl.places import HERE
-from thunderctl.router_process import RouterProcess
-from thunderctl.sections import ServeSection
+from thunderctl.processes.router_process import RouterProcess
+from thunderctl.spec.places import HERE
+from thunderctl.spec.sections import ServeSection
 
 FOLDER, KEYS = "router", "keys/keys.json"
 

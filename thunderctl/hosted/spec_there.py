@@ -8,8 +8,8 @@ from typing import Any
 
 from planner.errors import SpecError
 from provisioners.hosts.digests import digest
-from thunderctl.spec import Spec
-from thunderctl.spec_files import changed_files
+from thunderctl.spec.spec import Spec
+from thunderctl.spec.spec_files import changed_files
 
 DIGEST_CHARACTERS = 12
 

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from planner.errors import HostError, SpecError
 from provisioners.leases.journal import LeaseRow
-from thunderctl.leased_machines import costing, leased_machines
 from thunderctl.logs.places import HERE, Wanted, instance_names, unknown
 from thunderctl.logs.reader import Reader, Say, Show, Shown
+from thunderctl.observing.leased_machines import costing, leased_machines
 from thunderctl.world import World
 
 REFRESH_S = 10.0

@@ -10,8 +10,8 @@ from planner.errors import SpecError
 from provisioners.leases.journal import LeaseRow
 from provisioners.local.transport import LocalTransport
 from provisioners.transport import Transport
-from thunderctl.leased_machines import LeasedMachine, costing
-from thunderctl.lifecycle import plan_in_force
+from thunderctl.deploying.lifecycle import plan_in_force
+from thunderctl.observing.leased_machines import LeasedMachine, costing
 from thunderctl.world import World
 
 HERE = {"router": "router/router.log", "controller": "controller/controller.log"}

@@ -47,7 +47,7 @@ class DeploymentTable(SQLModel, table=True):
     created_at: float
     updated_at: float
     resting: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    """`thunderctl.resting.Resting` as JSON."""
+    """`thunderctl.fleet.resting.Resting` as JSON."""
 
 
 class PlanTable(SQLModel, table=True):

@@ -21,7 +21,7 @@ class Deployment:
     """One deployment as commands last left it. `spec` is what `up` was given, so that `down` needs no file.
 
     `plan_id` is the plan in force and `epoch` its number; `endpoint` is the base URL that clients use. `resting` is
-    what of the plan is released on purpose (`thunderctl/resting.py`).
+    what of the plan is released on purpose (`thunderctl/fleet/resting.py`).
     """
 
     name: str

@@ -3,8 +3,8 @@
 from rich.text import Text
 
 from thunderctl import words
-from thunderctl.attention import first_to_look_at
-from thunderctl.crowds import crowds_of
+from thunderctl.fleet.attention import first_to_look_at
+from thunderctl.fleet.crowds import crowds_of
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.theme import ACCENT, BAD, FAINT, GOOD, INK, WARN
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from planner.errors import ThunderError
 from thunderctl.api.client import Api
 from thunderctl.api.series import Ring
-from thunderctl.documents.events import entry
 from thunderctl.secrets import Secret
-from thunderctl.status_reading import read_status
+from thunderctl.status.documents.events import entry
+from thunderctl.status.status_reading import read_status
 from thunderctl.tui.frame import Document
 from thunderctl.world import World
 

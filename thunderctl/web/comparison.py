@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thunderctl import words
-from thunderctl.crowds import crowds_of, is_crowded
+from thunderctl.fleet.crowds import crowds_of, is_crowded
 from thunderctl.web.figures import NOTHING, minute, rps
 from thunderctl.web.topology import Topology, machines_of, topology_of
 

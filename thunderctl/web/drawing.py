@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from thunderctl import words
-from thunderctl.adapting_words import thought_of
+from thunderctl.status.adapting_words import thought_of
 from thunderctl.web.assets import address_of
 from thunderctl.web.charts import charts_of
 from thunderctl.web.comparison import Comparison

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from thunderctl.attention import LOOK_AT, first_to_look_at, machine_needs_a_look, narrowed
-from thunderctl.crowds import MOST_ALONE, crowds_of, is_crowded, machine_crowds
+from thunderctl.fleet.attention import LOOK_AT, first_to_look_at, machine_needs_a_look, narrowed
+from thunderctl.fleet.crowds import MOST_ALONE, crowds_of, is_crowded, machine_crowds
 from thunderctl.web.topology import Topology, topology_of
 
 LISTED_ROUTES = 40

@@ -9,7 +9,7 @@ from provisioners.hosts.digests import digest
 
 if TYPE_CHECKING:
     from planner.deployment import Plan
-    from thunderctl.spec import Spec
+    from thunderctl.spec.spec import Spec
 
 HUB = "hub"
 LINK_CHARACTERS = 12
@@ -57,7 +57,7 @@ Source: TypeAlias = LocalFolder | OnHosts | Hub | Mirror | Bucket
 
 def source_of(plan: "Plan", spec: "Spec") -> Source:
     """Where the plan's weights come from. Raises SpecError."""
-    from thunderctl.compose import local_model
+    from thunderctl.hosts.engine_environment import local_model
 
     weights, llm = spec.model.weights, plan.llm
     if weights.startswith("/"):

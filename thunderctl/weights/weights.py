@@ -17,7 +17,7 @@ from thunderctl.weights.source import Bucket, Hub, LocalFolder, Mirror, OnHosts,
 
 if TYPE_CHECKING:
     from planner.deployment import Plan
-    from thunderctl.spec import Spec
+    from thunderctl.spec.spec import Spec
 
 SENT_TOKEN = "with your HF_TOKEN"
 RECORD = "weights.json"

@@ -17,7 +17,7 @@ from planner.validate import validate
 from planner.workload import Slo, Workload
 from thunderctl.calibration.calibrate import MODEL
 from thunderctl.calibration.fleet import fleet_plan
-from thunderctl.compose import read_llm
+from thunderctl.spec.inputs import read_llm
 
 FAST = GpuCalibration(
     "CPU", gemm_share=0.5, attention_factor=1.0, read_share=0.5, step_s=4e-3, sequence_s=2e-4, prompt_s=1e-2

@@ -19,9 +19,9 @@ from benchmarks.lab.shifting import CALM_S, after
 from benchmarks.lab.splits import pairs_foreseen
 from planner.simulation.scenario import Requests
 from planner.workload import Slo
+from thunderctl.bench.load import Answer
 from thunderctl.bench.tally import Tally
-from thunderctl.load import Answer
-from thunderctl.spec import parse_spec
+from thunderctl.spec.spec import parse_spec
 
 SLO = Slo(ttft_s=1.0, tpot_s=0.1)
 

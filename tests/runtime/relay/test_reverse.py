@@ -19,7 +19,7 @@ from runtime.tiles.format import KvFormat
 from runtime.tiles.geometry import Geometry
 from runtime.tls import client_context
 from tests.runtime.relaying import FORMAT, Site, credentials_in, encoded, expected, fetch, large_ticket, pulling
-from thunderctl.certificates import issue
+from thunderctl.keys.certificates import issue
 
 POOL = 64 << 20
 P = AgentAddress("nowhere", 0, "p.agent.thunder")

@@ -32,7 +32,7 @@ from tests.runtime.relaying import (
     question_of,
     reserved,
 )
-from thunderctl.certificates import issue
+from thunderctl.keys.certificates import issue
 
 
 @pytest.mark.parametrize("box", [FORMAT.whole, Box((1, 3), (1, 2), (0, 4)), Box((0, 4), (0, 2), (2, 4))])

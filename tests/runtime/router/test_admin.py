@@ -24,7 +24,7 @@ from runtime.tls import client_context, server_context
 from tests.fakes import FakeEngine, serving
 from tests.runtime.routing import PAIR, TOKEN, Running, routes_document, routing, soon
 from tests.runtime.supervising import wait_for
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from thunderctl.api.numbers import Numbers
 from thunderctl.api.schemas import DOCUMENTS
 from thunderctl.api.shared import Shared
 from thunderctl.api.stored import Stored
-from thunderctl.observe import InstanceView
+from thunderctl.observing.observe import InstanceView
 from thunderctl.store.store import Store
 from thunderctl.store.values import Deployment, DeploymentState
 from thunderctl.world import World

@@ -17,7 +17,7 @@ from tests.thunderctl.api.test_client import in_a_thread
 from thunderctl.api import openapi
 from thunderctl.api.schemas import DOCUMENTS
 from thunderctl.api.series import point_of
-from thunderctl.documents.events import entry
+from thunderctl.status.documents.events import entry
 from thunderctl.store.values import Event
 
 load_all_checks()

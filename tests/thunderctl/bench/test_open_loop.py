@@ -9,10 +9,10 @@ import pytest
 from planner.simulation.scenario import Requests
 from planner.workload import Slo
 from tests.virtual_time import VirtualLoop
+from thunderctl.bench.load import VOCABULARY, Answer, Door, NoAnswer, Secret
 from thunderctl.bench.open_loop import play
 from thunderctl.bench.prompts import requests_ready
 from thunderctl.bench.tally import Tally
-from thunderctl.load import VOCABULARY, Answer, Door, NoAnswer, Secret
 
 SLO = Slo(ttft_s=1.0, tpot_s=0.1, attainment=0.9)
 

@@ -9,12 +9,12 @@ from rich.console import Console
 from planner.simulation.scenario import Requests
 from runtime.messages import AgentHealth
 from tests.planner.plans import split_plan
-from tests.thunderctl.observing import seen, view
+from tests.thunderctl.observing.observed import seen, view
+from thunderctl.bench.load import Answer
 from thunderctl.bench.report import Bench, bench_json, ratio, simulated
 from thunderctl.bench.running import admitted, kv_received
 from thunderctl.bench.tally import Tally
 from thunderctl.cli.bench_tables import asides, bench_table, live_table, progress_line
-from thunderctl.load import Answer
 
 PLAN = split_plan()
 

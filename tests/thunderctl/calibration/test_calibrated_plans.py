@@ -15,7 +15,7 @@ from tests.thunderctl.calibration.test_record import RECORD
 from thunderctl.calibration.record import Machine, calibration_path, save
 from thunderctl.cli.main import main
 from thunderctl.planning import make_plan
-from thunderctl.spec import load_spec
+from thunderctl.spec.spec import load_spec
 
 ROOT = Path(__file__).parents[3]
 SPEC = ROOT / "examples" / "local.toml"

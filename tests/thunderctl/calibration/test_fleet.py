@@ -17,7 +17,8 @@ from tests.thunderctl.calibration.test_record import RECORD
 from thunderctl.calibration.fleet import CACHE_INFO, Fleet, fleet_plan, routed
 from thunderctl.calibration.record import calibration_path, save
 from thunderctl.cli.main import main
-from thunderctl.compose import provisioner, read_llm
+from thunderctl.compose import provisioner
+from thunderctl.spec.inputs import read_llm
 from thunderctl.world import open_world
 
 MODEL = Path(__file__).parents[3] / "examples" / "tiny-llama"

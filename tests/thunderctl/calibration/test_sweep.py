@@ -13,8 +13,8 @@ from planner.deployment import Codec
 from planner.errors import HostError
 from planner.gpus import gpu_named
 from planner.models import llm_named
+from thunderctl.bench.load import Answer
 from thunderctl.calibration.sweep import Measurer, Sweep
-from thunderctl.load import Answer
 
 LLM = replace(llm_named("llama-3.2-1b"), layers=8, hidden=256, intermediate=512, heads=4, kv_heads=2, head_dim=64)
 MACHINE = GpuCalibration(

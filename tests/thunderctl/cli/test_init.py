@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from thunderctl.cli.init import InitProvider
 from thunderctl.cli.main import main
-from thunderctl.sections import SshHostSection
-from thunderctl.spec import Spec, load_spec
+from thunderctl.spec.sections import SshHostSection
+from thunderctl.spec.spec import Spec, load_spec
 
 PROVIDERS = [str(provider) for provider in InitProvider]
 LOCAL = {

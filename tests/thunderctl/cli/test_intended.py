@@ -4,10 +4,10 @@ import pytest
 
 from planner.document import plan_to_json
 from tests.planner.plans import split_plan
-from thunderctl import lifecycle
 from thunderctl.cli.intended import intended
+from thunderctl.deploying import lifecycle
+from thunderctl.markets.needs import needs_of
 from thunderctl.store.values import Deployment
-from thunderctl.vast import needs_of
 from thunderctl.world import open_world
 
 

@@ -10,11 +10,11 @@ from planner.deployment import Codec, Phase
 from planner.errors import SpecError
 from runtime.messages import ReplicaAddress, Routes, RouteShare
 from tests.fakes import FakeEngine, serving
-from thunderctl.certificates import ensure_authority, issue
 from thunderctl.cli.main import main
-from thunderctl.client_keys import create_key, expiry
-from thunderctl.lifecycle import client_tls
-from thunderctl.sections import ServeSection
+from thunderctl.deploying.lifecycle import client_tls
+from thunderctl.keys.certificates import ensure_authority, issue
+from thunderctl.keys.client_keys import create_key, expiry
+from thunderctl.spec.sections import ServeSection
 from thunderctl.store.store import Store
 from thunderctl.world import World, open_world
 

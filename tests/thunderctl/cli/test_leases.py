@@ -20,10 +20,10 @@ from provisioners.ssh.login import SshAddress
 from provisioners.ssh.memory import HostMemory
 from tests.provisioners.fakes import GPU, SOMEBODY_ELSE
 from thunderctl.cli.main import main
+from thunderctl.deploying.strays import KEYS
 from thunderctl.history import IN_FORCE
 from thunderctl.home import local_folder, owner_id, thunder_home
 from thunderctl.store.store import Store
-from thunderctl.strays import KEYS
 
 STRAY = "0198c0de-0000-7000-8000-000000000000"
 HOUR = 3600.0

@@ -9,10 +9,10 @@ from rich.console import Console
 from planner.errors import HostError
 from planner.reconcile import Step, StepKind
 from tests.planner.plans import split_plan
-from thunderctl.apply import StepResult, StepState
 from thunderctl.cli import progress
 from thunderctl.cli.machine_rows import MachineRows
 from thunderctl.cli.progress import machine_lines
+from thunderctl.deploying.apply import StepResult, StepState
 
 
 class Clock:

@@ -14,17 +14,18 @@ from planner.reconcile import Step, StepKind
 from provisioners.leases.journal import LeaseRow, LeaseState
 from runtime.processes import ProcessId, is_alive
 from tests.planner.plans import split_plan
-from thunderctl import lifecycle, observe, staying
 from thunderctl.cli import decided as deciding
 from thunderctl.cli import down, rebalance, up
 from thunderctl.cli.decided import Decided
 from thunderctl.cli.intended import Intended
 from thunderctl.cli.main import main
 from thunderctl.controller.process import REPLACING
-from thunderctl.links import KnownLinks
-from thunderctl.observe import Observation
-from thunderctl.resting import Resting
-from thunderctl.spec import Spec
+from thunderctl.deploying import lifecycle, staying
+from thunderctl.fleet.resting import Resting
+from thunderctl.observing import observe
+from thunderctl.observing.links import KnownLinks
+from thunderctl.observing.observe import Observation
+from thunderctl.spec.spec import Spec
 from thunderctl.store.locks import Held
 from thunderctl.store.store import Store
 from thunderctl.store.values import Deployment, DeploymentState

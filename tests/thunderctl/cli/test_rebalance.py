@@ -6,10 +6,10 @@ from planner.catalog import Link
 from planner.deployment import Phase
 from planner.rebalance import Rebalanced
 from tests.planner.plans import split_plan
-from tests.thunderctl.observing import heard, seen, view
+from tests.thunderctl.observing.observed import heard, seen, view
 from thunderctl.cli.decided import Decided, InForce, becomes, document
 from thunderctl.cli.rebalance import known_to
-from thunderctl.links import KnownLinks
+from thunderctl.observing.links import KnownLinks
 
 UNKNOWN = KnownLinks({}, {})
 

@@ -20,12 +20,12 @@ from provisioners.ssh.login import SshAddress, SshKeys, SshLogin
 from provisioners.ssh.rented import RentedHosts
 from provisioners.ssh.shell import SshShell, in_folder
 from tests.provisioners.sshd import make_key, sshd
-from thunderctl import shells
 from thunderctl.cli.main import main
 from thunderctl.home import owner_id
-from thunderctl.leased_machines import LeasedMachine
-from thunderctl.own_hosts import ssh_provisioner
-from thunderctl.spec import parse_spec
+from thunderctl.hosts import shells
+from thunderctl.markets.own_hosts import ssh_provisioner
+from thunderctl.observing.leased_machines import LeasedMachine
+from thunderctl.spec.spec import parse_spec
 from thunderctl.store.store import Store
 from thunderctl.store.values import Deployment, DeploymentState
 

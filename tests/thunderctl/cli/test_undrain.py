@@ -13,11 +13,11 @@ from planner.rebalancing.flips import without
 from provisioners.leases.journal import LeaseRow, LeaseState
 from runtime.messages import AgentHealth, EngineHealth, ReplicaAddress, Routes, agent_name
 from tests.planner.plans import split_plan
-from thunderctl import observe
 from thunderctl.cli.main import main
-from thunderctl.observe import InstanceView, Observation
-from thunderctl.router_process import RouterProcess
-from thunderctl.routing import shares_of
+from thunderctl.deploying.routing import shares_of
+from thunderctl.observing import observe
+from thunderctl.observing.observe import InstanceView, Observation
+from thunderctl.processes.router_process import RouterProcess
 from thunderctl.store.store import Store
 from thunderctl.store.values import DeploymentState
 from thunderctl.world import World

@@ -13,8 +13,8 @@ from tests.planner.plans import split_plan
 from thunderctl.cli.intended import Intended, choose_plan
 from thunderctl.cli.main import app
 from thunderctl.cli.up import _question, saying_what_stays, with_hint
-from thunderctl.resting import Resting
-from thunderctl.spec import Spec
+from thunderctl.fleet.resting import Resting
+from thunderctl.spec.spec import Spec
 from thunderctl.store.values import Deployment, DeploymentState
 from thunderctl.world import open_world
 
@@ -49,7 +49,7 @@ def test_another_plan_is_taken_as_it_is_even_where_it_looks_the_same(world, tmp_
 
 
 def test_a_plan_that_says_it_amends_itself_is_read_once(world):
-    from thunderctl.lifecycle import lineage
+    from thunderctl.deploying.lifecycle import lineage
 
     assert lineage(world, replace(PLAN, amends=PLAN.plan_id)) == (PLAN.plan_id,)
 
@@ -88,7 +88,7 @@ def up_again(world, monkeypatch, *arguments: str, written: Spec | None = None) -
 
     leased = LeaseRow("l0", "me", "default", "p", "i0", "vast", "here", "o", "label", 1.0, LeaseState.READY, 1.0, 1.0)
     world.store.add_lease(leased)
-    monkeypatch.setattr("thunderctl.renewal.renew", renew)
+    monkeypatch.setattr("thunderctl.deploying.renewal.renew", renew)
     monkeypatch.setattr("thunderctl.world.World.look_after", look_after)
     monkeypatch.setattr(
         "thunderctl.cli.up.intended", lambda *_: Intended(AGAIN, written or Spec(), (), "third", Resting())

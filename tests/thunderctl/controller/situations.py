@@ -8,7 +8,7 @@ from provisioners.leases.limits import Due, Limit
 from tests.planner.plans import split_plan
 from thunderctl.controller.situation import Condition, Routing, Situation, Vital
 from thunderctl.controller.steps import Close, Drain, Keep, Rebalance, Release, Replace, Resize, Route, Stop
-from thunderctl.resting import Rest, RestCause, Resting
+from thunderctl.fleet.resting import Rest, RestCause, Resting
 from thunderctl.store.values import DeploymentState
 
 NOW = 1_000_000.0

@@ -14,10 +14,10 @@ from provisioners.leases.journal import LeaseState
 from runtime.messages import CONTROLLER_NAME, AgentHealth, EngineHealth, agent_name
 from runtime.tls import client_context, server_context
 from tests.thunderctl.controller.situations import row
-from thunderctl.agents import Agents
-from thunderctl.certificates import ensure_authority, issue
 from thunderctl.controller import contact
 from thunderctl.controller.contact import Contact
+from thunderctl.keys.certificates import ensure_authority, issue
+from thunderctl.processes.agents import Agents
 
 ROW = row("i0")
 MACHINE = Machine(ROW.provider_id, ROW.label, "running", 1.0, "127.0.0.1")

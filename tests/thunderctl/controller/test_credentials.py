@@ -10,9 +10,9 @@ from planner.errors import HostError, Refused, SpecError
 from provisioners.base import Machine
 from runtime.tls import client_context
 from tests.thunderctl.controller.situations import row
-from thunderctl import certificates
-from thunderctl.certificates import is_fresh
 from thunderctl.controller.credentials import keep_fresh, renew
+from thunderctl.keys import certificates
+from thunderctl.keys.certificates import is_fresh
 from thunderctl.world import open_world
 
 ROWS = [row("i0"), row("i1")]

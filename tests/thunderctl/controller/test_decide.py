@@ -27,7 +27,7 @@ from thunderctl.controller.adapting.assessment import Proposal
 from thunderctl.controller.decide import decide, leaving_of, serving_of
 from thunderctl.controller.situation import Routing, Vital
 from thunderctl.controller.steps import Close, Drain, Release, Replace, Route, Stop
-from thunderctl.resting import Resting
+from thunderctl.fleet.resting import Resting
 from thunderctl.store.values import DeploymentState
 
 INSTANCES = ("i0", "i1", "i2")

@@ -7,7 +7,7 @@ from provisioners.leases.journal import LeaseState
 from tests.provisioners.fakes import MemoryJournal
 from tests.thunderctl.controller.situations import PLAN
 from tests.thunderctl.controller.worlds import ControllerWorld
-from tests.thunderctl.test_store_failures import full, mounted, url_in
+from tests.thunderctl.store.test_store_failures import full, mounted, url_in
 from thunderctl.store.store import Store
 
 

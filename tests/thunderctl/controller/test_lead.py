@@ -15,7 +15,7 @@ from planner.errors import Refused, ThunderError
 from thunderctl.controller import lead
 from thunderctl.controller.process import ControllerProcess
 from thunderctl.controller.report import ControllerReport
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 from thunderctl.store import locks
 from thunderctl.store.locks import BRIEF_S, LOCK_S, Held
 from thunderctl.store.store import Store

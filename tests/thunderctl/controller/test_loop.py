@@ -26,9 +26,9 @@ from thunderctl.controller import act
 from thunderctl.controller.clock import HELD_S
 from thunderctl.controller.listings import SELDOM_S, WATCHFUL_S
 from thunderctl.controller.loop import IDLE_S
-from thunderctl.lifecycle import take_down
-from thunderctl.routing import DRAIN_DEADLINE_S
-from thunderctl.spec import Spec
+from thunderctl.deploying.lifecycle import take_down
+from thunderctl.deploying.routing import DRAIN_DEADLINE_S
+from thunderctl.spec.spec import Spec
 from thunderctl.store.locks import Held
 from thunderctl.store.values import DeploymentState, Holder
 

@@ -16,11 +16,11 @@ from runtime.messages import CONTROLLER_NAME, AgentHealth, EngineHealth, agent_n
 from runtime.tls import client_context, server_context
 from tests.thunderctl.controller.situations import PLAN
 from tests.thunderctl.controller.worlds import ControllerWorld
-from thunderctl import agents
-from thunderctl.agents import Agents
-from thunderctl.certificates import ensure_authority, issue
 from thunderctl.controller import contact
 from thunderctl.controller.contact import Contact
+from thunderctl.keys.certificates import ensure_authority, issue
+from thunderctl.processes import agents
+from thunderctl.processes.agents import Agents
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

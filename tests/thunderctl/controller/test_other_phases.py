@@ -16,8 +16,8 @@ from thunderctl.controller.adapting import adapter
 from thunderctl.controller.decide import decide, is_calm
 from thunderctl.controller.situation import Routing
 from thunderctl.controller.steps import Route
-from thunderctl.lifecycle import flip
-from thunderctl.same_engines import takes_over
+from thunderctl.deploying.lifecycle import flip
+from thunderctl.fleet.same_engines import takes_over
 
 POINTS = ("K5", "K6", "K4")
 WANTED = turned(PLAN)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from runtime.messages import AgentHealth, EngineHealth
 from tests.planner.plans import split_plan
-from tests.thunderctl.observing import view
+from tests.thunderctl.observing.observed import view
 from thunderctl.controller.pulse import Pulse, Sign, sign_of
 from thunderctl.controller.situation import Vital
 

@@ -13,7 +13,7 @@ from tests.planner.plans import split_plan
 from tests.planner.search.fleets import plan_of
 from thunderctl.controller import reroute
 from thunderctl.controller.reroute import left_of, plan_over
-from thunderctl.routing import shares_of
+from thunderctl.deploying.routing import shares_of
 
 PLAN = split_plan()
 WORKLOAD = workload_named("conversation")

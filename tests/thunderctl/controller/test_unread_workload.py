@@ -6,7 +6,7 @@ from tests.thunderctl.controller.situations import NOW, PLAN
 from tests.thunderctl.controller.sizing.test_sizer import fleet
 from tests.thunderctl.controller.worlds import ControllerWorld
 from thunderctl.controller.sizing.sizer import Sizer
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 
 GONE = {"workload": {"trace": "/no/such/folder/requests.csv"}}
 

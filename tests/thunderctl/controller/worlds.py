@@ -22,9 +22,9 @@ from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.loop import Controller
 from thunderctl.controller.observe import Observer
-from thunderctl.observe import InstanceView
-from thunderctl.routing import shares_of
-from thunderctl.spec import Spec
+from thunderctl.deploying.routing import shares_of
+from thunderctl.observing.observe import InstanceView
+from thunderctl.spec.spec import Spec
 from thunderctl.store.values import Deployment, DeploymentState, Event, SavedPlan
 
 HOURS = 3600.0

@@ -7,7 +7,7 @@ import pytest
 
 from tests.planner.plans import split_plan
 from thunderctl.deploying.market import rentable
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 
 
 class Provider:

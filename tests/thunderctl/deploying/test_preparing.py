@@ -11,7 +11,7 @@ from provisioners.base import Machine
 from tests.planner.plans import split_plan
 from thunderctl.deploying import preparing
 from thunderctl.deploying.preparing import longest_fetch_s, prepared
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 
 SPEC = Spec.model_validate({"leases": {"ready_deadline_s": 100}})
 

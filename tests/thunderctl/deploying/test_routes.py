@@ -13,7 +13,7 @@ from runtime.messages import AgentHealth, EngineHealth, Routes, RouteShare
 from runtime.relay.ticket import AgentAddress
 from tests.planner.plans import split_plan
 from thunderctl.deploying import routes, site
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 
 
 class FakeAgent:

@@ -13,7 +13,7 @@ from tests.planner.plans import split_plan
 from tests.virtual_time import VirtualLoop
 from thunderctl.deploying import starting
 from thunderctl.deploying.starting import SILENT_S, start, stop
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 
 
 class Agent:

@@ -14,18 +14,18 @@ from provisioners.base import Label, Machine
 from provisioners.leases.journal import LeaseRow, LeaseState
 from runtime.messages import AgentHealth
 from tests.provisioners.sshd import free_port, sshd
-from tests.thunderctl.observing import seen, view
+from tests.thunderctl.observing.observed import seen, view
 from thunderctl import __version__
+from thunderctl.deploying.strays import Looked
 from thunderctl.doctor import host as host_module
 from thunderctl.doctor.check import check
 from thunderctl.doctor.clock import clock_check, judged
 from thunderctl.doctor.deployments import agents_check, store_checks
 from thunderctl.doctor.host import host_checks
 from thunderctl.doctor.providers import credentials_check, hosts_check, leftovers_check
-from thunderctl.spec import Spec, parse_spec
+from thunderctl.spec.spec import Spec, parse_spec
 from thunderctl.store.store import Store
 from thunderctl.store.values import Deployment, DeploymentState
-from thunderctl.strays import Looked
 
 NOW = 1_800_000_000.0
 KEYS = ("VAST_API_KEY", "RUNPOD_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")

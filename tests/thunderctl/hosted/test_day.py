@@ -10,7 +10,7 @@ import pytest
 
 from tests.operating import Operator, until
 from tests.provisioners.sshd import KNOWN_CODE, sshd
-from thunderctl.compose import PROJECT, engine_python
+from thunderctl.hosts.engine_environment import PROJECT, engine_python
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1600)]
 

@@ -17,17 +17,17 @@ from provisioners.base import Label, LeaseRequest
 from provisioners.leases.journal import LeaseRow, LeaseState
 from tests.provisioners.sshd import Sshd, sshd
 from thunderctl.cli.main import main
+from thunderctl.deploying.strays import look_around, strays_of
 from thunderctl.home import owner_id
 from thunderctl.hosted.bundle import bundle_path
 from thunderctl.hosted.moving import move, settle_in
 from thunderctl.hosted.note import Moving, read_away, write_away
 from thunderctl.hosted.place import ControlHost, host_of
-from thunderctl.own_hosts import ssh_provisioner
-from thunderctl.spec import load_spec
+from thunderctl.markets.own_hosts import ssh_provisioner
+from thunderctl.spec.spec import load_spec
 from thunderctl.store.moved import MovedAway
 from thunderctl.store.store import Store
 from thunderctl.store.values import Deployment, DeploymentState
-from thunderctl.strays import look_around, strays_of
 from thunderctl.world import open_world
 
 LEASE = "3f2c1e44-0000-4000-8000-000000000001"
@@ -171,7 +171,7 @@ def test_killed_anywhere_it_is_gone_on_with_and_never_two_stores_may_lease(lapto
     asyncio.run(leased_for_real(laptop))
     program = (
         "import asyncio; from pathlib import Path; from thunderctl.hosted.moving import move, settle_in; "
-        "from thunderctl.hosted.place import host_of; from thunderctl.spec import load_spec; "
+        "from thunderctl.hosted.place import host_of; from thunderctl.spec.spec import load_spec; "
         "from thunderctl.world import open_world\n"
         "host = host_of('ssh:office', load_spec(Path('thunder.toml')))\n"
         "with open_world('default') as world:\n"

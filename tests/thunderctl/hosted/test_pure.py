@@ -14,9 +14,9 @@ from thunderctl.hosted.facts import check, read_facts
 from thunderctl.hosted.note import Away, Moving, read_away, write_away
 from thunderctl.hosted.place import ControlHost, host_of
 from thunderctl.hosted.spec_there import spec_there
-from thunderctl.locks import lock_text
-from thunderctl.places import router_is_away
-from thunderctl.spec import Spec, parse_spec
+from thunderctl.hosts.locks import lock_text
+from thunderctl.spec.places import router_is_away
+from thunderctl.spec.spec import Spec, parse_spec
 
 HOSTS = """
 [ssh.hosts.office]

@@ -12,9 +12,9 @@ from runtime.files import write_json
 from runtime.messages import ReplicaAddress, Routes, RouteShare
 from tests.operating import until
 from tests.provisioners.sshd import free_port, sshd
-from thunderctl.lifecycle import take_down
-from thunderctl.router_process import THERE
-from thunderctl.spec import parse_spec
+from thunderctl.deploying.lifecycle import take_down
+from thunderctl.processes.router_process import THERE
+from thunderctl.spec.spec import parse_spec
 from thunderctl.store.values import Deployment, DeploymentState
 from thunderctl.world import open_world
 

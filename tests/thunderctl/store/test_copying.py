@@ -7,7 +7,7 @@ import pytest
 
 from planner.errors import Refused, SpecError
 from provisioners.leases.transfers import TransferReading
-from tests.thunderctl.test_store import row
+from tests.thunderctl.store.test_store import row
 from thunderctl.cli.main import main
 from thunderctl.store.copying import copy_store
 from thunderctl.store.store import Store

@@ -12,8 +12,8 @@ from planner.errors import Incomplete, ThunderError
 from provisioners.leases.journal import LeaseState
 from tests.provisioners.fakes import FakeClock, FakeCloud
 from tests.thunderctl.postgres import PASSWORD, WHOSE, PostgresServer
-from tests.thunderctl.test_store import row
-from tests.thunderctl.test_store_failures import full, lease, mounted
+from tests.thunderctl.store.test_store import row
+from tests.thunderctl.store.test_store_failures import full, lease, mounted
 from thunderctl.doctor.deployments import store_checks
 from thunderctl.store import postgres as postgres_store
 from thunderctl.store.store import Store

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from thunderctl.documents.events import rfc3339
+from thunderctl.status.documents.events import rfc3339
 
 NOW = 1_800_000_000.0
 """2027-01-15 08:00:00 UTC."""

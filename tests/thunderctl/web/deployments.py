@@ -11,7 +11,7 @@ from tests.thunderctl.api.serving import Made
 from tests.thunderctl.controller.situations import PLAN
 from tests.thunderctl.tui import worlds
 from thunderctl.api.series import series_document
-from thunderctl.documents.events import rfc3339
+from thunderctl.status.documents.events import rfc3339
 
 COMMAND = """
 import json, os, sys, time

@@ -14,7 +14,7 @@ from runtime.weights.__main__ import fill
 from runtime.weights.job import Job
 from tests.file_server import file_server
 from tests.planner.plans import split_plan
-from thunderctl.spec import Spec, parse_spec
+from thunderctl.spec.spec import Spec, parse_spec
 from thunderctl.weights import bucket
 from thunderctl.weights.listing import Listing, sums_of
 from thunderctl.weights.source import Bucket, Hub, LocalFolder, Mirror, OnHosts, check_source, link_name, source_of

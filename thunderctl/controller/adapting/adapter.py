@@ -9,7 +9,6 @@ from typing import Any
 
 from planner.errors import ThunderError
 from planner.workload import Workload
-from thunderctl.compose import forced_codec
 from thunderctl.controller.adapting.assess import assess, confirmed
 from thunderctl.controller.adapting.assessment import Proposal, Question
 from thunderctl.controller.adapting.changes import changes_of
@@ -17,10 +16,11 @@ from thunderctl.controller.adapting.drift import Drift, Pace, Verdict
 from thunderctl.controller.adapting.in_force import as_routed, moved_links
 from thunderctl.controller.observe import Heard
 from thunderctl.demand import observed_workload
-from thunderctl.links import known_links, measured_links
-from thunderctl.observe import Observation
-from thunderctl.sections import ControllerSection
-from thunderctl.spec import Spec
+from thunderctl.observing.links import known_links, measured_links
+from thunderctl.observing.observe import Observation
+from thunderctl.spec.inputs import forced_codec
+from thunderctl.spec.sections import ControllerSection
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World
 
 KEPT_S = 120.0

@@ -16,7 +16,7 @@ from planner.rebalance import rebalance
 from planner.workload import Workload
 from thunderctl.controller.adapting.assessment import Assessment, Proposal, Question, reason_of
 from thunderctl.controller.adapting.likeness import alike
-from thunderctl.lifecycle import differ, flips_between
+from thunderctl.deploying.lifecycle import differ, flips_between
 
 Scorer: TypeAlias = Callable[[Question, Plan, Workload], float]
 """Attainment of a plan under a workload, over the links that the question names."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from planner.deployment import Codec, DemandSummary, Plan
 from planner.links import Links
 from planner.workload import Workload
-from thunderctl.lifecycle import Flip
+from thunderctl.deploying.lifecycle import Flip
 
 
 @dataclass(frozen=True, slots=True)

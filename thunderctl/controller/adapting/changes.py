@@ -1,8 +1,8 @@
 """What was changed before, as the store's events tell it: by the controller, by commands, after a loss."""
 
 from thunderctl.controller.adapting.drift import Change
+from thunderctl.deploying.lifecycle import REBALANCED
 from thunderctl.history import IN_FORCE
-from thunderctl.lifecycle import REBALANCED
 from thunderctl.store.values import Event
 from thunderctl.world import World
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from thunderctl.controller.sizing.policy import is_busy, lull_of, room_to_come_back, room_to_stay, tidied
 from thunderctl.controller.sizing.view import Rules, View
-from thunderctl.resting import Rest, RestCause, Resting
+from thunderctl.fleet.resting import Rest, RestCause, Resting
 
 OLD_S = 60.0
 """What was asked longer ago says nothing any more: load and prices are others."""

@@ -8,7 +8,7 @@ from typing import Any
 from thunderctl.controller.sizing.applying import applied
 from thunderctl.controller.sizing.policy import sized
 from thunderctl.controller.sizing.view import Rules, View
-from thunderctl.resting import Resting
+from thunderctl.fleet.resting import Resting
 
 EVERY_S = 1.0
 InThread = Callable[..., Awaitable[Any]]

@@ -10,7 +10,7 @@ from planner.procurement.placing import instance_of
 from planner.substitute import kv_flows, substitutes
 from thunderctl.controller.sizing.view import Quote
 from thunderctl.deploying.market import rentable
-from thunderctl.spec import Spec
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World
 
 EVERY_S = 600.0

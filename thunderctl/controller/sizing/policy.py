@@ -15,7 +15,7 @@ from dataclasses import replace
 from planner.shrinking import Serves, least_for, most_within
 from thunderctl.controller.sizing.swaps import swap
 from thunderctl.controller.sizing.view import Rules, View
-from thunderctl.resting import Rest, RestCause, Resting
+from thunderctl.fleet.resting import Rest, RestCause, Resting
 
 PAYS_TWICE = 2.0
 """Room in the budget has to last for so many times what a start takes, before a machine is taken back for it."""

@@ -6,7 +6,7 @@ from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.limits import Due
 from thunderctl.controller.situation import Situation, Vital
 from thunderctl.controller.steps import Keep, Resize
-from thunderctl.resting import Resting
+from thunderctl.fleet.resting import Resting
 from thunderctl.store.values import DeploymentState
 
 

@@ -24,10 +24,10 @@ from thunderctl.controller.sizing.market import EVERY_S, quotes
 from thunderctl.controller.sizing.policy import sized
 from thunderctl.controller.sizing.view import Part, Quote, Rules, View, is_over
 from thunderctl.demand import stated_workload
-from thunderctl.resting import Resting
-from thunderctl.routing import DRAIN_DEADLINE_S
-from thunderctl.sections import BudgetSection
-from thunderctl.spec import Spec
+from thunderctl.deploying.routing import DRAIN_DEADLINE_S
+from thunderctl.fleet.resting import Resting
+from thunderctl.spec.sections import BudgetSection
+from thunderctl.spec.spec import Spec
 from thunderctl.world import World
 
 LARGE = 64

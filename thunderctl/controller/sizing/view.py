@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from planner.shrinking import Serves, cost_of
 from thunderctl.controller.sizing.budgets import Budget
 from thunderctl.controller.sizing.lulls import Peaks
-from thunderctl.resting import Resting
+from thunderctl.fleet.resting import Resting
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from thunderctl import words
-from thunderctl.attention import LOOK_AT, machine_needs_a_look
-from thunderctl.crowds import MOST_ALONE, machine_crowds
+from thunderctl.fleet.attention import LOOK_AT, machine_needs_a_look
+from thunderctl.fleet.crowds import MOST_ALONE, machine_crowds
 from thunderctl.tui import columns
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.theme import BAD, FAINT, INK, WARN, going_style

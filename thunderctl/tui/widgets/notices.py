@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from thunderctl import words
-from thunderctl.adapting_words import thought_of
+from thunderctl.status.adapting_words import thought_of
 from thunderctl.tui import columns
 from thunderctl.tui.frame import Frame
 from thunderctl.tui.theme import BAD, FAINT, INK, WARN

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from thunderctl import words
-from thunderctl.attention import FULL, first_to_look_at
-from thunderctl.crowds import MOST_ALONE, crowds_of
+from thunderctl.fleet.attention import FULL, first_to_look_at
+from thunderctl.fleet.crowds import MOST_ALONE, crowds_of
 from thunderctl.tui import columns
 from thunderctl.tui.drawing import bar
 from thunderctl.tui.frame import Document, Frame

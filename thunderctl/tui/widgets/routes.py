@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.text import Text
 
 from thunderctl import words
-from thunderctl.crowds import MOST_ALONE, crowds_of
+from thunderctl.fleet.crowds import MOST_ALONE, crowds_of
 from thunderctl.tui import columns
 from thunderctl.tui.frame import Document, Frame
 from thunderctl.tui.theme import FAINT, INK, LINE, WARN, phase_style

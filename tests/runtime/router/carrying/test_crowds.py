@@ -17,7 +17,7 @@ from runtime.relay.relay import Relay
 from runtime.tls import client_context, server_context
 from tests.runtime.routing import Running, routes_document, routing
 from tests.runtime.token_engine import SCRIPT, TokenEngine
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 AT_ONCE = 300
 NAMES = ("p0", "p1", "d0", "d1")

@@ -9,7 +9,7 @@ import pytest
 from runtime.messages import ROUTER_NAME, agent_name
 from runtime.router.engines.pool import LIMIT_CONNECTING, ConnectionPool
 from runtime.tls import client_context, server_context
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 AT_ONCE = 4 * LIMIT_CONNECTING
 AT_ALL = struct.pack("ii", 1, 0)

@@ -18,7 +18,7 @@ from runtime.router.settings import RouterSettings
 from runtime.router.web.connection import ClientConnection
 from runtime.router.web.reading import RequestReader, Unreadable
 from runtime.router.web.request import UNREAD_LIMIT
-from thunderctl.certificates import ensure_authority, issue
+from thunderctl.keys.certificates import ensure_authority, issue
 
 SETTINGS = RouterSettings(max_body_bytes=100_000)
 ONE_READ = 256 * 1024

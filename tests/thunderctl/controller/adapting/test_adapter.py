@@ -13,8 +13,8 @@ from thunderctl.controller.adapting.assessment import Assessment, Proposal
 from thunderctl.controller.decide import decide, is_calm
 from thunderctl.controller.situation import Routing
 from thunderctl.controller.steps import Rebalance
-from thunderctl.lifecycle import flips_between
-from thunderctl.spec import Spec
+from thunderctl.deploying.lifecycle import flips_between
+from thunderctl.spec.spec import Spec
 from thunderctl.store.values import DeploymentState
 
 LENGTHS = [[2000, 10]] * 40

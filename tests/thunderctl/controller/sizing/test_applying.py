@@ -8,7 +8,7 @@ from tests.thunderctl.controller.sizing.views import NOW, RATE, START_S, causes,
 from thunderctl.controller.sizing.applying import OLD_S, applied
 from thunderctl.controller.sizing.policy import sized
 from thunderctl.controller.sizing.view import Rules
-from thunderctl.resting import Rest, Resting
+from thunderctl.fleet.resting import Rest, Resting
 
 RULES = Rules(scale=True, cool_down_s=0.0)
 NAMES = tuple(f"i{number}" for number in range(10))

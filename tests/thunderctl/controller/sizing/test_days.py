@@ -9,8 +9,8 @@ from provisioners.base import Machine
 from provisioners.leases.journal import LeaseState
 from tests.thunderctl.controller.worlds import HOURS, ControllerWorld
 from thunderctl.controller import act
-from thunderctl.resting import RestCause, Resting
-from thunderctl.spec import Spec
+from thunderctl.fleet.resting import RestCause, Resting
+from thunderctl.spec.spec import Spec
 
 BEGINS_S = 3600.0
 """From the world's first moment until its night, which lasts two hours."""

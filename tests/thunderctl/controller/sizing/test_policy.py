@@ -26,7 +26,7 @@ from tests.thunderctl.controller.sizing.views import (
 from thunderctl.controller.sizing.lulls import Peaks
 from thunderctl.controller.sizing.policy import sized
 from thunderctl.controller.sizing.view import Quote, Rules, is_over
-from thunderctl.resting import Rest, Resting
+from thunderctl.fleet.resting import Rest, Resting
 
 OFF, ON = Rules(), Rules(scale=True)
 HOUR = 3600.0

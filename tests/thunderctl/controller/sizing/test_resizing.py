@@ -12,7 +12,7 @@ from thunderctl.controller.alerts import alerts_of
 from thunderctl.controller.decide import decide
 from thunderctl.controller.situation import Routing
 from thunderctl.controller.steps import Drain, Keep, Release, Replace, Resize, Route
-from thunderctl.resting import Resting
+from thunderctl.fleet.resting import Resting
 from thunderctl.store.values import DeploymentState
 
 WHY = "it rests: a smaller budget"

@@ -11,8 +11,8 @@ from thunderctl.controller.sizing.fleet import Fleet, outside_of, parts_of
 from thunderctl.controller.sizing.load import load_of
 from thunderctl.controller.sizing.market import quotes_of
 from thunderctl.controller.sizing.sizer import Sizer
-from thunderctl.resting import Resting
-from thunderctl.spec import Spec
+from thunderctl.fleet.resting import Resting
+from thunderctl.spec.spec import Spec
 
 SCALING = Spec.model_validate({"controller": {"scale": "down-and-up"}})
 LIKE_PLANNED = [[1150, 211]] * 30

@@ -7,7 +7,7 @@ from thunderctl.controller.sizing.budgets import Budget
 from thunderctl.controller.sizing.lulls import Peaks
 from thunderctl.controller.sizing.policy import sized
 from thunderctl.controller.sizing.view import Part, View, is_over
-from thunderctl.resting import RestCause, Resting
+from thunderctl.fleet.resting import RestCause, Resting
 
 NOW = 1_000_000.0
 START_S = 600.0

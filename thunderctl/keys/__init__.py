@@ -1,0 +1,1 @@
+"""Keys and certificates that a deployment makes and lives by."""

@@ -1,0 +1,1 @@
+"""What a deployment costs, has cost and may cost yet."""

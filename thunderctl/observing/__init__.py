@@ -1,0 +1,1 @@
+"""What runs now, and what was measured of it."""

@@ -1,0 +1,1 @@
+"""The deployment as documents that every face shows."""
