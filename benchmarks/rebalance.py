@@ -70,7 +70,7 @@ class Drifted:
     part: float
     kept_rps: float
     rebalanced_rps: float
-    replanned_rps: float
+    anew_rps: float
     flips: int
 
 
@@ -231,7 +231,7 @@ def drift_table(found: Sequence[Drifted]) -> list[str]:
     ]
     lines += [
         f"| {one.workload} | {one.running} | {one.part:g} | {one.kept_rps:.2f} | {one.rebalanced_rps:.2f} "
-        f"| {one.flips} | {one.replanned_rps:.2f} | {1 - one.rebalanced_rps / one.replanned_rps:.1%} |"
+        f"| {one.flips} | {one.anew_rps:.2f} | {1 - one.rebalanced_rps / one.anew_rps:.1%} |"
         for one in found
     ]
     return lines

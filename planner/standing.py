@@ -21,7 +21,7 @@ from planner.links import Links
 from planner.members import members_of
 from planner.parallel.layouts import Capacities
 from planner.plan import task_of
-from planner.rebalancing.roles import PHASES
+from planner.rebalancing.phase_program import PHASES
 from planner.workload import Workload
 
 MOST_TRIED = 5

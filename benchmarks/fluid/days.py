@@ -28,7 +28,7 @@ from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid
 from benchmarks.fluid.stored import Store
 from planner.deployment import Plan
-from planner.rebalancing.roles import PHASES
+from planner.rebalancing.phase_program import PHASES
 from provisioners.leases.journal import LeaseState
 from provisioners.leases.ledger import spend, usd_per_hour
 from runtime.router.watching.observed import KEPT_REQUESTS

@@ -16,7 +16,7 @@ from benchmarks.fluid.prices import Prices
 from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid
 from planner.demand import Floats
-from planner.rebalancing.roles import PHASES
+from planner.rebalancing.phase_program import PHASES
 
 HOUR = 60
 AIM = 0.9

@@ -13,7 +13,7 @@ from planner.members import members_of
 from planner.parallel.layouts import Capacities, best_codec
 from planner.plan import task_of
 from planner.procurement.fleet import running
-from planner.rebalancing.roles import PHASES
+from planner.rebalancing.phase_program import PHASES
 
 STEP = 0.05
 """Mixtures are told apart by so much of coding."""

@@ -10,7 +10,7 @@ from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid
 from planner.deployment import Plan
 from planner.prospect import attainment, prospect
-from planner.rebalancing.roles import PHASES
+from planner.rebalancing.phase_program import PHASES
 
 MIXTURES = (0.0, 0.3, 0.8)
 PARTS = (0.3, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35)

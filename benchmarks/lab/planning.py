@@ -26,7 +26,7 @@ from planner.parallel.layouts import Capacities
 from planner.plan import task_of
 from planner.procurement.fleet import running
 from planner.rebalancing.flips import formed
-from planner.rebalancing.roles import PHASES
+from planner.rebalancing.phase_program import PHASES
 from planner.replay import arrivals_span_s
 from planner.simulation.run import simulate
 from planner.simulation.scenario import Epoch, Requests

@@ -26,7 +26,7 @@ class Sized:
 
 
 @dataclass(frozen=True, slots=True)
-class Roles:
+class PhaseByType:
     """Groups inside an instance; the GPU type decides on the phase, and types without one form none."""
 
     phases: Mapping[str, Phase]

@@ -10,7 +10,7 @@ from math import inf
 from typing import TypeAlias
 
 from planner.baselines.pools import groups_of
-from planner.baselines.rules import Inside, Roles
+from planner.baselines.rules import Inside, PhaseByType
 from planner.baselines.setting import Setting
 from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
@@ -41,8 +41,8 @@ def splitwise(setting: Setting) -> list[Candidate]:
 
 
 def _best(setting: Setting, assignments: Iterable[Assignment]) -> Found:
-    formed = ((roles, setting.formed(Ruled(setting.capacities, Roles(roles)))) for roles in assignments)
-    served = [(roles, one) for roles, one in formed if one]
+    formed = ((phases, setting.formed(Ruled(setting.capacities, PhaseByType(phases)))) for phases in assignments)
+    served = [(phases, one) for phases, one in formed if one]
     return max(served, key=lambda found: found[1].pairing.served_rps, default=None)
 
 
@@ -54,10 +54,10 @@ def _best_pair(setting: Setting, prices: Prices) -> Found:
         if first != second and (phase, other) == SPLIT
     ]
     best: Found = None
-    for most_rps, roles in sorted(pairs, key=lambda pair: -pair[0])[:MOST_PAIRS]:
+    for most_rps, phases in sorted(pairs, key=lambda pair: -pair[0])[:MOST_PAIRS]:
         if best and most_rps <= best[1].pairing.served_rps:
             break
-        best = _better(best, _best(setting, [roles]))
+        best = _better(best, _best(setting, [phases]))
     return best
 
 

@@ -16,7 +16,7 @@ from planner.demand import Floats, Ints
 from planner.deployment import Instance
 from planner.links import Links
 from planner.members import Member
-from planner.rebalancing.roles import PHASES, Cut
+from planner.rebalancing.phase_program import PHASES, Cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from planner.demand import Floats, Ints
 from planner.rebalancing.alike import Designations
-from planner.rebalancing.roles import Cut, Roles
+from planner.rebalancing.phase_program import Cut, PhaseProgram
 
 MOST_LISTED = 3**12
 """Designations up to symmetry that are listed: those of 12 replicas all unlike, 4 MB a bound."""
@@ -43,7 +43,7 @@ class Served:
     """What designations serve, each solved once. The first of `ways` to pack KV is the usual one; the second packs all
     that can be packed and is used where wires are full, as in pairing."""
 
-    def __init__(self, ways: Sequence[Roles]) -> None:
+    def __init__(self, ways: Sequence[PhaseProgram]) -> None:
         self._ways = ways
         self._known: dict[bytes, tuple[float, tuple[Cut, ...]]] = {}
 

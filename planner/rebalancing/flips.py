@@ -29,7 +29,7 @@ from planner.rebalancing.cells import (
     spread,
 )
 from planner.rebalancing.designating import SAME, Decision, Served, decided
-from planner.rebalancing.roles import PHASES, Roles
+from planner.rebalancing.phase_program import PHASES, PhaseProgram
 
 BEFORE = "phases as they were"
 
@@ -104,7 +104,7 @@ def served(search: Search, current: Plan, members: Sequence[Member]) -> Served:
     prefilling, decoding = (_all_in(members, phase) for phase in (Phase.PREFILL, Phase.DECODE))
     ways = (best_codec,) if of.codec else (best_codec, packed_codec)
     transports = [transport_of(of, prefilling, decoding, search.links, spare, way)[1] for way in ways]
-    return Served([Roles(transport, mixed) for transport in transports])
+    return Served([PhaseProgram(transport, mixed) for transport in transports])
 
 
 def _as_one(search: Search, current: Plan, members: Sequence[Member]) -> Decision:

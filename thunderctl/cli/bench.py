@@ -33,7 +33,7 @@ def bench(
     """
     from thunderctl.bench.report import bench_json, simulated
     from thunderctl.bench.running import run_load, serving_plan
-    from thunderctl.cli.bench_tables import asides, bench_table, watched
+    from thunderctl.cli.tables.bench import asides, bench_table, watched
     from thunderctl.secrets import Secret
     from thunderctl.world import open_world
 

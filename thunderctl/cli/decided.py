@@ -147,8 +147,8 @@ def document(decided: Decided, outcome: InForce) -> dict[str, Any]:
 
 
 def _show(found: Decided) -> None:
-    from thunderctl.cli.link_tables import FIGURES, planned_rows
-    from thunderctl.cli.plan_tables import routes_table
+    from thunderctl.cli.tables.links import FIGURES, planned_rows
+    from thunderctl.cli.tables.plan import routes_table
     from thunderctl.observing.links import planned_links
 
     current, wanted = found.current, found.wanted

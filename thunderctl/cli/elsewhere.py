@@ -49,7 +49,7 @@ def refuse_options(**given: object) -> None:
 
 
 def show_status(api: "Api", *, as_json: bool) -> None:
-    from thunderctl.cli.status_tables import status_frame
+    from thunderctl.cli.tables.status import status_frame
 
     document = api.get("/api/v1/status")
     if as_json:

@@ -81,7 +81,7 @@ def _resting(world: "World", wanted: "Plan", in_force: str, *, named: bool) -> "
 def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["Plan", "Spec"]:
     """The plan to bring up and the spec it is brought up with."""
     from planner.document import plan_from_json
-    from thunderctl.cli.plan_difference import difference
+    from thunderctl.cli.tables.plan_difference import difference
     from thunderctl.deploying.lifecycle import lineage, plan_in_force
     from thunderctl.deploying.useless import of_no_use
     from thunderctl.planning import make_plan

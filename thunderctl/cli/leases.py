@@ -14,7 +14,7 @@ from thunderctl.money.spent.by import By
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thunderctl.cli.spend_report import SpendReport
+    from thunderctl.cli.tables.spend_report import SpendReport
     from thunderctl.deploying.strays import Looked, Stray
     from thunderctl.money.spending import Spending
 
@@ -54,7 +54,7 @@ def leases(
         return
     if forget is not None:
         _forget(context.obj, forget, yes=yes)
-    from thunderctl.cli.spend_report import Asked, report_of
+    from thunderctl.cli.tables.spend_report import Asked, report_of
     from thunderctl.deploying.strays import look_around, strays_of
     from thunderctl.home import owner_id
     from thunderctl.money.spending import spending_of, warnings_of
@@ -104,7 +104,7 @@ def _show(spending: "Spending", entries: list[dict[str, Any]], spent: "SpendRepo
     else:
         output.narrate(f"Nothing is leased. ${whole:.4f} was spent so far.")
     if spent is not None:
-        from thunderctl.cli.spend_tables import spend_tables
+        from thunderctl.cli.tables.spend import spend_tables
 
         output.show(*spend_tables(spent))
     if spending.spend.unpriced_gb:

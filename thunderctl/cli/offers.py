@@ -92,7 +92,7 @@ def _ranked(asked: "Spec", market: "Market", by: PhaseWord, *, as_json: bool) ->
     """By what a token costs on them."""
     from planner.deployment import Phase
     from planner.requirements import fitness
-    from thunderctl.cli.rank_tables import rank_json, rank_table
+    from thunderctl.cli.tables.rank import rank_json, rank_table
     from thunderctl.planning import plan_inputs, token_costs_of
 
     inputs = plan_inputs(asked, market=market)

@@ -97,8 +97,8 @@ def _one(inputs: "Inputs", *, explain: bool, compare: bool, out: Path | None, as
     from planner.advice.explain import explanation_to_json
     from planner.document import plan_to_json
     from thunderctl.cli.compare import compare_table, compared_with
-    from thunderctl.cli.explain_tables import explain_tables
-    from thunderctl.cli.plan_tables import plan_tables
+    from thunderctl.cli.tables.explain import explain_tables
+    from thunderctl.cli.tables.plan import plan_tables
     from thunderctl.planning import explanation_of, plan_of
 
     with planning_line() as (say, report):
@@ -120,7 +120,7 @@ def _one(inputs: "Inputs", *, explain: bool, compare: bool, out: Path | None, as
 def _sweep(inputs: "Inputs", budgets: "Sequence[float]", plot: Path | None, *, as_json: bool) -> None:
     """Plan for each budget, and show what more money buys."""
     from planner.advice.frontier import frontier_to_json
-    from thunderctl.cli.frontier_tables import frontier_table
+    from thunderctl.cli.tables.frontier import frontier_table
     from thunderctl.planning import frontier_of
     from thunderctl.plots import frontier_figure
 

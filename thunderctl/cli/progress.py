@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from thunderctl.cli.machine_rows import COLUMNS, RIGHT, MachineRows
 from thunderctl.cli.output import narrator, table
+from thunderctl.cli.tables.machines import COLUMNS, RIGHT, MachineRows
 from thunderctl.deploying.apply import Narrate, Report, StepResult, StepState
 
 if TYPE_CHECKING:

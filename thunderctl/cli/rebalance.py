@@ -83,7 +83,7 @@ def refuse_resting(world: "World", current: "Plan") -> None:
 def known_to(current: "Plan", stated: Path | None, seen: "Observation") -> "KnownLinks":
     """The links of the file, then what the agents measured. Says what of that is too old."""
     from planner.links import links_from_csv
-    from thunderctl.cli.link_tables import left_out
+    from thunderctl.cli.tables.links import left_out
     from thunderctl.observing.links import known_links, measured_links
     from thunderctl.spec.inputs import read_text
 

@@ -65,7 +65,7 @@ def simulate(
 
     Example: thunderctl simulate plan.json --rate 4
     """
-    from thunderctl.cli.simulation_tables import simulation_json, simulation_table
+    from thunderctl.cli.tables.simulation import simulation_json, simulation_table
     from thunderctl.spec.inputs import read_plan
 
     chosen = read_plan(plan)
@@ -108,7 +108,7 @@ def _play(
 
 
 def _write_requests(path: Path, run: Played) -> None:
-    from thunderctl.cli.simulation_tables import requests_csv
+    from thunderctl.cli.tables.simulation import requests_csv
 
     text = requests_csv(run.requests, run.found)
     if path == STDOUT:

@@ -22,7 +22,7 @@ def status(
     Example: thunderctl status --once
     """
     from thunderctl.cli import elsewhere as there
-    from thunderctl.cli.status_tables import status_frame
+    from thunderctl.cli.tables.status import status_frame
     from thunderctl.status.status_reading import read_status
     from thunderctl.world import open_world
 

@@ -155,7 +155,7 @@ def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_jso
 
 
 def _show_intended(world: "World", found: Intended, renewed_h: float | None, *, as_json: bool) -> None:
-    from thunderctl.cli.plan_tables import plan_tables
+    from thunderctl.cli.tables.plan import plan_tables
     from thunderctl.deploying.staying import of_no_use
     from thunderctl.weights.weights import sent_secrets
 

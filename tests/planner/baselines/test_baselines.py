@@ -11,7 +11,7 @@ from planner.baselines.compare import BASELINES, compared
 from planner.baselines.distserve import distserve
 from planner.baselines.helix import helix
 from planner.baselines.hexgen import hexgen
-from planner.baselines.rules import Roles
+from planner.baselines.rules import PhaseByType
 from planner.baselines.setting import Setting
 from planner.baselines.splitwise import splitwise
 from planner.baselines.starts import starts
@@ -117,8 +117,8 @@ def test_distserve_splits_one_type_and_each_phase_has_one_layout(setting, market
 
 def test_splitwise_gives_each_type_one_phase(setting, market):
     (best,) = splitwise(setting(*market))
-    roles = {(member.instance.gpu, member.phase) for member in best.members}
-    assert len(roles) == len(types_of(best)) >= 2
+    phases = {(member.instance.gpu, member.phase) for member in best.members}
+    assert len(phases) == len(types_of(best)) >= 2
     assert phases_of(best) == {Phase.PREFILL, Phase.DECODE}
 
 
@@ -127,7 +127,7 @@ def test_splitwise_tries_every_assignment_of_few_types(setting, market, capaciti
     assigned = (
         dict(zip(given.gpu_types, phases, strict=True)) for phases in product((Phase.PREFILL, Phase.DECODE), repeat=3)
     )
-    formed = [given.formed(Ruled(capacities, Roles(roles))) for roles in assigned]
+    formed = [given.formed(Ruled(capacities, PhaseByType(phases))) for phases in assigned]
     assert splitwise(given)[0].pairing.served_rps == max(one.pairing.served_rps for one in formed if one)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from planner.deployment import Codec, Instance, Phase, Plan, Replica, Route, Stage
 from planner.gpus import gpu_named
 from planner.models import llm_named
-from planner.rebalancing.roles import PHASES
+from planner.rebalancing.phase_program import PHASES
 from planner.workload import Slo
 from tests.planner.plans import split_plan
 

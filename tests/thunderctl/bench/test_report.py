@@ -14,7 +14,7 @@ from thunderctl.bench.load import Answer
 from thunderctl.bench.report import Bench, bench_json, ratio, simulated
 from thunderctl.bench.running import admitted, kv_received
 from thunderctl.bench.tally import Tally
-from thunderctl.cli.bench_tables import asides, bench_table, live_table, progress_line
+from thunderctl.cli.tables.bench import asides, bench_table, live_table, progress_line
 
 PLAN = split_plan()
 

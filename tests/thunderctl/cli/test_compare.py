@@ -10,7 +10,7 @@ from planner.deployment import Alternative
 from tests.planner.plans import split_plan
 from thunderctl.cli.compare import compare_table
 from thunderctl.cli.main import main
-from thunderctl.cli.plan_tables import plan_tables
+from thunderctl.cli.tables.plan import plan_tables
 
 OFFERS = "provider,gpu,gpu_count,usd_per_hour,offer_id\nvast,A6000,1,0.4,card\nvast,L40S,1,0.9,other\n"
 

@@ -10,7 +10,7 @@ from planner.reconcile import StepKind
 from tests.planner.plans import split_plan
 from tests.thunderctl.rented_world import NAME, cards, rented_world
 from thunderctl.cli.intended import choose_plan
-from thunderctl.cli.plan_difference import difference
+from thunderctl.cli.tables.plan_difference import difference
 from thunderctl.deploying.lifecycle import steps_to
 from thunderctl.spec.spec import Spec
 from thunderctl.store.values import Deployment

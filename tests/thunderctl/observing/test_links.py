@@ -29,7 +29,7 @@ from runtime.tls import client_context
 from tests.engine.processes import ended
 from tests.planner.plans import split_plan
 from tests.thunderctl.observing.observed import heard, seen, view
-from thunderctl.cli.link_tables import left_out
+from thunderctl.cli.tables.links import left_out
 from thunderctl.keys.certificates import ensure_authority, issue
 from thunderctl.observing.links import RECENT_S, Basis, KnownLinks, known_links, measured_links, planned_links
 from thunderctl.processes.agents import Agents

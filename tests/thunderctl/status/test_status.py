@@ -10,7 +10,7 @@ from runtime.messages import ReplicaAddress, Routes, RouteShare
 from tests.planner.plans import split_plan
 from tests.thunderctl.observing.observed import heard, view
 from tests.thunderctl.tui.worlds import serving
-from thunderctl.cli.status_tables import controller_line
+from thunderctl.cli.tables.status import controller_line
 from thunderctl.controller.report import LATE_S, ControllerReport, read_report
 from thunderctl.money.ending import ending_of
 from thunderctl.money.spending import Spending

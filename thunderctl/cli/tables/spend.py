@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from provisioners.leases.journal import LeaseRow
-    from thunderctl.cli.spend_report import SpendReport
+    from thunderctl.cli.tables.spend_report import SpendReport
     from thunderctl.money.spent.parts import Sum
 
 AMOUNTS = ("hours", "machines $", "transfer $", "GB", "$")

@@ -1,4 +1,4 @@
-"""The program in all roles against the one that pairs, and its cuts against what they bound."""
+"""The program in all phases against the one that pairs, and its cuts against what they bound."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from planner.orchestration.flow import Transport
 from planner.orchestration.transport import most_flow
-from planner.rebalancing.roles import Roles
+from planner.rebalancing.phase_program import PhaseProgram
 
 rates = st.floats(0.2, 9.0)
 
@@ -61,13 +61,13 @@ def paired_rps(transport: Transport, mixed_rps: np.ndarray, phases: np.ndarray) 
 @given(worlds(), st.data())
 def test_a_designation_serves_what_pairing_finds_and_its_cut_bounds_all_others(world, data):
     transport, mixed = world
-    roles = Roles(transport, mixed)
+    program = PhaseProgram(transport, mixed)
     some = st.lists(st.integers(0, 2), min_size=len(mixed), max_size=len(mixed)).map(np.array)
     one, other = data.draw(some), data.draw(some)
-    cut = roles.at(one)
+    cut = program.at(one)
     assert cut.served_rps == pytest.approx(paired_rps(transport, mixed, one), rel=1e-4, abs=1e-4)
     assert cut.bound_rps(one) == pytest.approx(cut.served_rps)
     wanted = paired_rps(transport, mixed, other)
     assert cut.bound_rps(other) >= wanted - 1e-4 * max(1.0, wanted)
-    assert roles.relaxed().served_rps >= wanted - 1e-4 * max(1.0, wanted)
+    assert program.relaxed().served_rps >= wanted - 1e-4 * max(1.0, wanted)
     assert (cut.prices >= 0).all()

@@ -10,8 +10,8 @@ from planner.errors import HostError
 from planner.reconcile import Step, StepKind
 from tests.planner.plans import split_plan
 from thunderctl.cli import progress
-from thunderctl.cli.machine_rows import MachineRows
 from thunderctl.cli.progress import machine_lines
+from thunderctl.cli.tables.machines import MachineRows
 from thunderctl.deploying.apply import StepResult, StepState
 
 

@@ -43,7 +43,7 @@ class Cut:
         return np.asarray(self.at_none_rps + self.prices[designations, replicas].sum(axis=-1))
 
 
-class Roles:
+class PhaseProgram:
     """The program over one set of replicas. `transport` has all of them on both sides; `mixed_rps` is theirs alone."""
 
     def __init__(self, transport: Transport, mixed_rps: Floats) -> None:

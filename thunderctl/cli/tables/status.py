@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from thunderctl.cli.link_tables import Rows, link_rows
 from thunderctl.cli.output import table
+from thunderctl.cli.tables.links import Rows, link_rows
 from thunderctl.fleet.resting import resting_line
 
 if TYPE_CHECKING:
