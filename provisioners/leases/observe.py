@@ -19,6 +19,7 @@ from provisioners.crash import crash_point
 from provisioners.leases.journal import UNSEEN, Journal, LeaseRow, LeaseState
 
 LACKED = "two complete listings lacked it"
+TERMINATED, UNLISTED = "its provider calls it terminated", "the provider no longer lists it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ async def look(
             absences.forget(row.lease_id)
             after.append(_commit(journal, row, _billed(seen(row, found[row.lease_id], pace.now()), account)))
         elif row.state.may_cost and row.provider_id in listing.ended:
-            after.append(_commit(journal, row, _ended(row, pace.now(), "its provider calls it terminated")))
+            after.append(_commit(journal, row, _ended(row, pace.now(), TERMINATED)))
         elif row.state is LeaseState.SENT and row.lease_id not in absences.since and waits:
             after.append(row)
         elif row.state.may_cost and not distrust and absences.proven(row.lease_id, at):
@@ -223,7 +224,7 @@ def _ended(row: LeaseRow, now: float, why: str = "") -> LeaseRow:
         case LeaseState.DELETING:
             return row.moved(LeaseState.GONE, reason=row.reason, ended_at=now)
         case _:
-            return row.moved(LeaseState.GONE, reason=why or "the provider no longer lists it", ended_at=now)
+            return row.moved(LeaseState.GONE, reason=why or UNLISTED, ended_at=now)
 
 
 def _commit(journal: Journal, before: LeaseRow, after: LeaseRow) -> LeaseRow:

@@ -13,6 +13,9 @@ from provisioners.leases.resolve import WRITE_OFF, resolve
 
 LONGEST_PAUSE_S = 60.0
 
+NOT_PLANNED, BY_GC = "not in the plan", "gc"
+"""Why a machine is released that nothing is wrong with."""
+
 
 async def release(
     journal: Journal,

@@ -16,7 +16,7 @@ from runtime.tls import AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY
 from thunderctl.controller.errands import AT_WORK
 from thunderctl.controller.listings import Listings
 from thunderctl.keys.certificates import has_authority, is_fresh
-from thunderctl.store.locks import BRIEF_S, refusal
+from thunderctl.store.locks import BRIEF_S
 from thunderctl.world import World
 
 RENEW_EVERY_S = 3600.0
@@ -79,9 +79,7 @@ def _make_anew(world: World, rows: list[LeaseRow]) -> None:
     """
     if not has_authority(world.folder / "ca"):
         raise SpecError(f"{', '.join(row.instance for row in rows)}: their authority in {world.folder / 'ca'} is gone.")
-    if (holder := world.store.holder(world.name)) is not None:
-        raise refusal(holder)
-    with world.store.lock(world.name, AT_WORK, lasts_s=BRIEF_S):
+    with world.store.lock(world.name, AT_WORK, lasts_s=BRIEF_S, waits=False):
         for row in rows:
             (_folder(world, row) / UNSENT).touch()  # first: cut off here, they are made the next time
             world.agent_tls(row.lease_id)

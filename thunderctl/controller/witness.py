@@ -37,7 +37,7 @@ def witness(world: World) -> bool:
     """
     if not _unsaid(world) or world.store.holder(world.name) is not None:
         return False
-    with world.store.lock(world.name, AT_WORK, lasts_s=BRIEF_S):
+    with world.store.lock(world.name, AT_WORK, lasts_s=BRIEF_S, waits=False):
         routes, before = world.router.routes(), _said(world)
         if routes is None or routes.plan_id == before:
             return False

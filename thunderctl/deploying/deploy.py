@@ -7,7 +7,7 @@ from planner.errors import HostError, HostUnfit
 from planner.reconcile import Step, StepKind
 from provisioners.leases.journal import LeaseRow
 from provisioners.leases.observe import Pace
-from provisioners.leases.release import release
+from provisioners.leases.release import NOT_PLANNED, release
 from thunderctl.deploying.apply import Report, StepResult, apply
 from thunderctl.deploying.booting import booted
 from thunderctl.deploying.leasing import lease
@@ -85,7 +85,7 @@ class Deployer:
             [lease_id],
             owner_id=owner_id(),
             deployment=world.name,
-            reason="not in the plan",
+            reason=NOT_PLANNED,
             pace=self.site.pace,
         )
 

@@ -12,7 +12,7 @@ from provisioners.base import Label, Machine
 from provisioners.leases.adopt import LEAST_AGE_S, condemned, too_young
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.observe import Pace, another_account, listed, matched, same_account, seen, strays
-from provisioners.leases.release import release
+from provisioners.leases.release import BY_GC, release
 from thunderctl.store.values import DeploymentState
 from thunderctl.world import World
 
@@ -130,7 +130,7 @@ def _write_row(world: World, provider: str, machine: Machine, now: float) -> Non
     row = seen(given_up, machine, now)
     world.store.update_lease(row, was=given_up.state)
     if row.state is not LeaseState.DELETING:
-        world.store.update_lease(row.moved(LeaseState.DELETING, reason="gc"), was=row.state)
+        world.store.update_lease(row.moved(LeaseState.DELETING, reason=BY_GC), was=row.state)
 
 
 async def _still_strays(
@@ -146,7 +146,7 @@ async def _finish(world: World, provider: str, deployment: str, owner_id: str, p
     leaving = [row.lease_id for row in rows if row.state is LeaseState.DELETING and row.provider == provider]
     if leaving:
         seller = world.provisioner(provider)
-        await release(world.store, seller, leaving, owner_id=owner_id, deployment=deployment, reason="gc", pace=pace)
+        await release(world.store, seller, leaving, owner_id=owner_id, deployment=deployment, reason=BY_GC, pace=pace)
 
 
 async def _look(world: World, provider: str) -> Looked:

@@ -1,7 +1,8 @@
 """One deployment's leases, read again and again: those that are over are read once, as they change no more.
 
 One that was lost may turn up and live again: then it may cost, and is read again. All are, now and then, and whenever
-one that ran is no longer among those that run or ended of late: it ended by a clock that is far off.
+one that ran is no longer among those that run or ended of late: it ended by a clock that is far off. What is
+said of one that was lost, and whose account it is, may be a few minutes old.
 """
 
 from collections.abc import Mapping

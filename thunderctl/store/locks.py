@@ -86,12 +86,13 @@ class Locks(Database):
             return _holder(record)
 
     @contextmanager
-    def lock(self, deployment: str, message: str, *, lasts_s: float = LOCK_S) -> Iterator[Held]:
+    def lock(self, deployment: str, message: str, *, lasts_s: float = LOCK_S, waits: bool = True) -> Iterator[Held]:
         """Hold the deployment's lock for the block. Raises Refused naming who holds it, since when, and why.
 
-        `lasts_s` is how long another host would wait for us, were we never heard of again.
+        `lasts_s` is how long another host would wait for us, were we never heard of again. Who is soon done is waited
+        for, with this thread, if it `waits`.
         """
-        mine = self._taken(deployment, message, lasts_s)
+        mine = self._taken(deployment, message, lasts_s) if waits else self._take(deployment, message, lasts_s)
         try:
             yield Held(self, mine)
         finally:

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from provisioners.leases.journal import LeaseState
+from provisioners.leases.observe import TERMINATED, UNLISTED
+from provisioners.leases.release import BY_GC, NOT_PLANNED
 from tests.thunderctl.controller.situations import NOW, resting, row, situation
 from thunderctl.controller.decide import leaving_of
 from thunderctl.controller.patience import LONGEST_S, REMEMBERED_S, waits
@@ -70,6 +72,24 @@ def test_what_was_ended_though_it_was_of_use_is_no_failure():
     for reason in (rests, down, f"{down}; release refused: 500"):
         assert waited_s(ended(30.0), ended(20.0, reason=reason), ended(1.0)) is None
     assert waited_s(ended(30.0), ended(20.0, reason="downloading the weights failed"), ended(1.0)) == 240.0
+
+
+@pytest.mark.parametrize("reason", [UNLISTED, TERMINATED])
+def test_one_that_its_provider_took_back_after_it_had_to_be_ready_was_of_use(reason):
+    taken = ended(10.0, lasted_s=1201.0, reason=reason)
+    assert waited_s(ended(4000.0), ended(3000.0), taken) is None
+    assert waited_s(ended(4000.0), ended(3000.0), replace(taken, ended_at=NOW - 20.0)) is not None, (
+        "within it: nobody knows"
+    )
+
+
+@pytest.mark.parametrize("reason", [NOT_PLANNED, BY_GC])
+def test_one_that_another_plan_or_gc_released_is_no_failure(reason):
+    assert waited_s(ended(30.0), ended(20.0, reason=reason), ended(1.0)) is None
+
+
+def test_a_clock_that_was_ahead_makes_nobody_wait_longer_than_the_pause():
+    assert waits([ended(30.0), ended(-6 * HOUR)], ["i1"], NOW, ready_deadline_s=1200.0)[0].until == NOW + 120.0
 
 
 def test_what_failed_hours_ago_is_forgotten():
