@@ -116,6 +116,7 @@ def test_a_prefill_engine_that_is_killed_midway_costs_a_recompute(pair: Pair) ->
     (prompt,) = prompts([3000], skip=50_000)
     engine = pair.prefill.engine
     assert engine is not None
+    used_bytes = pair.decode.relay.health.pool_used_bytes  # by tickets of others who share it, until they expire
     with said_early(pair) as said, ThreadPoolExecutor(1) as pool:
         leg = pair.prefill.asked(COMPLETIONS, completion(prompt, 1) | {"kv_transfer_params": ORDER})
         ticket = said.get(timeout=60)
@@ -125,4 +126,4 @@ def test_a_prefill_engine_that_is_killed_midway_costs_a_recompute(pair: Pair) ->
         leg.close()
     assert len(answer["choices"][0]["token_ids"]) == 24
     assert soon(lambda: pair.prefill.relay.health.pool_used_bytes == 0, 70)
-    assert pair.decode.relay.health.pool_used_bytes == 0
+    assert pair.decode.relay.health.pool_used_bytes <= used_bytes
