@@ -45,7 +45,8 @@ def down(
         return
     with open_world(context.obj) as world:
         agreed = _costing(world)
-        if agreed or world.router.running():  # a question holds no lock: the controller goes on while nobody answers
+        serves = world.router.running() or world.router.is_unlinked
+        if agreed or serves:  # a question holds no lock: the controller goes on while nobody answers
             confirm(f"Stop serving and release {len(agreed)} machines?", yes=yes)
         if asyncio.run(world.controller.stop_replacing(world.store.holder(world.name))):
             output.narrate("The controller was replacing machines; it was told to stop that.")

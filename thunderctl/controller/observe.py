@@ -112,6 +112,7 @@ class Observer:
             views = tuple(await self.contact.hear(self._leased.costing, self.listings.machines))
             doubting.cancel()
             observed, running = await asking
+            linked = not self.world.router.is_unlinked
         routes = self.world.router.routes()
         if routes is None:
             return Heard(views)
@@ -120,7 +121,7 @@ class Observer:
         plan, behind = self._plans.to_route(routes, leased, ready)
         down = {one["id"]: one["reason"] for one in (observed or {}).get("replicas", ()) if not one["healthy"]}
         in_flight = None if observed is None else observed.get("in_flight_at", {})
-        admits = not (observed or {}).get("closed", False)
+        admits = linked and not (observed or {}).get("closed", False)
         routing = Routing(plan, frozenset(one.id for one in routes.replicas), in_flight, running, admits, behind)
         by_instance = of_plan(views, plan)
         conditions = {one.id: self.pulse.felt(one.id, sign_of(one, by_instance, down)) for one in plan.replicas}
@@ -264,8 +265,8 @@ class Observer:
             self.contact.doubt([row.lease_id for row in self._leased.costing if agent_name(row.lease_id) in given_up])
 
     async def _ask_router(self) -> tuple[dict[str, Any] | None, bool]:
-        """What it observed (None: it can't be asked), and whether it runs."""
-        if self.world.router.running() is None:
+        """What it observed (None: it can't be asked), and whether it runs, as one may to which no link leads."""
+        if self.world.router.running() is None and not self.world.router.is_unlinked:
             return {}, False
         try:
             return await self.world.router.observed(), True

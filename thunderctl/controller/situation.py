@@ -44,8 +44,9 @@ class Alert:
 class Routing:
     """The routes in force: the plan they are of, the replicas in them, and the requests under way by replica.
 
-    `running` is false where no router follows them, `admits` where one lets no new request in; `in_flight` is None
-    where it runs and can't be asked. `behind`: they are still those of another plan, from which `plan` takes over.
+    `running` is false where no router follows them, `admits` where one lets no new request in, or may run elsewhere
+    while no link leads to it: routes that are put in force mend both. `in_flight` is None where it can't be asked.
+    `behind`: they are still those of another plan, from which `plan` takes over.
     """
 
     plan: Plan

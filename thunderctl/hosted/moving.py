@@ -85,8 +85,8 @@ async def _hand_over(world: World, host: ControlHost, folder: str, narrate: Narr
     refuse_unmovable(world.store, world.name)
     with world.store.lock(world.name, f"move to {host.name}") as held:
         before = world.store.deployment(world.name).state
-        if world.router.running():
-            narrate("The router on this machine ends; the one there takes its place.")
+        if world.router.running() or world.router.is_unlinked:
+            narrate("The router of this machine ends; the one there takes its place.")
             await held.during(world.router.stop())
         await held.during(world.controller.stop())
         away = Away(host, world.name, folder, str(uuid.uuid4()), state_before=str(before))

@@ -4,7 +4,8 @@ A note in the router's folder here says from before it is started there until it
 """
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from runtime.router.watching.usage import USAGE_FILE
 from thunderctl.hosted.place import ControlHost
 from thunderctl.hosted.preparing import COMMAND
 from thunderctl.processes.router_process import THERE
+from thunderctl.spec.places import HERE, host_called
 
 MARGIN_S = 30.0
 
@@ -26,6 +28,10 @@ class RouterThere:
     host: ControlHost
     folder: str
     grace_s: float
+
+    def is_at(self, place: str) -> bool:
+        """Whether that is the place, as `[serve] place` names it."""
+        return place != HERE and host_called(place) == self.host.name
 
     def note(self, router: Path) -> None:
         write_json(router / THERE, {"host": self.host.to_json(), "folder": self.folder, "grace_s": self.grace_s})
@@ -44,17 +50,18 @@ def noted(router: Path) -> RouterThere:
 
 
 async def end_by(root: SshTransport, there: RouterThere, router: Path, keys: Path) -> None:
-    """End it, take home what it counted, and remove what it was given. Done again it does nothing. Raises HostError."""
+    """End it, take home what it counted, and remove what it was given. Done again it does nothing.
+
+    Raises HostError for what could not be done there; the note stays then.
+    """
     command = f"{there.folder}/{COMMAND}"
-    done = await root.run(
-        f"[ ! -e {command} ] || {command} run router-there --stop", timeout_s=there.grace_s + MARGIN_S
-    )
-    if done.code != 0:
-        raise HostError(f"The router on {there.host.name} does not end: {done.complaint}")
+    with _undone(f"The router on {there.host.name} can't be ended"):
+        await _do(root, f"[ ! -e {command} ] || {command} run router-there --stop", there.grace_s + MARGIN_S)
     with suppress(HostError):  # it counted nothing
         used = await root.get(f"{there.folder}/home/keys/{USAGE_FILE}".lstrip("/"))
         write_private(keys.with_name(USAGE_FILE), used)
-    await root.run(f"rm -rf {there.folder}", timeout_s=MARGIN_S)
+    with _undone(f"What the router on {there.host.name} was given can't be removed there"):
+        await _do(root, f"rm -rf {there.folder}", MARGIN_S)
     (router / THERE).unlink(missing_ok=True)
 
 
@@ -66,3 +73,22 @@ async def end_noted(router: Path, keys: Path) -> None:
         await end_by(there.host.transport(connection, "/"), there, router, keys)
     finally:
         connection.close()
+
+
+async def _do(root: SshTransport, command: str, timeout_s: float) -> None:
+    """Raises HostError where it fails too."""
+    done = await root.run(command, timeout_s=timeout_s)
+    if done.code != 0:
+        raise HostError(done.complaint)
+
+
+@contextmanager
+def _undone(what: str) -> Iterator[None]:
+    """What fails within is said to be that, with the mend."""
+    try:
+        yield
+    except HostError as error:
+        raise HostError(
+            f"{what}: {error.message}",
+            hint="Try again when that host can be reached; if it is gone for good: thunderctl down --host-gone",
+        ) from error

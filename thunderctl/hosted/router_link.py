@@ -38,10 +38,12 @@ ANY = ("0.0.0.0", "::")
 
 @dataclass(slots=True)
 class Link:
-    """One deployment's. `root` is the transport to the host's root, `folder` its home there; `keys_sent` and `tls_sent`
-    are which client keys and which certificate the router there has."""
+    """One deployment's. `place` is what it was started for, whatever the spec says by now; `root` the transport to the
+    root of that `host`, `folder` its home there; `keys_sent` and `tls_sent` are which client keys and which certificate
+    the router there has."""
 
     world: World
+    place: str
     host: ControlHost
     root: SshTransport
     folder: str = ""
@@ -169,9 +171,9 @@ class Link:
         if state.get("certificate"):
             write_private(self._router / "there.crt", state["certificate"].encode())
             certificate = str(self._router / "there.crt")
-        me, place = own_process_id(), self.world.spec().serve.place
+        me = own_process_id()
         tunnel = {"host": "127.0.0.1", "port": port, "tls_cert": certificate, "origin": self._origin(state)}
-        more = {"stop_grace_s": state.get("stop_grace_s", 0.0), "place": place}
+        more = {"stop_grace_s": state.get("stop_grace_s", 0.0), "place": self.place}
         write_json(self._router / STATE_FILE, {"pid": me.pid, "started_at": me.started_at, **tunnel, **more})
 
     def _origin(self, state: dict[str, Any]) -> str:
@@ -189,7 +191,7 @@ async def keep_link(world: World, place: str) -> None:
         raise SpecError("A router on this machine needs no link to it.")
     connection = host.connection()
     try:
-        await Link(world, host, host.transport(connection, "/")).run()
+        await Link(world, place, host, host.transport(connection, "/")).run()
     finally:
         connection.close()
 

@@ -66,6 +66,11 @@ class RouterProcess:
             return listen
 
     @property
+    def is_unlinked(self) -> bool:
+        """Whether one may serve on another host while no link leads to it: nobody knows that it has ended."""
+        return (self.folder / THERE).exists() and self.running() is None
+
+    @property
     def endpoint(self) -> str:
         """The base URL that clients use, empty while it doesn't run."""
         state = self.running()
@@ -84,9 +89,12 @@ class RouterProcess:
         return Routes.from_json(json.loads(path.read_text())) if path.exists() else None
 
     async def serve(self, routes: Routes, serving: ServeSection) -> None:
-        """Put `routes` in force: start the router with them, or tell the one that runs, which serves as it did."""
-        if (state := self.running()) and state.get("place", HERE) != serving.place:
-            await self.stop()  # the spec has it elsewhere now
+        """Put `routes` in force: start the router with them, or tell the one that runs, which serves as it did.
+
+        One where the spec no longer has it is ended first: HostError for as long as its host can't be reached.
+        """
+        if self._is_misplaced(serving.place):
+            await self.stop()
         if state := self.running():
             await self._admin("PUT", "/admin/routes", routes.to_json())
             if state.get("place", HERE) != HERE:  # its own file is over there
@@ -156,6 +164,16 @@ class RouterProcess:
         except HostError:
             return 0
 
+    def _is_misplaced(self, place: str) -> bool:
+        """Whether it runs, or may run though no link leads to it, elsewhere than the spec has it now."""
+        if state := self.running():
+            return bool(state.get("place", HERE) != place)
+        if not self.is_unlinked:
+            return False
+        from thunderctl.hosted.router_end import noted
+
+        return not noted(self.folder).is_at(place)
+
     async def _start(self, serving: ServeSection) -> None:
         if serving.place != HERE:
             await self._start_link(serving)
@@ -202,7 +220,8 @@ class RouterProcess:
     ) -> Any:
         state = self.running()
         if state is None:
-            raise HostError("The router is not running.", hint="Start it with `thunderctl up`.")
+            how = "has no link from here" if self.is_unlinked else "is not running"
+            raise HostError(f"The router {how}.", hint="Start it with `thunderctl up`.")
         url = f"{_origin(state)}{path}"
         try:
             headers = {"Authorization": f"Bearer {(self.folder / 'admin.token').read_text().strip()}"}

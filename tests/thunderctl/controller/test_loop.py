@@ -481,6 +481,23 @@ async def test_a_router_that_died_is_started_again_with_the_same_replicas(world)
     assert made.events("controller.route")[0] == "requests to r0, r1, r2: no router was running"
 
 
+async def test_a_router_elsewhere_whose_link_died_is_linked_again(world):
+    made = world()
+    await made.run(60)
+    made.router.is_running, made.router.is_unlinked = False, True
+    await made.until(lambda: made.router.is_running, within_s=2.0)
+    assert made.router.replicas == {"r0", "r1", "r2"}
+
+
+async def test_machines_under_a_router_that_no_link_leads_to_are_released_at_the_deadline_alone(world):
+    made = world(lease_h=1.0)
+    await made.run(60)
+    made.router.is_running, made.router.is_unlinked, made.router.refuses = False, True, True
+    await made.until(lambda: made.state("i0") is LeaseState.DRAINING, within_s=3600.0)
+    waited_s = await made.until(lambda: made.state("i0") is not LeaseState.DRAINING, within_s=3600.0)
+    assert waited_s >= DRAIN_DEADLINE_S - 2.0
+
+
 async def test_a_router_that_can_not_be_told_is_told_again_later_and_it_is_said_once(world):
     made = world()
     await made.run(60)

@@ -114,6 +114,7 @@ class FakeRouter:
         )
         self.in_force = Routes(1, "llama", addresses, tuple(shares_of(PLAN)), PLAN.plan_id)
         self.is_running, self.is_closed, self.refuses = True, False, False
+        self.is_unlinked = False
         self.requests: dict[str, int] = {}
         self.served: list[Routes] = []
         self.traffic: dict = {}
@@ -129,12 +130,14 @@ class FakeRouter:
         return listen
 
     async def observed(self, window_s=None):
+        if self.is_unlinked:
+            raise HostError("The router has no link from here.")
         return {"in_flight_at": self.requests, "closed": self.is_closed, "replicas": [], **self.traffic}
 
     async def serve(self, routes, _serving):
         if self.refuses:
             raise HostError("The router can't be reached: connection refused.")
-        self.in_force, self.is_running, self.is_closed = routes, True, False
+        self.in_force, self.is_running, self.is_closed, self.is_unlinked = routes, True, False, False
         self.served.append(routes)
 
     async def close(self):
@@ -143,7 +146,7 @@ class FakeRouter:
         self.is_closed = True
 
     async def stop(self):
-        self.is_running = self.is_closed = False
+        self.is_running = self.is_closed = self.is_unlinked = False
 
     @property
     def replicas(self):
