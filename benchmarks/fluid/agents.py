@@ -46,7 +46,7 @@ class SimulatedRouter:
         }
         self.in_force = Routes(1, "qwen3-8b", tuple(replicas_of(plan, addresses)), tuple(shares_of(plan)), plan.plan_id)
         self.traffic: Callable[[float], dict[str, Any]] = lambda _: {}
-        self.is_closed = False
+        self.is_closed = self.is_unlinked = False
         self.epochs = 0
         self.endpoint = URL.format("router", "v1")
 
