@@ -1,4 +1,4 @@
-"""Build everything a command needs from a spec: the one place where packages meet."""
+"""The provisioner of each provider, made for a spec: the one place where they meet. What is not used is not loaded."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -51,12 +51,8 @@ def down(
         if asyncio.run(world.controller.stop_replacing(world.store.holder(world.name))):
             output.narrate("The controller was replacing machines; it was told to stop that.")
         with world.store.lock(world.name, "down") as held:
-            leases = _costing(world)
-            if (more := leases - agreed) and not yes:
-                raise Refused(f"{len(more)} machines were rented meanwhile.", hint="Run it again, if they go too.")
-            if requests := asyncio.run(world.router.under_way()):
-                grace_s = world.router.stop_grace_s
-                output.narrate(f"The router refuses new requests, and has {grace_s:g} s to finish {requests}.")
+            leases = _agreed(world, None if yes else agreed)
+            _say_what_ends(world)
             with step_lines() as (report, _):
                 results = asyncio.run(held.during(take_down(world, report=report, host_gone=host_gone)))
             first = next((result.error for result in results if result.error), None)
@@ -66,6 +62,20 @@ def down(
             if failure is not None:
                 raise ended_by(failure, as_json=as_json)
             output.narrate(f"{world.name} is down: {len(leases)} machines released and proven gone.")
+
+
+def _agreed(world: "World", agreed: frozenset[str] | None) -> frozenset[str]:
+    """The leases that may cost by now. Raises Refused where some of them were not agreed on; None: all are."""
+    leases = _costing(world)
+    if agreed is not None and (more := leases - agreed):
+        raise Refused(f"{len(more)} machines were rented meanwhile.", hint="Run it again, if they go too.")
+    return leases
+
+
+def _say_what_ends(world: "World") -> None:
+    if requests := asyncio.run(world.router.under_way()):
+        grace_s = world.router.stop_grace_s
+        output.narrate(f"The router refuses new requests, and has {grace_s:g} s to finish {requests}.")
 
 
 def _costing(world: "World") -> frozenset[str]:

@@ -140,7 +140,7 @@ class Controller:
         """Whether it would lease again what failed one time after the other just now: then it waits."""
         if not isinstance(step, Replace):
             return False
-        rows, at = self.world.store.leases(self.world.name), situation.at
+        rows, at = self.observer.leases().rows, situation.at
         found = waits(rows, step.instances, at, ready_deadline_s=situation.ready_deadline_s)
         if len(found) < len(step.instances):
             return False

@@ -112,7 +112,6 @@ class Observer:
             views = tuple(await self.contact.hear(self._leased.costing, self.listings.machines))
             doubting.cancel()
             observed, running = await asking
-            linked = not self.world.router.is_unlinked
         routes = self.world.router.routes()
         if routes is None:
             return Heard(views)
@@ -121,7 +120,7 @@ class Observer:
         plan, behind = self._plans.to_route(routes, leased, ready)
         down = {one["id"]: one["reason"] for one in (observed or {}).get("replicas", ()) if not one["healthy"]}
         in_flight = None if observed is None else observed.get("in_flight_at", {})
-        admits = linked and not (observed or {}).get("closed", False)
+        admits = not self.world.router.is_unlinked and not (observed or {}).get("closed", False)
         routing = Routing(plan, frozenset(one.id for one in routes.replicas), in_flight, running, admits, behind)
         by_instance = of_plan(views, plan)
         conditions = {one.id: self.pulse.felt(one.id, sign_of(one, by_instance, down)) for one in plan.replicas}

@@ -10,7 +10,6 @@ from planner.errors import AuthError
 from provisioners.runpod.provisioner import FOLDER
 from tests.provisioners.runpod_cloud import OWNER_KEY, gpu_type
 from tests.provisioners.runpod_world import request, runpod_world
-from thunderctl.cli.main import main
 from thunderctl.compose import check_leasable, provisioner
 from thunderctl.markets.runpod import start_script
 from thunderctl.spec.spec import parse_spec
@@ -27,18 +26,6 @@ def world(monkeypatch, tmp_path):
     with runpod_world(*gpus) as made:
         monkeypatch.setenv("RUNPOD_URL", made.url)
         yield made
-
-
-@pytest.fixture
-def shown(capsys):
-    def run(*arguments: str, code: int = 0):
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments])
-        said = capsys.readouterr()
-        assert ended.value.code == code, said
-        return said
-
-    return run
 
 
 @pytest.mark.usefixtures("world")

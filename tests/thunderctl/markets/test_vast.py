@@ -9,7 +9,6 @@ from planner.models import llm_named
 from provisioners.vast.terms import IMAGE
 from tests.provisioners.vast_market import OWNER_KEY, bundle
 from tests.provisioners.vast_world import rented, vast_world
-from thunderctl.cli.main import main
 from thunderctl.compose import check_leasable, provisioner
 from thunderctl.keys.machine_key import machine_key
 from thunderctl.markets.market import read_market
@@ -27,18 +26,6 @@ def world(monkeypatch, tmp_path):
     with vast_world(bundle(11), bundle(12, usd=0.3), bundle(13, "RTX 9090"), bundle(14, duration=3600.0)) as made:
         monkeypatch.setenv("VAST_URL", made.url)
         yield made
-
-
-@pytest.fixture
-def shown(capsys):
-    def run(*arguments: str, code: int = 0):
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments])
-        said = capsys.readouterr()
-        assert ended.value.code == code, said
-        return said
-
-    return run
 
 
 @pytest.mark.usefixtures("world")
