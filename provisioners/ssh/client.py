@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -70,16 +71,14 @@ class SshClient:
         return bool(self._transport.is_active())
 
     def command(self, line: str) -> Channel:
-        """Start a command line of the login shell. Raises one of LOST."""
-        channel = self._transport.open_session(timeout=CHANNEL_S)
-        channel.settimeout(CHANNEL_S)
+        """Start a command line of the login shell. Raises BUSY, or one of LOST."""
+        channel = self._session()
         channel.exec_command(line)
         return channel
 
     def sftp(self, sudo: bool = False) -> Sftp:
         """Files as the user who logged in, or as root: then the server's own SFTP program runs under sudo."""
-        channel = self._transport.open_session(timeout=CHANNEL_S)
-        channel.settimeout(CHANNEL_S)
+        channel = self._session()
         try:
             if sudo:
                 tried = " ".join(SFTP_SERVERS)
@@ -104,6 +103,21 @@ class SshClient:
 
     def close(self) -> None:
         self._transport.close()
+
+    def _session(self) -> Channel:
+        """Raises BUSY, or one of LOST. Of threads that are refused at once paramiko tells only one the cause; for the
+        others it looks like a loss, and to drop the connection for that would end the commands that run on it."""
+        asked_at = time.monotonic()
+        try:
+            channel = self._transport.open_session(timeout=CHANNEL_S)
+        except BUSY:
+            raise
+        except paramiko.SSHException as error:
+            if not self.alive or time.monotonic() - asked_at >= CHANNEL_S:
+                raise
+            raise BUSY(paramiko.common.OPEN_FAILED_CONNECT_FAILED, "no more sessions") from error
+        channel.settimeout(CHANNEL_S)
+        return channel
 
 
 def _dialled(address: SshAddress) -> socket.socket:

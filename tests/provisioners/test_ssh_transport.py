@@ -130,6 +130,13 @@ async def test_more_commands_than_a_server_grants_sessions_wait_their_turn(trans
     assert [int(one.stdout) for one in done] == list(range(24))
 
 
+async def test_refused_sessions_cost_no_command_that_runs(connect, tmp_path, folder):
+    with sshd(tmp_path / "narrow", extra="MaxSessions 2\n") as narrow:
+        transport = SshTransport(connect(narrow.login(tmp_path / "known_hosts")), str(folder))
+        done = await asyncio.gather(*(transport.run(f"sleep 0.02; echo {i}", timeout_s=60) for i in range(60)))
+    assert [int(one.stdout) for one in done] == list(range(60))
+
+
 async def test_a_greeting_of_the_login_shell_is_not_taken_for_output(connect, tmp_path, folder):
     with sshd(tmp_path / "noisy", extra='ForceCommand echo Welcome; eval "$SSH_ORIGINAL_COMMAND"\n') as noisy:
         transport = SshTransport(connect(noisy.login(tmp_path / "known_hosts")), str(folder))
