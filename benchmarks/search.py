@@ -13,7 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,22 +52,27 @@ FLEET = (("A6000", 4, 2, 0.483), ("A5000", 4, 2, 0.223), ("A40", 8, 1, 0.403), (
 FLEET_SLO, GBITS_PER_S = (4.0, 0.1), (10.0, 40.0)
 LONG_S = 600.0
 MARKET_USD_PER_HOUR = 14.0
+REPEATS = {"fleet": 3, "market": 3}
+"""Of so many runs of a section the quickest counts: what else a shared machine does slows some of them by a half."""
 
 
 def main(sections: Sequence[str]) -> None:
     rows = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     for name in sections or SECTIONS:
-        told = subprocess.run(
-            [sys.executable, "-m", "benchmarks.search", "--only", name], cwd=ROOT, check=True, stdout=subprocess.PIPE
-        )
-        rows[name] = json.loads(told.stdout)
+        rows[name] = min((ran(name) for _ in range(REPEATS.get(name, 1))), key=itemgetter("seconds"))
         KEPT.write_text(json.dumps(rows, indent=1) + "\n")
     TARGET.write_text("\n".join(written(rows)) + "\n", encoding="utf-8")
 
 
+def ran(section: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.search", "--only", section]
+    return dict(json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout))
+
+
 def random_markets() -> list[list[str]]:
     """The first so many random markets that have a plan: the whole search beside trying everything."""
-    gaps, search_s, all_s, seed = [], 0.0, 0.0, 0
+    gaps: list[float] = []
+    search_s, all_s, seed = 0.0, 0.0, 0
     known: dict[object, Capacities] = {}
     while len(gaps) < RANDOM:
         market = random_market(seed)
@@ -207,7 +214,7 @@ SECTIONS: dict[str, Callable[[], list[list[str]]]] = {
 }
 
 
-def written(rows: dict[str, dict[str, object]]) -> list[str]:
+def written(rows: dict[str, dict[str, Any]]) -> list[str]:
     limits = Limits()
     lines = [
         "# How near the search comes, and how long it takes",
@@ -215,6 +222,7 @@ def written(rows: dict[str, dict[str, object]]) -> list[str]:
         "Written by `.venv/bin/python -m benchmarks.search`. Scores are analytic, not measured and not simulated.",
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"numpy {np.__version__}.",
+        f"Of {' and '.join(REPEATS)} the quickest of three runs is shown: other work on a shared machine slows some.",
         "",
         f"Parameters: {TABU_LENGTH} states are tabu, {OF_EACH_KIND} neighbours of each kind of move are looked at, "
         f"{SHORTLIST} offers of each phase are considered for renting; a search ends after {limits.steps} steps, "
@@ -231,9 +239,11 @@ def written(rows: dict[str, dict[str, object]]) -> list[str]:
 
 
 def alone(name: str) -> None:
+    began = time.perf_counter()
     rows = SECTIONS[name]()
+    seconds = time.perf_counter() - began
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"rows": rows, "peak_mb": peak_mb}))
+    print(json.dumps({"rows": rows, "peak_mb": peak_mb, "seconds": seconds}))
 
 
 if __name__ == "__main__":
