@@ -1,6 +1,7 @@
 """The licence of every dependency, as its metadata says: `python -m requirements.licences > docs/licences.md`.
 
-Run in the control environment, with the engine environment beside it.
+Run in the control environment, with the others beside it. A package of an environment that is not there keeps the row
+that the page has of that version.
 """
 
 import re
@@ -10,14 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from requirements.closure import needed
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "licences.md"
 ENGINE = ROOT / ".venv-engine"
 LONGEST = 60
 STATED = {
+    "ciw": "MIT (its LICENSE)",
     "borb": "AGPL-3.0 or commercial (its LICENSE.md)",
     "flashinfer-python": "Apache-2.0 (its project)",
     "ml-dtypes": "Apache-2.0 (its project)",
@@ -72,8 +76,8 @@ def _lines(project: tuple[list[str], dict[str, list[str]]]) -> Iterator[str]:
         "",
     )
     parts = {name: _apart(_licences(needed([*core, *extras[name]])), control) for name in OF_EXTRA}
-    engine = {**_engine("engine"), **_licences(needed(["uv"]))}
-    gpu = _apart(_engine("engine-cuda"), engine)
+    engine = {**_locked("engine", ENGINE), **_licences(needed(["uv"]))}
+    gpu = _apart(_locked("engine-cuda", ENGINE), engine)
     yield from _bound(
         {"thunderctl": control, **{f"extra `{name}`": part for name, part in parts.items()}, "engine": engine}
     )
@@ -89,6 +93,9 @@ def _lines(project: tuple[list[str], dict[str, list[str]]]) -> Iterator[str]:
     known = {*control, *(name for part in parts.values() for name in part)}
     rest = {name: one for name, one in _licences(needed([*core, *extras["dev"]])).items() if name not in known}
     yield from _part("For development only", "Tests, linters, types; nothing of it is installed for users.", rest)
+    of_peers = _locked("peers", ROOT / ".venv-peers")
+    others = {**_apart(_locked("benchmarks", ROOT / ".venv-benchmarks"), of_peers), **of_peers}
+    yield from _part("For benchmarks only", "What ours is measured beside (`make bench`), and what that needs.", others)
 
 
 def _bound(parts: Mapping[str, Licences]) -> Iterator[str]:
@@ -121,19 +128,34 @@ def _licences(found: Mapping[str, Distribution]) -> Licences:
     return {name: (one.version, licence_of(one)) for name, one in found.items()}
 
 
-def _engine(lock: str) -> Licences:
-    """Of a lock's packages; by hand where the engine environment here has none of them."""
-    installed = {canonicalize_name(one.metadata["Name"]): one for one in distributions(path=_folders(ENGINE))}
-    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
-    pinned = {canonicalize_name(name): version for name, version in re.findall(r"^([\w.\-]+)==([^\s;\\]+)", text, re.M)}
+def _locked(lock: str, environment: Path) -> dict[str, tuple[str, str]]:
+    """Of a lock's packages; where the environment here has none of them as the page says, else by hand."""
+    installed = {str(canonicalize_name(one.metadata["Name"])): one for one in distributions(path=_folders(environment))}
+    told = _told()
     return {
-        name: (version, licence_of(installed[name]) if name in installed else _stated(name))
-        for name, version in pinned.items()
+        name: (version, licence_of(installed[name]) if name in installed else told.get((name, version), _stated(name)))
+        for name, version in pinned(lock)
     }
 
 
+def pinned(lock: str) -> Iterator[tuple[str, str]]:
+    """Name and version of what a lock installs on this platform."""
+    for line in (ROOT / "requirements" / f"{lock}.txt").read_text().splitlines():
+        if re.match(r"[\w.\-]+==", line):
+            one = Requirement(line.rstrip("\\ "))
+            if one.marker is None or one.marker.evaluate():
+                yield canonicalize_name(one.name), str(one.specifier).removeprefix("==")
+
+
+def _told() -> dict[tuple[str, str], str]:
+    """What the page that is there says of a name and version."""
+    rows = re.findall(r"^\| (\S+) \| (\S+) \| (.+) \|$", PAGE.read_text() if PAGE.exists() else "", re.M)
+    return {(name, version): licence for name, version, licence in rows}
+
+
 def _folders(environment: Path) -> list[str]:
-    return [str(path) for path in environment.glob("lib/python3*/site-packages")]
+    """Where its packages are; one for benchmarks is a folder of packages itself."""
+    return [str(path) for path in environment.glob("lib/python3*/site-packages")] or [str(environment)]
 
 
 def licence_of(found: Distribution) -> str:

@@ -2,29 +2,14 @@
 
 import re
 from importlib.metadata import distribution
-from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from requirements.closure import needed
-from requirements.licences import ENGINE, licence_of, page
-
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "licences.md"
+from requirements.licences import ENGINE, PAGE, licence_of, page, pinned
 
 
-def pinned(lock):
-    """Name and version of what a lock installs on this platform."""
-    for line in (ROOT / "requirements" / f"{lock}.txt").read_text().splitlines():
-        if re.match(r"[\w.\-]+==", line):
-            one = Requirement(line.rstrip("\\ "))
-            if one.marker is None or one.marker.evaluate():
-                yield canonicalize_name(one.name), str(one.specifier).removeprefix("==")
-
-
-@pytest.mark.parametrize("lock", ["bootstrap", "control", "engine", "engine-cuda"])
+@pytest.mark.parametrize("lock", ["bootstrap", "control", "hosted", "engine", "engine-cuda", "benchmarks", "peers"])
 def test_every_package_of_a_lock_has_a_row(lock):
     rows = set(re.findall(r"^\| (\S+) \| (\S+) \| \S", PAGE.read_text(), re.MULTILINE))
     assert set(pinned(lock)) <= rows
