@@ -138,11 +138,12 @@ def run_at(world: World, made: Plan, rate_rps: float, seconds: float, seed: int)
 
 def _cpu_s(world: World) -> tuple[float, float, float]:
     """CPU seconds so far: of this process; of it, the router and all that works below the home; of the whole host."""
-    home, router = str(thunder_home()), (world.router.running() or {}).get("pid")
-    own = 0.0
+    home, own, ours = str(thunder_home()), 0.0, {os.getpid()}
+    if router := world.router.running():
+        ours |= {router["pid"], *(one.pid for one in psutil.Process(router["pid"]).children())}
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.pid in (os.getpid(), router) or process.cwd().startswith(home):
+            if process.pid in ours or process.cwd().startswith(home):
                 own += _used_s(process.cpu_times())
     whole = psutil.cpu_times()
     return _used_s(psutil.Process().cpu_times()), own, _used_s(whole) + whole.nice + whole.irq + whole.softirq

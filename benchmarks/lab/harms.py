@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks.lab.hosts import SLOW_MBIT, Host
 from benchmarks.lab.lab import Lab
 
@@ -54,7 +56,13 @@ def kill_agent(at: Scene) -> None:
 
 
 def kill_router(at: Scene) -> None:
-    _kill(at.lab.deployment.home / "deployments" / "default" / "router" / "router.json")
+    """As the kernel does where memory runs out: the process that serves is the large one."""
+    (serving,) = psutil.Process(_pid(_router(at))).children()
+    serving.kill()
+
+
+def kill_supervisor(at: Scene) -> None:
+    _kill(_router(at))
 
 
 def kill_controller(at: Scene) -> None:
@@ -77,12 +85,21 @@ def switch_on_and_bring_up(at: Scene) -> None:
 HARMS = (
     Harm("a prefill host's slow line cut to a tenth", "prefill", cut_link, widen_link, told="widened again"),
     Harm("a decode host's agent killed", "decode", kill_agent, _nothing, mends_itself=True, told="by itself"),
-    Harm("router killed", "decode", kill_router, _nothing, mends_itself=True, told="by the controller"),
+    Harm("router killed", "decode", kill_router, _nothing, mends_itself=True, told="by its supervisor"),
+    Harm("its supervisor killed", "decode", kill_supervisor, _nothing, mends_itself=True, told="by the controller"),
     Harm("controller killed", "decode", kill_controller, bring_up, told="`up`"),
     Harm("a decode host killed", "decode", kill_host, switch_on_and_bring_up, told="switched on, `up`"),
 )
 """The host last: nothing but `up` brings it back, and that takes an engine's start."""
 
 
+def _router(at: Scene) -> Path:
+    return at.lab.deployment.home / "deployments" / "default" / "router" / "router.json"
+
+
 def _kill(record: Path) -> None:
-    os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+    os.kill(_pid(record), signal.SIGKILL)
+
+
+def _pid(record: Path) -> int:
+    return int(json.loads(record.read_text())["pid"])

@@ -4,9 +4,11 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import ssl
+import time
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from planner.errors import ThunderError
 from runtime.files import write_json
 from runtime.listening import bound_socket, parse_listen
 from runtime.open_files import raise_file_limit
-from runtime.processes import own_process_id
+from runtime.processes import ProcessId, own_process_id
 from runtime.router.access.exposure import ClientTls, check_exposure
 from runtime.router.access.keys import KeyRing
 from runtime.router.app import DEFAULTS, create_app, open_routes
@@ -29,9 +31,19 @@ from runtime.tls import client_context, keep_loaded
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A bound socket to serve on, by which process the router is known, and how many served on it and died before:
+    `supervisor.py` holds it."""
+
+    bound: socket.socket
+    holder: ProcessId
+    deaths: int = 0
+
+
 def run_router(
     routes_path: Path,
-    listen: str,
+    listen: str | Door,
     *,
     tls_folder: Path | None = None,
     admin_token: str | None = None,
@@ -43,15 +55,16 @@ def run_router(
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the routes file and the clients' certificate again.
 
-    Requests under way then have their grace, which a second signal ends. Once it listens it writes `state_path` (pid,
-    started_at, host, port, tls_cert, stop_grace_s), and removes it when told to stop. Raises SpecError before it has
-    begun where routes, credentials, keys or address won't do.
+    Requests under way then have their grace, which a second signal ends. Once it listens (at HOST:PORT, or a door) it
+    writes `state_path` (pid, started_at, host, port, tls_cert, stop_grace_s, deaths, serves_since), and removes it when
+    told to stop. Raises SpecError before it has begun where routes, credentials, keys or address won't do.
     """
     tls = client_context(tls_folder) if tls_folder else None
     table = open_routes(routes_path, tls=tls)
     raise_file_limit()
     keys = KeyRing(keys_path)
-    check_exposure(parse_listen(listen)[0], has_keys=keys.required, client_tls=client_tls)
+    host = parse_listen(listen)[0] if isinstance(listen, str) else listen.bound.getsockname()[0]
+    check_exposure(host, has_keys=keys.required, client_tls=client_tls)
     usage = UsageBook(keys_path.with_name(USAGE_FILE) if keys_path else None)
     app = create_app(
         table,
@@ -79,21 +92,23 @@ async def _with_fresh(tls: ssl.SSLContext, folder: Path, work: Coroutine[Any, An
 async def _serve(
     app: Application,
     table: RouteTable,
-    listen: str,
+    listen: str | Door,
     *,
     state_path: Path | None,
     client_tls: ClientTls | None,
 ) -> None:
     context = client_tls.context() if client_tls else None
-    with bound_socket(*parse_listen(listen)) as socket:
-        async with serving(app, socket, context):
-            host, port = socket.getsockname()[:2]
+    door = listen if isinstance(listen, Door) else Door(bound_socket(*parse_listen(listen)), own_process_id())
+    with door.bound as bound:
+        async with serving(app, bound, context):
+            host, port = bound.getsockname()[:2]
             scheme = "https" if client_tls else "http"
             log.info("router listens on %s://%s:%d with epoch %d", scheme, host, port, table.current.number)
             if state_path is not None:
                 certificate = str(client_tls.certificate) if client_tls else ""
                 where = {"host": host, "port": port, "tls_cert": certificate, "stop_grace_s": app.settings.stop_grace_s}
-                write_json(state_path, {**asdict(own_process_id()), **where})
+                lives = {"deaths": door.deaths, "serves_since": time.time()}
+                write_json(state_path, {**asdict(door.holder), **where, **lives})
             try:
                 await _until_told_to_stop(app.hurry, on_hangup=lambda: _reload(table, client_tls, context))
             finally:

@@ -1,6 +1,8 @@
 """The processes, started by `up` and hidden from help: `thunderctl run router`, `run controller`, `run agent`."""
 
 import logging
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +37,12 @@ def run_router(
 
     Example: thunderctl run router --routes routes.json --listen 127.0.0.1:8000
     """
+    from runtime.listening import bound_socket, parse_listen
+    from runtime.processes import own_process_id
     from runtime.router.access.exposure import ClientTls
-    from runtime.router.process import run_router as serve
+    from runtime.router.process import Door
+    from runtime.router.process import run_router as serve_router
+    from runtime.router.supervisor import Supervisor
     from runtime.router.watching.access_log import AccessLog
 
     if (routes is None) == (folder is None):
@@ -50,17 +56,20 @@ def run_router(
         routes, tls, state_path = folder / "routes.json", folder / "tls", folder / "router.json"
         token = (folder / "admin.token").read_text().strip()
     assert routes is not None
-    serve(
-        routes,
-        listen,
-        tls_folder=tls,
-        admin_token=token,
-        state_path=state_path,
-        settings=RouterSettings(deadline_s=deadline_s, queue_s=queue_s, stop_grace_s=stop_grace_s),
-        keys_path=keys,
-        access_log=AccessLog(None if access_log == "-" else Path(access_log)) if access_log else None,
-        client_tls=ClientTls(tls_cert, tls_key) if tls_cert and tls_key else None,
-    )
+    with bound_socket(*parse_listen(listen)) as bound:
+        door = Door(bound, own_process_id())
+        serve = partial(
+            serve_router,
+            routes,
+            tls_folder=tls,
+            admin_token=token,
+            state_path=state_path,
+            settings=RouterSettings(deadline_s=deadline_s, queue_s=queue_s, stop_grace_s=stop_grace_s),
+            keys_path=keys,
+            access_log=AccessLog(None if access_log == "-" else Path(access_log)) if access_log else None,
+            client_tls=ClientTls(tls_cert, tls_key) if tls_cert and tls_key else None,
+        )
+        Supervisor(lambda deaths: serve(replace(door, deaths=deaths))).run()
 
 
 @app.command("controller")

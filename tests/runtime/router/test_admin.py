@@ -4,9 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -22,6 +19,7 @@ from runtime.router.serving import serving as serving_router
 from runtime.router.settings import RouterSettings
 from runtime.tls import client_context, server_context
 from tests.fakes import FakeEngine, serving
+from tests.runtime.router.processes import router_process
 from tests.runtime.routing import PAIR, TOKEN, Running, routes_document, routing, soon
 from tests.runtime.supervising import wait_for
 from thunderctl.keys.certificates import ensure_authority, issue
@@ -42,6 +40,20 @@ async def test_a_pushed_epoch_is_obeyed_at_once_and_written_down(engines, tmp_pa
         assert len(engines["d1"].seen) == 1
         assert json.loads(router.path.read_text())["epoch"] == 2
         assert (await router.observed())["epoch"] == 2
+
+
+async def test_of_replicas_that_are_gone_the_metrics_say_nothing(engines, tmp_path: Path):
+    async def gauged(router: Running) -> set[str]:
+        async with router.http.get(f"{router.url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        gauges = ("thunder_replica_up{", "thunder_in_flight{", "thunder_requests_beyond{")
+        return {line.split('"')[1] for line in lines if line.startswith(gauges)}
+
+    async with routing(tmp_path, routes_document(engines, PAIR)) as router:
+        assert await gauged(router) == {"p0", "d0", "d1"}
+        left = {name: engines[name] for name in ("p0", "d1")}
+        await router.put(routes_document(left, [("p0", "d1", 1.0, "raw")], epoch=2))
+        assert await gauged(router) == {"p0", "d1"}
 
 
 async def test_an_epoch_that_is_over_is_refused(engines, tmp_path: Path):
@@ -186,29 +198,6 @@ def test_a_listening_address_that_is_none_is_refused(listen: str):
 def test_listening_addresses():
     assert parse_listen("127.0.0.1:8000") == ("127.0.0.1", 8000)
     assert parse_listen("[::1]:0") == ("::1", 0)
-
-
-PROCESS = """
-import sys, pathlib
-from planner.errors import ThunderError
-from runtime.router.process import run_router
-try:
-    run_router(pathlib.Path("routes.json"), sys.argv[1], admin_token="t", state_path=pathlib.Path("router.json"))
-except ThunderError as error:
-    print(error.message)
-    sys.exit(error.exit_code)
-"""
-
-
-@contextmanager
-def router_process(folder: Path, listen: str = "127.0.0.1:0"):
-    argv = [sys.executable, "-P", "-c", PROCESS, listen]
-    process = subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 async def test_told_to_stop_it_finishes_what_it_has_and_refuses_the_rest(tmp_path: Path):
