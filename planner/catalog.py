@@ -1,6 +1,7 @@
 """What the market sells: GPU types, offers, and the links between machines."""
 
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Self
 
 from planner.costmodel.coefficients import Efficiency, EngineProfile
@@ -44,7 +45,7 @@ class GpuType:
 
     def __post_init__(self) -> None:
         for name in ("memory_gib", "memory_gb_per_s", "fp16_tflops", "pcie_gb_per_s"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"GPU {self.name} has {name} {getattr(self, name)}; expected more than 0.")
 
 
@@ -146,8 +147,8 @@ class Offer:
     def __post_init__(self) -> None:
         if self.gpu_count < 1:
             raise ValueError(f"Offer {self.offer_id} has {self.gpu_count} GPUs; expected 1 or more.")
-        if self.usd_per_hour < 0:
-            raise ValueError(f"Offer {self.offer_id} costs {self.usd_per_hour} $/h; expected 0 or more.")
+        if not 0 <= self.usd_per_hour < inf:
+            raise ValueError(f"Offer {self.offer_id} costs {self.usd_per_hour} $/h; expected 0 or more, and finite.")
         if self.available < 1:
             raise ValueError(f"Offer {self.offer_id} has {self.available} copies; expected 1 or more.")
 

@@ -1,13 +1,12 @@
 """What lies between two instances: stated links, else an estimate from their network figures and providers' prices."""
 
-import csv
 from collections.abc import Iterable, Mapping
-from io import StringIO
 from typing import TypeAlias
 
 from planner.catalog import Link
 from planner.deployment import Instance
 from planner.errors import SpecError
+from planner.tables import rows_of
 
 Links: TypeAlias = Mapping[tuple[str, str], Link]
 """(from, to) → link, by instance or offer id."""
@@ -68,15 +67,13 @@ def transfer_usd_per_gb(a: Instance, b: Instance) -> float:
 
 def links_from_csv(text: str, name: str) -> dict[tuple[str, str], Link]:
     """Measured links of a file: `from,to,bandwidth_gbit_per_s,latency_ms`; SpecError names the line of a bad row."""
-    reader = csv.DictReader(StringIO(text))
-    reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
-    absent = [column for column in COLUMNS if column not in reader.fieldnames]
-    if absent:
-        raise SpecError(f"Links {name} have no column {', '.join(absent)}; expected {','.join(COLUMNS)}.")
-    links = {}
-    for row in reader:
-        bandwidth, latency = (_positive(row[column], column, name, reader.line_num) for column in COLUMNS[2:])
-        links[row["from"].strip(), row["to"].strip()] = Link(bandwidth, latency)
+    links: dict[tuple[str, str], Link] = {}
+    for line, row in rows_of(text, f"Links {name}", lambda _: COLUMNS):
+        bandwidth, latency = (_positive(row[column], column, name, line) for column in COLUMNS[2:])
+        ends = row["from"].strip(), row["to"].strip()
+        if ends in links:
+            raise SpecError(f"Links {name}, line {line}: the link from {ends[0]} to {ends[1]} is there twice.")
+        links[ends] = Link(bandwidth, latency)
     return links
 
 
@@ -90,9 +87,9 @@ def check_links(links: Links, known: Iterable[str]) -> None:
         )
 
 
-def _positive(text: str | None, column: str, name: str, line: int) -> float:
+def _positive(text: str, column: str, name: str, line: int) -> float:
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf") or (value == 0 and column != "latency_ms"):

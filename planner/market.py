@@ -4,20 +4,21 @@ Figures of the network that a source leaves out take the provider's stated defau
 named in `Offer.estimated`. Prices of moving data: list prices of 2026, USD per GB (AWS to the internet 0.09 out).
 """
 
-import csv
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
-from io import StringIO
 
 from planner.catalog import Offer
 from planner.errors import SpecError
 from planner.gpus import gpu_named, gpu_types
-from planner.tables import table
+from planner.tables import rows_of, table
 
 LEASABLE = frozenset({"local", "ssh", "vast", "runpod", "aws"})
 """Providers that this version can rent from; of all others it knows prices only."""
+FOREIGN_PRICE = "price_usd_hr"
+"""The column by which a file shows that it has those of `data/markets/offers_2026.csv`."""
+WIDTHS = ("inet_up_gbit_per_s", "inet_down_gbit_per_s")
 LEFT_OUT_FLAGS = frozenset({"old", "gpu_component_only"})
 MODDED_MEMORY = 1.1
 """A card with this many times its type's memory has been given more, and its own figure is believed."""
@@ -104,23 +105,21 @@ def eligible(
 
 def offers_from_csv(text: str, name: str) -> tuple[Offer, ...]:
     """Offers of a file in either column style; SpecError names the line of a bad row."""
-    reader = csv.DictReader(StringIO(text))
-    reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
-    foreign = "price_usd_hr" in reader.fieldnames
-    price = "price_usd_hr" if foreign else "usd_per_hour"
-    absent = [column for column in ("provider", "gpu", "gpu_count", price) if column not in reader.fieldnames]
-    if absent:
-        raise SpecError(f"Offers {name} have no column {', '.join(absent)}; expected provider,gpu,gpu_count,{price}.")
     offers = []
-    for number, row in enumerate(reader, 1):
+    for number, (line, row) in enumerate(rows_of(text, f"Offers {name}", _columns_asked), 1):
+        foreign = FOREIGN_PRICE in row
         if foreign and _is_left_out(row):
             continue
         try:
             offers.append(offer_of(_renamed(row) if foreign else row, f"row-{number}"))
         except (ValueError, SpecError) as error:
-            raise SpecError(f"Offers {name}, line {reader.line_num}: {error}") from error
+            raise SpecError(f"Offers {name}, line {line}: {error}") from error
     _check_ids(offers, name)
     return tuple(offers)
+
+
+def _columns_asked(header: Collection[str]) -> tuple[str, ...]:
+    return "provider", "gpu", "gpu_count", FOREIGN_PRICE if FOREIGN_PRICE in header else "usd_per_hour"
 
 
 def _is_left_out(row: Mapping[str, str]) -> bool:
@@ -164,13 +163,12 @@ def offer_of(row: Mapping[str, str], fallback_id: str = "") -> Offer:
     """
     gpu = gpu_named(row["gpu"], _number(row, "gpu_memory_gib", 0.0))
     provider = row["provider"].strip()
+    if not provider:
+        raise ValueError("provider is empty; expected who rents the machine out.")
     defaults = NETWORK_DEFAULTS.get(provider, PESSIMISTIC)
-    network = {
-        "inet_up_gbit_per_s": defaults.gbit_per_s,
-        "inet_down_gbit_per_s": defaults.gbit_per_s,
-        "egress_usd_per_gb": defaults.egress_usd_per_gb,
-        "ingress_usd_per_gb": defaults.ingress_usd_per_gb,
-    }
+    network = {column: _above_0(row, column, defaults.gbit_per_s) for column in WIDTHS}
+    network["egress_usd_per_gb"] = _number(row, "egress_usd_per_gb", defaults.egress_usd_per_gb)
+    network["ingress_usd_per_gb"] = _number(row, "ingress_usd_per_gb", defaults.ingress_usd_per_gb)
     reliability = _number(row, "reliability", -1.0)
     return Offer(
         offer_id=row.get("offer_id") or fallback_id,
@@ -192,7 +190,7 @@ def offer_of(row: Mapping[str, str], fallback_id: str = "") -> Offer:
         nvlink=_flag(row, "nvlink"),
         leasable=provider in LEASABLE and bool(row.get("offer_id")),
         estimated=tuple(column for column in network if not row.get(column)),
-        **{column: _number(row, column, default) for column, default in network.items()},
+        **network,
     )
 
 
@@ -206,6 +204,13 @@ def _number(row: Mapping[str, str], column: str, default: float | None) -> float
         value = -1.0
     if not 0 <= value < float("inf"):
         raise ValueError(f"{column} is {text!r}; expected a number of 0 or more.")
+    return value
+
+
+def _above_0(row: Mapping[str, str], column: str, default: float) -> float:
+    value = _number(row, column, default)
+    if not value:
+        raise ValueError(f"{column} is {row.get(column)!r}; expected a number above 0, or nothing where it is unknown.")
     return value
 
 

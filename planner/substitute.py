@@ -122,7 +122,7 @@ def kv_flows(plan: Plan) -> tuple[KvFlow, ...]:
     parts = [
         (source.id, target.id, route.share * share / wire_ratio(plan.llm, route.codec))
         for route in plan.routes
-        if route.codec is not Codec.LOCAL
+        if route.codec is not Codec.LOCAL and route.share > 0
         for source, target, share in _held_shares(plan, route)
         if source.id != target.id
     ]

@@ -18,6 +18,8 @@ MONEY_TOLERANCE = 1e-6
 SHARE_TOLERANCE = 1e-6
 SIZES = frozenset(f"model.{field.name}" for field in fields(LlmSpec) if field.default is MISSING)
 """Figures of a model that are 1 or more; what its family may lack can be 0."""
+RATES = frozenset({"inet_up_gbit_per_s", "inet_down_gbit_per_s", "codec_gb_per_s"})
+"""Figures of instances that times are divided by: above 0."""
 MOST = 1e15
 """No figure of a plan is larger; whole numbers up to here are exact as floats."""
 SAFE_WORD = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -46,6 +48,8 @@ def _figures(plan: Plan) -> Iterator[str]:
         least = 1 if name in SIZES else 0
         if not least <= value <= MOST:
             yield f"The plan's {name} is {brief(value)}; expected a number from {least} to {MOST:g}."
+        elif value == 0 and name.rpartition(".")[2] in RATES:
+            yield f"The plan's {name} is 0; expected a number above 0."
 
 
 def _numbers(part: Any, where: str) -> Iterator[tuple[str, float]]:

@@ -63,7 +63,9 @@ class Slo:
     attainment: float = 0.9
 
     def __post_init__(self) -> None:
-        if self.ttft_s <= 0 or self.tpot_s <= 0:
-            raise ValueError(f"SLO has TTFT {self.ttft_s} s and TPOT {self.tpot_s} s; expected more than 0.")
+        if not (0 < self.ttft_s < inf and 0 < self.tpot_s < inf):
+            raise ValueError(
+                f"SLO has TTFT {self.ttft_s} s and TPOT {self.tpot_s} s; expected more than 0, and finite."
+            )
         if not 0 < self.attainment <= 1:
             raise ValueError(f"SLO attainment is {self.attainment}; expected more than 0 and at most 1.")

@@ -10,8 +10,8 @@ from planner.links import Links
 from planner.llm import LlmSpec
 from planner.market import Market
 from planner.memory import GIB, UTILISATION
-from planner.parallel.layouts import Capacities, GpuKind, Layout, Share, Task
-from planner.procurement.groups import SIZES
+from planner.parallel.layouts import Capacities, Layout, Share, Task
+from planner.procurement.groups import SIZES, kind_of
 from planner.requirements import Fitness, fitness, offers_in_words, refusals_in_words
 from planner.search.supply import Supply
 
@@ -71,7 +71,7 @@ def _unfit(llm: LlmSpec, found: Fitness) -> Infeasible:
 
 
 def _layouts(capacities: Capacities, offer: Offer) -> list[Layout]:
-    kind = GpuKind(offer.gpu, offer.memory_gib, offer.nvlink)
+    kind = kind_of(offer)
     return [layout for size in SIZES if size <= offer.gpu_count for layout in capacities.layouts((Share(kind, size),))]
 
 

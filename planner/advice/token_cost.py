@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from planner.catalog import Offer
 from planner.deployment import Phase
-from planner.parallel.layouts import Capacities, GpuKind, Share
-from planner.procurement.groups import SIZES
+from planner.parallel.layouts import Capacities, Share
+from planner.procurement.groups import SIZES, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _cost(capacities: Capacities, offer: Offer) -> TokenCost:
 
 def _whole_rps(capacities: Capacities, offer: Offer, phase: Phase) -> float:
     """Of the offer cut into as many groups of one size as it holds, the size that serves most."""
-    kind = GpuKind(offer.gpu, offer.memory_gib, offer.nvlink)
+    kind = kind_of(offer)
     sizes = [size for size in SIZES if size <= offer.gpu_count]
     best = [(size, capacities.best((Share(kind, size),), phase)) for size in sizes]
     return max((offer.gpu_count // size * found[1] for size, found in best if found), default=0.0)

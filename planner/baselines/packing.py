@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import highspy
 
 from planner.catalog import Offer
-from planner.search.supply import MOST_INSTANCES
+from planner.procurement.procure import MOST_INSTANCES
 
 GAP, MOST_S = 0.01, 3.0
 THRIFT = 1e-3

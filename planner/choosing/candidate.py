@@ -116,6 +116,7 @@ def parts(task: Task, chosen: Candidate) -> list[Part]:
     paths = [
         Path(route, hop, waited_s(members[route.prefill], members[route.decode]))
         for route, hop in zip(pairing.routes, pairing.hops, strict=True)
+        if route.share > 0
     ]
     alike: dict[tuple[tuple[Server, ...], tuple[Lane, ...]], list[float]] = {}
     for lanes in _connected(lanes_of(task.llm, paths, places), servers):

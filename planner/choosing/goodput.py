@@ -66,7 +66,7 @@ class Trial:
 
         Where short runs find no more than `beyond_rps`, which is as good as lost, their figure is not confirmed.
         """
-        seeming = highest_rate(self.attains, self.expected_rps, self.most_rps)
+        seeming = self.seeming_rps()
         if seeming <= beyond_rps:
             return seeming
         first = highest_rate(lambda rate: self._holds(rate, 0), seeming / NOTCH**STRIDE, seeming)

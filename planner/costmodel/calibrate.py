@@ -26,7 +26,6 @@ from planner.llm import LlmSpec
 ALONE = ("gemm_share", "attention_factor", "read_share", "step_s", "sequence_s", "prompt_s")
 """Coefficients of an engine that has the machine for itself."""
 START = {"step_s": 3e-3, "sequence_s": 1e-4, "prompt_s": 3e-3}
-HANDOVER = ("handover_ms", "bandwidth_gbit_per_s", "codec_gb_per_s")
 HANDOVER_START, HANDOVER_PULL = (20.0, 1.0, 0.5), 0.05
 """Rows of a busy machine hardly tell bytes on the wire from bytes packed: a weak pull keeps both from running away."""
 SLOWED = 1.1

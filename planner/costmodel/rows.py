@@ -23,6 +23,8 @@ PHASES, KINDS = ("prefill", "decode"), ("layer", "step", "request")
 LINKS = ("pcie", "nvlink", "nvswitch", "vm-network")
 SCOPES = ("full", "gemm", "gemm+attn", "elementwise", "model")
 """What a value contains: all of a layer, a part of it, or the whole model."""
+MOST = 10**9
+"""No count is larger; powers of much larger ones are no floats."""
 UNLOADED = ("", "none", "idle")
 SIXTEEN_BITS = ("", "auto", "16", "bf16", "bfloat16", "fp16", "float16", "half")
 
@@ -162,6 +164,6 @@ def _count(row: Mapping[str, str], column: str, *, least: int = 1) -> int:
         value = float(row[column])
     except (TypeError, ValueError):
         value = -1.0
-    if not value.is_integer() or value < least:
-        raise NotPredictable(f"{column} is {row[column]!r}; expected a whole number of at least {least}")
+    if not value.is_integer() or not least <= value <= MOST:
+        raise NotPredictable(f"{column} is {row[column]!r}; expected a whole number from {least} to {MOST:.0e}")
     return int(value)

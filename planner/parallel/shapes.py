@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -13,6 +13,10 @@ from planner.costmodel.collectives import Interconnect, across, inside, vm_netwo
 from planner.costmodel.pace import Pace, PipelineCost, pipeline_cost
 from planner.llm import LlmSpec
 from planner.memory import StageMemory, kv_capacity_tokens
+
+MOST_LAYOUTS = 1 << 15
+"""That are kept, those last asked for: a controller asks for weeks, over links that are measured anew each time. A
+search meets far fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Layout:
         return tuple(dict.fromkeys(slot.kind for slot in self.slots))
 
 
-@cache
+@lru_cache(maxsize=MOST_LAYOUTS)
 def layout_of(llm: LlmSpec, tp: int, slots: tuple[Slot, ...], between: Between = None) -> Layout:
     """These stages of `tp` GPUs each, worked out."""
     layers = [slot.layers for slot in slots]

@@ -7,6 +7,7 @@ import numpy as np
 from planner.procurement.purchase import Formation, Groups, Ints, Purchase, Shop, Spans
 
 MOST_INSTANCES = 48
+"""Of a plan that is free to rent."""
 GAP, MOST_S = 0.01, 5.0
 """HiGHS may stop this near its own bound, and must stop after this time; 150 offers take it a tenth of a second."""
 SPARE_MONEY = 1e-3

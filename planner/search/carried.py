@@ -19,14 +19,13 @@ from planner.demand import Floats
 from planner.deployment import Phase
 from planner.errors import SolverFailed
 from planner.links import INSIDE, USABLE
+from planner.orchestration.pairing import FULL
 from planner.search.hops import End, Hops, Shared
 from planner.search.sites import Placed, Site
 
 Row: TypeAlias = tuple[object, ...]
 PREFILL, DECODE, OUT, INTO, STATED, MONEY, ASKED = "prefill", "decode", "out", "into", "stated", "money", "asked"
 WIRES = (OUT, INTO, STATED)
-FULL = 0.99
-"""Part of what a wire carries at which it counts as full."""
 DIGITS = 9
 """Of requests/s: beyond them they depend on the order of the program's columns."""
 MONEY_WEIGHT = 1e-4

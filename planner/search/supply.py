@@ -9,12 +9,11 @@ from planner.catalog import Link, Offer
 from planner.deployment import Instance
 from planner.links import Links, link_between
 from planner.llm import LlmSpec
-from planner.parallel.layouts import GpuKind
+from planner.procurement.groups import kind_of
 from planner.procurement.placing import instance_of
+from planner.procurement.procure import MOST_INSTANCES
 
 LOCAL = "local"
-MOST_INSTANCES = 48
-"""Of a plan that is free to rent."""
 
 
 class Supply:
@@ -27,7 +26,7 @@ class Supply:
         self.offers = tuple(offers)
         self.rent_all = rent_all
         self.stated = links
-        self.kinds = tuple(GpuKind(offer.gpu, offer.memory_gib, offer.nvlink) for offer in offers)
+        self.kinds = tuple(map(kind_of, offers))
         self.gpus = tuple(offer.gpu_count for offer in offers)
         self.usd_per_hour = tuple(offer.usd_per_hour for offer in offers)
         self._llm = llm

@@ -50,6 +50,10 @@ def test_links_are_read_from_csv():
         ("from,to\na,b\n", "have no column bandwidth_gbit_per_s, latency_ms"),
         ("from,to,bandwidth_gbit_per_s,latency_ms\na,b,0,1\n", "line 2: bandwidth_gbit_per_s is '0'"),
         ("from,to,bandwidth_gbit_per_s,latency_ms\na,b,1,soon\n", "line 2: latency_ms is 'soon'"),
+        ("from,to,bandwidth_gbit_per_s,latency_ms\na,b,1\n", "line 2: latency_ms is ''"),
+        ("from,to,bandwidth_gbit_per_s,latency_ms\na,b,1,2,3\n", "line 2: more values than the 4 columns"),
+        ("from,to,bandwidth_gbit_per_s,latency_ms\na,b,1,2\na,b,9,2\n", "line 3: the link from a to b is there twice"),
+        ("from,to,bandwidth_gbit_per_s,latency_ms\n" + "a" * 200_000, "not CSV: field larger"),
     ],
 )
 def test_a_bad_link_is_named_by_its_line(text, message):
@@ -73,3 +77,9 @@ def test_what_was_measured_between_instances_is_part_of_their_link():
     assert link_between(slow, HERE, {}).latency_ms == plain.latency_ms
     stated = link_between(HERE, slow, {("i0", "i1"): Link(1.0, 3.0)})
     assert stated.latency_ms == 28.0
+
+
+def test_a_row_that_ends_before_its_names_is_no_crash():
+    links = links_from_csv("bandwidth_gbit_per_s,latency_ms,from,to\n1,1\n", "l.csv")
+    with pytest.raises(SpecError, match="Links name ''"):
+        check_links(links, ["a"])

@@ -116,3 +116,25 @@ def test_what_a_machine_has_beside_its_gpus_is_read_where_it_is_stated():
 def test_memory_of_the_host_is_read_from_the_other_style_too():
     style = "provider,gpu,gpu_count,price_usd_hr,mem_gb\naws,A10G,1,1.0,16.0\n"
     assert offers_from_csv(style, "elsewhere")[0].ram_gb == 16.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("provider,gpu,gpu_count,usd_per_hour\nvast\n", "line 2: GPU '' is not known"),
+        ("gpu,gpu_count,usd_per_hour,provider\nA40,1,1\n", "line 2: provider is empty"),
+        ("provider,gpu,gpu_count,usd_per_hour,region\nvast,A40,1,1,Texas, US\n", "line 2: more values than the 5 col"),
+        ("provider,gpu,gpu_count,usd_per_hour,inet_up_gbit_per_s\nvast,A40,1,1,0\n", "inet_up_gbit_per_s is '0'"),
+        ("provider,gpu,gpu_count,usd_per_hour,inet_down_gbit_per_s\nvast,A40,1,1,0\n", "inet_down_gbit_per_s is '0'"),
+        ("provider,gpu,gpu_count,usd_per_hour\nvast," + "x" * 200_000 + ",1,1\n", "not CSV: field larger"),
+    ],
+    ids=["short", "no provider", "unquoted comma", "no way out", "no way in", "huge"],
+)
+def test_a_file_of_offers_that_cannot_be_read_is_told_by_its_line(text, message):
+    with pytest.raises(SpecError, match=message):
+        offers_from_csv(text, "o.csv")
+
+
+def test_commas_at_the_end_of_a_row_say_nothing():
+    (found,) = offers_from_csv("provider,gpu,gpu_count,usd_per_hour\nvast,A40,1,1,,\n", "o.csv")
+    assert found.usd_per_hour == 1.0

@@ -156,3 +156,9 @@ def test_every_substitute_makes_a_legal_plan_and_they_come_in_the_order_of_what_
     costs = [plan.cost_usd_per_hour for plan in plans]
     assert costs == sorted(costs)
     assert all(cost <= apart().budget_usd_per_hour * (1 + 1e-6) for cost in costs)
+
+
+def test_a_route_without_a_share_moves_nothing():
+    plan = apart()
+    routes = (Route("r0", "r1", 0.0, Codec.INT4, 1.0), Route("r1", "r1", 1.0, Codec.LOCAL))
+    assert kv_flows(replace(plan, routes=routes)) == ()

@@ -55,6 +55,8 @@ def test_a_legal_plan_breaks_no_rule(split_plan):
         (replica(2, stages=(Stage("i0", (0, 1, 2), 32),)), "stages of 3 GPUs; expected a power of two that splits 32"),
         (replica(2, stages=tuple(Stage("i1", (i,), 4 - (i == 8) * 4) for i in range(9))), "has 9 stages; expected at"),
         (instance(0, gpu="V100-SXM2-32GB"), "i0 has V100-SXM2-32GB, which has no bfloat16"),
+        (instance(0, inet_up_gbit_per_s=0.0), r"instances[0].inet_up_gbit_per_s is 0; expected a number above 0"),
+        (instance(1, codec_gb_per_s=0.0), r"instances[1].codec_gb_per_s is 0; expected a number above 0"),
         (replica(2, id="r1"), "replica id r1 is used 2 times"),
         (replica(2, stages=(Stage("i9", (0,), 32),)), "uses instance i9, which the plan does not rent"),
         (instance(2, id="i1"), "instance id i1 is used 2 times"),
@@ -111,8 +113,9 @@ def test_a_figure_is_finite_and_not_negative(split_plan, name, change, value):
 
 
 def test_a_target_that_is_no_number_is_refused(split_plan):
-    slo = replace(split_plan.slo, ttft_s=nan)
-    assert "slo.ttft_s is nan" in " ".join(violations(replace(split_plan, slo=slo)))
+    document = plan_to_json(split_plan)
+    with pytest.raises(SpecError, match="plan's slo is wrong: SLO has TTFT nan s"):
+        plan_from_json(document | {"slo": document["slo"] | {"ttft_s": nan}})
 
 
 def test_a_model_with_windows_moves_no_kv(split_plan):

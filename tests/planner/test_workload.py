@@ -39,3 +39,10 @@ def test_another_rate_leaves_the_rest_as_it_is():
 def test_targets_that_nothing_can_meet_are_refused(wrong):
     with pytest.raises(ValueError, match="expected more than 0"):
         Slo(**wrong)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("target", ["ttft_s", "tpot_s"])
+def test_a_target_is_a_time(target, seconds):
+    with pytest.raises(ValueError, match="expected more than 0, and finite"):
+        Slo(**{target: seconds})

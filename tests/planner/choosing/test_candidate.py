@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from planner.advice.robustness import as_candidate
 from planner.catalog import GpuCalibration, Link
 from planner.choosing.candidate import Candidate, candidate, parts
 from planner.demand import Demand
@@ -13,6 +14,8 @@ from planner.members import members_of
 from planner.orchestration.pairing import Pairing
 from planner.orchestration.strands import Hop, Strand
 from planner.parallel.layouts import Capacities, Task
+from planner.plan import task_of
+from planner.traces import workload_named
 from planner.workload import Slo
 
 NET = Link(1.0, 2.0)
@@ -110,3 +113,11 @@ def test_what_carries_nothing_is_given_back_and_a_replica_over_two_instances_kee
     (member,) = found.members
     assert member.replica == replace(busy, id="r0", stages=(Stage("i0", (0,), 12), Stage("i1", (0,), 20)))
     assert found.usd_per_hour == 1.0
+
+
+def test_a_route_without_a_share_is_no_part_of_the_fleet(split_plan):
+    plan = split_plan
+    routes = (replace(plan.routes[0], share=0.0), replace(plan.routes[1], share=1.0))
+    task = task_of(plan.llm, workload_named("conversation"), plan.slo, plan.max_model_len)
+    (only,) = parts(task, as_candidate(replace(plan, routes=routes), {}))
+    assert (only.share, len(only.servers)) == (1.0, 1)

@@ -124,3 +124,9 @@ def test_prompts_that_come_together_without_other_load_are_one_prefill():
 def test_a_row_without_an_answer_says_why(row, says):
     with pytest.raises(NotPredictable, match=says.replace("+", r"\+")):
         predict_ms(row)
+
+
+@pytest.mark.parametrize("column", ["batch", "prompt_tokens", "context_tokens"])
+def test_a_count_beyond_all_measure_has_a_reason(column):
+    with pytest.raises(NotPredictable, match="expected a whole number from"):
+        predict_ms(ROW | {column: "1e300"})

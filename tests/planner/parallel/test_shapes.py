@@ -69,3 +69,8 @@ def test_the_tightest_stage_limits_the_kv():
 def test_equal_layouts_are_one_object():
     assert spanning(Link(40.0, 0.5)) is spanning(Link(40.0, 0.5))
     assert replace(spanning(None)) != spanning(None)
+
+
+def test_layouts_that_nobody_asks_for_any_more_are_forgotten():
+    """A controller lays replicas out over links that are measured anew each time, for weeks."""
+    assert layout_of.cache_info().maxsize is not None
