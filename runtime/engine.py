@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CONNECTOR = "ThunderConnector"
 CONNECTOR_MODULE = "runtime.connector.connector"
 CONNECTOR_SOCKET = "run/connector.sock"
+AGENTS_NAMES = ("agent", "connector")
+"""What the agent's own files in run/ and logs/ are called: an engine of that name would take their place."""
 
 ENTRY_POINT = "runtime.engine_main"
 FORKS = "THUNDER_ENGINE_FORKS"
@@ -165,6 +167,10 @@ def _check(spec: "EngineSpec", cards: "Sequence[str]") -> None:
         raise SpecError(f"{where} splits its layers over {len(spec.layer_partition)} stages; expected PP {spec.pp}.")
     if not spec.replica or not spec.replica.replace("-", "").replace("_", "").isalnum():
         raise SpecError(f"A replica is named {spec.replica!r}; expected letters, digits, - and _.")
+    if spec.replica in AGENTS_NAMES:
+        raise SpecError(f"A replica is named {spec.replica}, as the agent's own files are; expected another name.")
+    if spec.recompute_tokens_per_s is not None and not spec.recompute_tokens_per_s > 0:
+        raise SpecError(f"{where} may recompute {spec.recompute_tokens_per_s} tokens/s; expected a number above 0.")
     owned = OWNED_FLAGS + (OWNED_CPU_FLAGS if spec.device == "cpu" else ())
     for argument in spec.extra_args:
         if _is_owned(argument, owned):

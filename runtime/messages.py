@@ -4,13 +4,15 @@ The routes document is also a file that anyone may write (`thunder.routes/v1`); 
 controller, router and agents, which all run the same version.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from planner.deployment import Codec, Phase
 from planner.errors import SpecError
-from runtime.typed import check_types
+from runtime.typed import LARGEST, check_types
 
 ROUTES_SCHEMA = "thunder.routes/v1"
 
@@ -193,7 +195,7 @@ class Routes:
                 raise SpecError(f"A route decodes on {route.decode}, whose phase is {phases[route.decode]}.")
             if route.prefill == route.decode and route.codec is not Codec.LOCAL:
                 raise SpecError(f"A route from {route.prefill} to itself has codec {route.codec}; expected local.")
-            if route.share < 0:
+            if not 0 <= route.share < math.inf:
                 raise SpecError(f"Route {route.prefill} → {route.decode} has share {route.share}; expected ≥ 0.")
         if not sum(route.share for route in self.routes) > 0:
             raise SpecError("Routes have no share above 0; expected at least one route that takes traffic.")
@@ -211,13 +213,13 @@ class Routes:
                 ReplicaAddress(
                     id=entry["id"],
                     phase=Phase(entry["phase"]),
-                    url=entry["url"].rstrip("/"),
-                    weight=float(entry.get("weight", 1.0)),
+                    url=_url(entry["url"]),
+                    weight=_amount(entry, "weight", 1.0),
                     server_name=entry.get("server_name", ""),
-                    max_requests=int(entry.get("max_requests", 0)),
-                    local_tokens_per_s=float(entry.get("local_tokens_per_s", 0.0)),
-                    capacity_rps=float(entry.get("capacity_rps", 0.0)),
-                    default_max_tokens=_number(entry.get("default_max_tokens")),
+                    max_requests=_count(entry.get("max_requests", 0)),
+                    local_tokens_per_s=_amount(entry, "local_tokens_per_s", 0.0),
+                    capacity_rps=_amount(entry, "capacity_rps", 0.0),
+                    default_max_tokens=None if (limit := entry.get("default_max_tokens")) is None else _count(limit),
                 )
                 for entry in document["replicas"]
             )
@@ -227,17 +229,40 @@ class Routes:
                     entry["decode"],
                     float(entry["share"]),
                     Codec(entry["codec"]),
-                    local_below_tokens=int(entry.get("local_below_tokens", 0)),
+                    local_below_tokens=_count(entry.get("local_below_tokens", 0)),
                 )
                 for entry in document["routes"]
             )
             plan_id = str(document.get("plan_id", ""))
-            return cls(int(document["epoch"]), str(document["model"]), replicas, routes, plan_id)
+            return cls(_count(document["epoch"]), str(document["model"]), replicas, routes, plan_id)
         except KeyError as error:
             raise SpecError(f"Routes lack the key {error.args[0]!r}.") from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SpecError(f"Routes can't be read: {error}.") from error
 
 
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)
+def _amount(entry: Mapping[str, Any], key: str, otherwise: float) -> float:
+    """What stands under a key, else `otherwise`. Raises ValueError for no number from 0 on."""
+    amount = float(entry.get(key, otherwise))
+    if not 0 <= amount < math.inf:
+        raise ValueError(f"{key} is {amount}; expected a number from 0 on")
+    return amount
+
+
+def _count(value: Any) -> int:
+    """Raises ValueError for no whole number from 0 on that databases hold, OverflowError for infinity."""
+    if not 0 <= (count := int(value)) <= LARGEST:
+        raise ValueError(f"{count} stands where a number from 0 on is expected")
+    return count
+
+
+def _url(said: str) -> str:
+    """An engine's address, without a last slash. Raises ValueError for one that nobody could be asked at."""
+    try:
+        parts = urlsplit(said)
+        host, _ = (parts.hostname or "").encode("idna"), parts.port
+    except ValueError as error:
+        raise ValueError(f"url is {said!r}: {error}") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(f"url is {said!r}; expected http://HOST:PORT or https://HOST:PORT")
+    return said.rstrip("/")

@@ -105,6 +105,8 @@ class Agent:
             return _error(400, error.message)
         except Refused as error:
             return _error(409, error.message)
+        except OSError as error:
+            return _error(507, f"Engine {spec.replica} can't be launched: {error}.")
         return web.json_response({"replica": spec.replica}, status=202)
 
     async def stop_engine(self, request: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
 """The agent's side of an engine's Unix socket: its health, its load, and requests passed on."""
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Callable
@@ -31,8 +32,10 @@ class Load:
 
 
 def read_load(metrics: str) -> Load:
-    """From the text of vLLM's /metrics; what is not there counts as 0."""
+    """From the text of vLLM's /metrics; what is not there counts as 0. Raises ValueError for what is no figure."""
     sums = {name: sum(float(value) for value in gauge.findall(metrics)) for name, gauge in _GAUGES.items()}
+    if not all(map(math.isfinite, sums.values())):
+        raise ValueError(f"an engine's load is {sums}")
     return Load(int(sums["running"]), int(sums["waiting"]), sums["kv_usage"])
 
 
@@ -68,13 +71,13 @@ class EngineHttp:
             return None
 
     async def load(self) -> Load:
-        """The engine's load, at most a second old; the last known while it does not answer."""
+        """The engine's load, at most a second old; the last known while it does not say it."""
         if self._now() - self._load_at >= LOAD_KEPT_S:
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_S), self.session.get(f"{BASE}/metrics") as response:
                     self._load = read_load(await response.text())
-            except (aiohttp.ClientError, OSError, TimeoutError):
-                pass  # a busy engine: its state says whether it lives
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+                pass  # a busy engine, or one that is confused: its state says whether it lives
             self._load_at = self._now()
         return self._load
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -57,22 +57,29 @@ class EngineProcess:
 
     @classmethod
     def launch(cls, folder: Path, spec: EngineSpec, command: EngineCommand) -> Self:
-        """Start `command` as the leader of a session, in `folder`, its output at the end of its log."""
+        """Start `command` as the leader of a session, in `folder`, its output at the end of its log.
+
+        Raises OSError for a program that isn't there, or a disk that takes nothing: then nothing runs.
+        """
         (folder / socket_path(spec.replica)).unlink(missing_ok=True)
-        temporary = make_temporary_folder()
-        with log_path(folder, spec.replica).open("ab") as output:
-            log_start = output.seek(0, os.SEEK_END)
-            child = subprocess.Popen(
-                command.argv,
-                cwd=folder,
-                env=_environment(command.env, temporary),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        engine = cls(folder, spec, process_id(child.pid), temporary, log_start, child=child)
-        engine.record()
+        with ExitStack() as unless_launched:
+            temporary = make_temporary_folder()
+            unless_launched.callback(remove_leftovers, temporary, ())
+            with log_path(folder, spec.replica).open("ab") as output:
+                log_start = output.seek(0, os.SEEK_END)
+                child = subprocess.Popen(
+                    command.argv,
+                    cwd=folder,
+                    env=_environment(command.env, temporary),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            unless_launched.callback(_end_at_once, child)
+            engine = cls(folder, spec, process_id(child.pid), temporary, log_start, child=child)
+            engine.record()  # without, no later agent would find it, and nobody would ever end it
+            unless_launched.pop_all()
         return engine
 
     @classmethod
@@ -141,6 +148,13 @@ async def _until(condition: Callable[[], bool], within_s: float) -> None:
         if condition():
             return
         await asyncio.sleep(POLL_S)
+
+
+def _end_at_once(child: subprocess.Popen[bytes]) -> None:
+    """A process that has hardly begun, with all of its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _kill(processes: list[psutil.Process]) -> None:

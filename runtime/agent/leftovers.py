@@ -4,6 +4,7 @@ Each engine gets a temporary folder of its own. vLLM puts its rendezvous file `v
 shared-memory segments after it, so those names and no others are removed from /dev/shm.
 """
 
+import glob
 import logging
 import os
 import shutil
@@ -33,12 +34,19 @@ def rendezvous_names(folder: Path) -> frozenset[str]:
 
 
 def remove_leftovers(folder: Path, names: Iterable[str], *, shared_memory: Path = SHARED_MEMORY) -> None:
-    """Remove a dead engine's temporary folder and the segments named after its rendezvous files."""
-    for name in {*names, *rendezvous_names(folder)}:
-        for segment in shared_memory.glob(f"*{name}*"):
+    """Remove a dead engine's temporary folder and the segments named after its rendezvous files.
+
+    Names come out of a file: one that is not whole would be a part of everybody's.
+    """
+    for name in filter(_is_whole, {*names, *rendezvous_names(folder)}):
+        for segment in shared_memory.glob(f"*{glob.escape(name)}*"):
             segment.unlink(missing_ok=True)
             log.info("removed %s", segment)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_whole(name: str) -> bool:
+    return name.startswith(RENDEZVOUS) and len(name) > len(RENDEZVOUS)
 
 
 def session_members(leader: ProcessId) -> list[psutil.Process]:

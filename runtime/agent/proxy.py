@@ -67,6 +67,7 @@ class EngineProxy:
             async with deadline, session.request(**_to_engine(request, replica)) as answer:
                 chunk = await answer.content.readany()
                 self._answered(name, deadline)
+                deadline.reschedule(None)  # A refusal that came in the very moment is too late: it is being answered.
                 response = web.StreamResponse(status=answer.status, headers=_end_to_end(answer.headers))
                 await response.prepare(request)
                 while chunk:

@@ -56,7 +56,8 @@ class Supervisor:
     def start(self, spec: EngineSpec) -> None:
         """Start an engine. The same spec again does nothing while it lives; one that failed is started again.
 
-        Raises Refused when another spec runs under this name or the engine is being stopped.
+        Raises Refused when another spec runs under this name or the engine is being stopped, OSError where it can't be
+        launched.
         """
         known = self._engines.get(spec.replica)
         if known and known.state in LIVE:
@@ -91,9 +92,9 @@ class Supervisor:
         if engine.watch is not None:
             engine.watch.cancel()
         await engine.process.end(self._stop_grace_s)
-        await engine.http.close()
         if self._engines.get(replica) is engine:
             del self._engines[replica]
+        await engine.http.close()  # last: nobody is to be sent to a socket that is closed
         log.info("engine %s stopped", replica)
 
     async def stop_all(self) -> None:
@@ -137,8 +138,8 @@ class Supervisor:
             status = await engine.http.status()
             if status == 200 and engine.state == STARTING:
                 engine.state = READY
-                engine.process.record()
                 log.info("engine %s is ready", engine.process.spec.replica)
+                _record(engine.process)
             if status == CORE_DEAD and engine.state == READY:
                 await self._failed(engine, "The engine core is dead: /health says 503.")
                 return
@@ -151,8 +152,16 @@ class Supervisor:
         engine.detail = "\n".join([reason, why_it_died(lines)]).strip()
         log.error("engine %s failed: %s", process.spec.replica, engine.detail.splitlines()[:2])
         await process.sweep()
+        engine.state = FAILED  # only now: from here on it may be started again, into the same files
         await engine.http.close()
-        engine.state = FAILED  # last: from here on it may be started again, into the same files
+
+
+def _record(process: EngineProcess) -> None:
+    """A disk that takes nothing is no reason to watch an engine no longer: the record of its launch names it too."""
+    try:
+        process.record()
+    except OSError as error:
+        log.warning("what engine %s would leave behind can't be written down: %s", process.spec.replica, error)
 
 
 async def _health(engine: _Engine) -> EngineHealth:

@@ -60,7 +60,7 @@ class ThunderMetadata(KVConnectorMetadata):  # type: ignore[misc]
 
 
 class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
-    """Hands a finished prompt's KV to the agent as tiles, and fills waiting prompts with tiles from other agents."""
+    """Hands a prompt's KV to the agent as tiles, as it is computed; fills prompts that wait with tiles from others."""
 
     _cache_hit_source = CacheHitSource.P2P
 

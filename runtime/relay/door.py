@@ -33,8 +33,11 @@ class AgentDoor:
             session = Session(self._path, self._reconnect)
         except OSError as error:
             raise AgentGone(f"The agent at {self._path} can't be reached: {error}.") from error
-        session.start(self._hello)
-        self._session = session
+        session.introduce(self._hello)
+        self._session = session  # before its end can be heard: else it could take the place of the one made anew then
+        session.listen()
+        if self._closed:  # meanwhile
+            session.close()
 
     def session(self) -> Session:
         """The connection as it is now. Raises AgentGone."""

@@ -49,13 +49,16 @@ class Session:
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[str, Future[Answer] | None]] = {}
 
-    def start(self, hello: Mapping[str, Any]) -> None:
-        """Say who this is, and listen from then on. Raises AgentGone; then it has not begun, and nobody is told."""
+    def introduce(self, hello: Mapping[str, Any]) -> None:
+        """Say who this is, before anything else. Raises AgentGone; then it has not begun, and nobody is told."""
         try:
             self.tell("hello", hello)
         except AgentGone:
             self._socket.close()
             raise
+
+    def listen(self) -> None:
+        """Hear answers from now on, and of the connection's end, which may come at once."""
         threading.Thread(target=self._read, name="thunder-door", daemon=True).start()
 
     def call(self, name: str, fields: Mapping[str, Any], *, timeout_s: float) -> Answer:

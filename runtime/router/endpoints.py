@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -69,15 +70,11 @@ class Endpoints:
         return web.json_response(document, status=200 if status == "ok" else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        in_flight = self._upstream.in_flight()
         self._metrics.epoch.set(self._table.current.number)
         self._metrics.admitted.set(self._admission.in_flight)
         self._metrics.queued.set(self._admission.queued)
         self._metrics.admission_limit.set(self._admission.limit)
-        for replica in self._table.current.replicas:
-            self._metrics.up.labels(replica).set(self._health.is_up(replica))
-            self._metrics.in_flight.labels(replica).set(in_flight[replica])
-            self._metrics.beyond.labels(replica).set(self._table.load.beyond.get(replica, 0))
+        self._gauge_replicas(self._upstream.in_flight())
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def embeddings(self, request: web.Request) -> web.Response:
@@ -159,6 +156,16 @@ class Endpoints:
     async def get_usage(self, request: web.Request) -> web.Response:
         """What each client key has used, by its id."""
         return self._unauthorised(request) or web.json_response(self._usage.to_json())
+
+    def _gauge_replicas(self, in_flight: Counter[str]) -> None:
+        """Of replicas that are gone nothing is said, but for legs that are still under way there."""
+        for gauge in (self._metrics.up, self._metrics.in_flight, self._metrics.beyond):
+            gauge.clear()
+        for replica in self._table.current.replicas:
+            self._metrics.up.labels(replica).set(self._health.is_up(replica))
+            self._metrics.beyond.labels(replica).set(self._table.load.beyond.get(replica, 0))
+        for replica in {*self._table.current.replicas, *in_flight}:
+            self._metrics.in_flight.labels(replica).set(in_flight[replica])
 
     def _observation(self, window_s: float | None) -> dict[str, Any]:
         current, in_flight = self._table.current, self._upstream.in_flight()

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runtime.router.access.admission import Admission
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from runtime.router.watching.traces import Telemetry
 
 SAVE_USAGE_EVERY_S = 30.0
+AGAIN_S = 1.0
+
+Endless = Callable[[], Coroutine[Any, Any, None]]
+"""What runs until it is cancelled."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,8 @@ class Life:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with self.upstream, _beside(_save_usage(self.usage), *(watcher.run() for watcher in self.watchers)):
+        endless: list[Endless] = [partial(_save_usage, self.usage), *(watcher.run for watcher in self.watchers)]
+        async with self.upstream, _beside(*map(_kept_up, endless)):
             yield
         self.usage.save()
         if self.access_log is not None:
@@ -57,6 +66,16 @@ async def _beside(*endless: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _kept_up(work: Endless) -> None:
+    """Without probes no replica would ever come back: what goes wrong unforeseen is said, and begun anew."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("what runs beside the requests failed")
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _save_usage(usage: UsageBook) -> None:

@@ -1,8 +1,9 @@
 """One file over HTTP: gone on with where it broke off, under its name only once its digest is right."""
 
+import errno
 import http.client
+import ssl
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -20,7 +21,7 @@ SILENT_S = 30.0
 TRIES = 6
 """In a row, none of which brought a byte."""
 FIRST_PAUSE_S = 1.0
-FULL, PARTIAL, BEYOND_ITS_END = 200, 206, 416
+FULL = 200
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 AUTHORIZATION = "Authorization"
 NOT_AS_LISTED = "what its address serves is not what was listed"
@@ -50,7 +51,10 @@ _OPENER = urllib.request.build_opener(_WithinOrigin)
 
 
 class Fetch:
-    """Fetches files into `folder`. `stop` ends it between two pieces; `pause` waits between tries, in seconds."""
+    """Fetches files into `folder`. `stop` ends it between two pieces, and the pause between two tries.
+
+    `pause` waits for so many seconds in place of that.
+    """
 
     def __init__(
         self,
@@ -59,13 +63,13 @@ class Fetch:
         *,
         authorization: str = "",
         stop: threading.Event | None = None,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
         self._folder = folder
         self._progress = progress
         self._authorization = authorization
         self._stop = stop or threading.Event()
-        self._pause = pause
+        self._pause = pause or self._stop.wait
 
     def file(self, file: WeightFile, url: str) -> None:
         """Have the file, whole and compared. Raises HostError."""
@@ -140,11 +144,18 @@ def _raise_final(file: WeightFile, error: Exception) -> None:
         error.close()
         if error.code not in TRY_AGAIN:
             raise HostError(f"{file.name} can't be fetched: {_words(error)}.") from error
-    elif isinstance(error, OSError) and error.errno is not None and not isinstance(error, _LOST):
+    elif isinstance(error, OSError) and error.errno is not None and not _is_of_the_line(error):
         raise HostError(f"{file.name} can't be written: {error.strerror}.") from error
 
 
-_LOST = (ConnectionError, TimeoutError, urllib.error.URLError)
+def _is_of_the_line(error: OSError) -> bool:
+    """Whether the way to the server broke, in TLS too: what else fails is the disk."""
+    return isinstance(error, _LOST) or error.errno in NO_WAY
+
+
+_LOST = (ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError)
+NO_WAY = frozenset({errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH})
+"""What a kernel says of a connection whose way is gone, beside those that Python has a class for."""
 
 
 def _words(error: Exception) -> str:

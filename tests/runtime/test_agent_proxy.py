@@ -102,3 +102,54 @@ async def test_nobody_is_told_where_two_could_be_meant():
         proxy.tell("r0", "cmpl-abc-0-0123abcd", {})
         assert len(twice[1].transport.written) == 1
     assert not proxy._unanswered
+
+
+class Answering:
+    """An engine whose answer comes in pieces as the test gives them."""
+
+    status, headers = 200, {}
+
+    def __init__(self):
+        self.pieces = asyncio.Queue()
+        self.content = SimpleNamespace(readany=self.pieces.get)
+        self.session = SimpleNamespace(request=lambda **_: self)
+
+    def http(self, _replica: str):
+        return self
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_: object):
+        pass
+
+
+class Sent:
+    """What the caller is answered."""
+
+    def __init__(self, *, status: int, headers: object):
+        self.status, self.written = status, []
+
+    async def prepare(self, _request: object):
+        pass
+
+    async def write(self, piece: bytes):
+        self.written.append(piece)
+
+    async def write_eof(self):
+        pass
+
+
+async def test_a_refusal_in_the_moment_of_the_first_byte_is_too_late(monkeypatch):
+    """Else a second answer would be written into the middle of the first."""
+    monkeypatch.setattr("runtime.agent.proxy.web.StreamResponse", Sent)
+    engine = Answering()
+    proxy = EngineProxy(engine)
+    async with under_way(proxy, asked("abc")) as (task,):
+        engine.pieces.put_nowait(b"first")  # the proxy wakes after the refusal
+        proxy.refuse("r0", "cmpl-abc-0-0123abcd")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        engine.pieces.put_nowait(b"")
+        answer = await task
+    assert (answer.status, answer.written) == (200, [b"first"])

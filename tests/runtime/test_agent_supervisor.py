@@ -3,13 +3,17 @@
 import asyncio
 import os
 import signal
+import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from planner.errors import Refused, ReplicaUnhealthy, SpecError
-from runtime.agent.engine_http import Load, read_load
+from runtime.agent.engine_http import EngineHttp, Load, read_load
+from runtime.agent.leftovers import remove_leftovers
 from runtime.agent.supervisor import Supervisor
 from runtime.engine import engine_command
 from tests.runtime.supervising import segments_of, session_of, spec_of, supervisor_in, until_state
@@ -95,6 +99,59 @@ async def test_an_engine_that_is_killed_has_failed_and_its_children_are_killed_t
     failed = await until_state(supervisor, "failed")
     assert failed.detail.startswith("The engine was killed by SIGKILL; the host may be out of memory.")
     assert session_of(pid) == []
+
+
+def no_record_can_be_written(folder: Path):
+    (folder / "run" / ".r0.pid.json.new").mkdir()
+
+
+async def test_an_engine_that_no_later_agent_would_find_is_not_left_running(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch
+):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    no_record_can_be_written(tmp_path)
+    spec = spec_of()
+    with pytest.raises(OSError, match=r"pid\.json"):
+        supervisor.start(spec)
+    assert [process.pid for process in psutil.process_iter() if spec.served_name in command_line(process)] == []
+    assert list(temporary.iterdir()) == []
+    assert await supervisor.health() == ()
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return []
+
+
+async def test_an_engine_is_watched_on_though_the_disk_is_full_when_it_is_ready(supervisor: Supervisor, tmp_path: Path):
+    supervisor.start(spec_of())
+    no_record_can_be_written(tmp_path)
+    pid = (await until_state(supervisor, "ready")).pid
+    os.kill(pid, signal.SIGKILL)
+    assert "SIGKILL" in (await until_state(supervisor, "failed")).detail
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+async def test_nobody_is_sent_to_a_socket_that_is_closed(supervisor: Supervisor, monkeypatch, ends_by_itself: bool):
+    reached, close = [], EngineHttp.close
+
+    async def closing(http: EngineHttp):
+        with suppress(ReplicaUnhealthy):
+            reached.append(supervisor.http("r0"))
+        await close(http)
+
+    monkeypatch.setattr(EngineHttp, "close", closing)
+    supervisor.start(spec_of())
+    pid = (await until_state(supervisor, "ready")).pid
+    if ends_by_itself:
+        os.kill(pid, signal.SIGKILL)
+        await until_state(supervisor, "failed")
+    await supervisor.stop("r0")
+    assert reached == []
 
 
 async def test_a_failed_engine_may_be_started_again(supervisor: Supervisor):
@@ -191,3 +248,35 @@ vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.125
 """
     assert read_load(text) == Load(3, 1, 0.125)
     assert read_load("") == Load()
+
+
+@pytest.mark.parametrize("said", ["NaN", "+Inf", "many"])
+async def test_a_load_that_is_none_leaves_the_last_one(said: str):
+    """Else one engine's word would be the end of all that its agent says."""
+    texts = [f"vllm:num_requests_running {said}\n", "vllm:num_requests_running 3.0\n"]
+
+    class Says:
+        def get(self, _url: str):
+            return self
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_: object):
+            pass
+
+        async def text(self) -> str:
+            return texts.pop()
+
+    times = iter(range(0, 100, 10))
+    http = EngineHttp("nowhere", now=lambda: next(times))
+    http._session = Says()
+    assert [(await http.load()).running for _ in range(2)] == [3, 3]
+
+
+def test_only_segments_of_that_engine_are_removed(tmp_path: Path):
+    segments = {name: tmp_path / f"psm_{name}" for name in ("vllm_dist_a1", "vllm_dist_b2", "torch_c3")}
+    for path in segments.values():
+        path.touch()
+    remove_leftovers(tmp_path / "gone", ["vllm_dist_a1", "vllm_dist_", "vllm_dist_*", "", "*"], shared_memory=tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted((segments["vllm_dist_b2"], segments["torch_c3"]))

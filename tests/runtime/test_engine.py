@@ -168,6 +168,9 @@ def test_eager_mode_is_a_gpu_users_own_choice():
         ({"layer_partition": (1, 3)}, "2 stages; expected PP 1"),
         ({"replica": "../r0"}, "expected letters"),
         ({"replica": ""}, "expected letters"),
+        ({"replica": "agent"}, "the agent's own files"),
+        ({"replica": "connector"}, "the agent's own files"),
+        ({"recompute_tokens_per_s": 0.0}, "above 0"),
     ],
 )
 def test_a_specification_that_contradicts_itself_is_refused(change: dict[str, object], message: str):

@@ -1,7 +1,9 @@
 """A model's files over HTTP: cut off and gone on with, compared, and once for all instances of a host."""
 
+import errno
 import hashlib
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -135,6 +137,37 @@ def test_one_that_stays_busy_is_given_up(server, fetch):
     server.statuses = deque([503] * TRIES)
     with pytest.raises(HostError, match=f"broke off {TRIES} times in a row: HTTP 503"):
         fetch.file(listed(MODEL, "config.json"), f"{server.url}/config.json")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+        ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC]"),
+    ],
+)
+def test_a_line_that_breaks_under_a_download_is_no_full_disk(server, fetch, tmp_path, monkeypatch, broken):
+    piece, failures = fetch._piece, deque([broken])
+
+    def first_breaks(*words):
+        if failures:
+            raise failures.popleft()
+        piece(*words)
+
+    monkeypatch.setattr(fetch, "_piece", first_breaks)
+    fetch.file(listed(MODEL, "config.json"), f"{server.url}/config.json")
+    assert same_file(tmp_path, "config.json")
+
+
+def test_a_full_disk_is_named_at_once(server, fetch, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch, "_copy", full)
+    with pytest.raises(HostError, match="can't be written: No space left"):
+        fetch.file(listed(MODEL, "config.json"), f"{server.url}/config.json")
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "expired, or .*gated"), (404, "HTTP 404")])

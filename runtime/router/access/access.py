@@ -241,5 +241,7 @@ def _deadline_s(request: web.Request, most_s: float) -> float:
 
 
 def _give_up(task: "asyncio.Task[object]", record: RequestRecord) -> None:
-    record.outcome = "late"
-    task.cancel()
+    """Its time is up; one whose outcome is known has its answer, and is only being seen off."""
+    if not record.outcome:
+        record.outcome = "late"
+        task.cancel()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from planner.errors import SpecError
 from runtime.files import write_json
+from runtime.typed import check_types
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +75,16 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
         document = json.loads(path.read_bytes())
         if document["schema"] != KEYS_SCHEMA:
             raise SpecError(f"{path} has schema {document['schema']!r}; expected {KEYS_SCHEMA!r}.")
-        return tuple(ApiKey(**entry) for entry in document["keys"])
+        keys = tuple(ApiKey(**entry) for entry in document["keys"])
+        for key in keys:
+            check_types(key)
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise SpecError(f"The keys in {path} can't be read: {error.strerror}.") from error
     except (ValueError, TypeError, KeyError) as error:
         raise SpecError(f"The keys in {path} can't be read: {type(error).__name__} {error}.") from error
+    return keys
 
 
 def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:

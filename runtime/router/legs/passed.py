@@ -55,6 +55,8 @@ class PassedEvents(EventStream):
             document = json.loads(data)
         except ValueError:
             return event
+        if not isinstance(document, dict):
+            return event
         inner = (document.get(word) for word in ("response", "message"))
         parts = [document, *(part for part in inner if isinstance(part, dict))]
         for part in parts:

@@ -27,7 +27,7 @@ def read_prefill_answer(answer: bytes) -> tuple[bytes | None, int | None]:
         raise ValueError("it is not a JSON object")
     ticket, usage = document.get(TRANSFER), document.get("usage")
     prompt_tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    return json.dumps(ticket).encode() if ticket else None, prompt_tokens
+    return json.dumps(ticket).encode() if ticket else None, prompt_tokens if type(prompt_tokens) is int else None
 
 
 def read_early_ticket(headers: Mapping[str, str]) -> tuple[bytes, int] | None:

@@ -41,11 +41,17 @@ def read_passed_usage(answer: bytes) -> Usage | None:
 def passed_usage(document: dict[str, Any]) -> Usage | None:
     """The usage of a Responses or a Messages answer; the latter's prompt tokens are stated less those in the cache."""
     usage = document.get("usage")
-    if not isinstance(usage, dict) or type(prompt := usage.get("input_tokens")) is not int:
+    if not isinstance(usage, dict) or (prompt := _count(usage.get("input_tokens"))) is None:
         return None
-    read, written = (usage.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
-    details = usage.get("input_tokens_details") or {"cached_tokens": usage.get("cache_read_input_tokens")}
-    return Usage(prompt + read + written, usage.get("output_tokens") or 0, details.get("cached_tokens"))
+    read, written = (_count(usage.get(f"cache_{kind}_input_tokens")) for kind in ("read", "creation"))
+    details = usage.get("input_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) and details else read
+    return Usage(prompt + (read or 0) + (written or 0), _count(usage.get("output_tokens")) or 0, cached)
+
+
+def _count(value: object) -> int | None:
+    """What is no whole number was not stated."""
+    return value if type(value) is int else None
 
 
 def with_cached(answer: bytes, cached: int) -> bytes:

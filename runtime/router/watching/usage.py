@@ -15,6 +15,7 @@ from pathlib import Path
 
 from runtime.files import write_json
 from runtime.router.watching.observed import RequestRecord
+from runtime.typed import check_types
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,11 @@ def read_usage(path: Path) -> dict[str, KeyUsage]:
 
 
 def usage_from_json(document: dict[str, dict[str, dict[str, float]]]) -> dict[str, KeyUsage]:
-    return {key_id: KeyUsage(**entry) for key_id, entry in document["keys"].items()}  # type: ignore[arg-type]
+    """Raises one of UNREADABLE for what is no account."""
+    usage = {key_id: KeyUsage(**entry) for key_id, entry in document["keys"].items()}  # type: ignore[arg-type]
+    for one in usage.values():
+        check_types(one)
+    return usage
 
 
 def _document(by_key: Mapping[str, KeyUsage]) -> dict[str, object]:

@@ -10,7 +10,7 @@ import pytest
 from runtime.relay.door import AgentDoor
 from runtime.relay.greeting import GREETING, LENGTH, MAGIC, VERSION
 from runtime.relay.pool import Pool
-from runtime.relay.session import AgentGone, AgentSlow
+from runtime.relay.session import AgentGone, AgentSlow, Session
 
 
 def test_a_dead_agent_is_noticed_at_once(tmp_path):
@@ -79,6 +79,34 @@ class Scripted:
                 for number in self._answers(message["call"], message["id"]):
                     answer = json.dumps({"id": number, "ok": True, "offset": 0, "length": 0}).encode()
                     connection.sendall(LENGTH.pack(len(answer)) + answer)
+
+
+def test_a_connection_that_ends_at_once_never_takes_the_place_of_the_next_one(tmp_path, monkeypatch):
+    """It would be there for good: nobody hears its end again, and every call would fail."""
+    listened = []
+
+    def listen(session):
+        listened.append(door._session is session)
+        started(session)
+
+    started = Session.listen
+    monkeypatch.setattr(Session, "listen", listen)
+    agent = Scripted(str(tmp_path / "s"), lambda *_: [])
+    door = AgentDoor(str(tmp_path / "s"), owner="engine", rank=0)
+    door.open()
+    door.close()
+    agent.close()
+    assert listened == [True]
+
+
+def test_a_door_that_is_closed_while_it_opens_holds_no_connection(tmp_path, monkeypatch):
+    agent = Scripted(str(tmp_path / "s"), lambda *_: [])
+    door = AgentDoor(str(tmp_path / "s"), owner="engine", rank=0)
+    monkeypatch.setattr(Session, "introduce", lambda *_: door.close())
+    door.open()
+    with pytest.raises(AgentGone):
+        door.session()
+    agent.close()  # returns once its one connection has ended
 
 
 def test_what_takes_long_is_waited_for_as_long_as_the_agent_lives(tmp_path):

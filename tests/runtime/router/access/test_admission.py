@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.messages import Routes
+from runtime.router.access.access import _give_up
 from runtime.router.access.admission import Admission, Shed
 from runtime.router.access.capacity import capacity_rps_of, limit_of
 from runtime.router.choosing.epochs import Epoch
 from runtime.router.settings import RouterSettings
 from runtime.router.watching.access_log import AccessLog
+from runtime.router.watching.observed import RequestRecord
 from tests.fakes import FakeEngine, serving
 from tests.runtime.routing import MESSAGES, PAIR, Clock, routes_document, routing, soon
 
@@ -263,6 +265,15 @@ async def test_a_stream_that_takes_too_long_says_so_at_its_end(pair, tmp_path: P
     events = [event.removeprefix("data: ") for event in text.split("\n\n") if event]
     assert json.loads(events[0])["choices"][0]["text"] == " d1"
     assert "deadline of 0.3 s" in json.loads(events[-1])["error"]["message"]
+
+
+@pytest.mark.parametrize(("outcome", "said"), [("", "late"), ("ok", "ok"), ("interrupted", "interrupted")])
+async def test_a_deadline_ends_nothing_that_is_answered_already(outcome: str, said: str):
+    """An error behind the end of an answer would be taken for the beginning of the next."""
+    task, record = asyncio.create_task(asyncio.Event().wait()), RequestRecord(0.0, outcome=outcome)
+    _give_up(task, record)
+    assert (record.outcome, bool(task.cancelling())) == (said, said == "late")
+    task.cancel()
 
 
 @pytest.mark.parametrize("said", ["", "soon", "0", "-1", "nan"])

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import openai
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import SpecError
-from runtime.router.access.keys import ApiKey, KeyRing, new_key, read_keys, write_keys
+from runtime.router.access.keys import KEYS_SCHEMA, ApiKey, KeyRing, new_key, read_keys, write_keys
 from runtime.router.access.limits import KeyLimits, TokenBucket
 from runtime.router.watching.observed import RequestRecord
 from runtime.router.watching.usage import UsageBook
@@ -290,6 +291,35 @@ def test_a_book_that_can_not_be_read_is_kept_beside_the_new_one(tmp_path: Path):
     book.count("alice", RequestRecord(0.0, outcome="ok", prompt_tokens=4), 1.0)
     book.save()
     assert UsageBook(path).by_key["alice"].prompt_tokens == 7
+
+
+@pytest.mark.parametrize("entry", [{"requests": "3"}, {"requests": None}, {"last_used_at": "yesterday"}])
+def test_so_is_one_whose_figures_are_none(tmp_path: Path, entry: dict[str, object]):
+    path = tmp_path / "usage.json"
+    path.write_text(json.dumps({"keys": {"alice": entry}}))
+    book = UsageBook(path)
+    book.count("alice", RequestRecord(0.0, outcome="ok", prompt_tokens=3), 1.0)
+    book.save()
+    assert UsageBook(path).by_key["alice"].prompt_tokens == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expires_at": "tomorrow"},
+        {"expires_at": float("nan")},
+        {"digest": 5},
+        {"requests_per_minute": float("nan")},
+        {"tokens_per_minute": 1.5},
+        {"id": 7},
+    ],
+)
+def test_a_key_that_no_request_could_be_held_against_is_refused_when_it_is_read(path: Path, change: dict[str, object]):
+    """Else it would not end, have no limit, or fail the requests that bear it."""
+    key, _ = make(path)
+    path.write_text(json.dumps({"schema": KEYS_SCHEMA, "keys": [asdict(key) | change]}))
+    with pytest.raises(SpecError, match="can't be read"):
+        read_keys(path)
 
 
 def test_two_routers_over_one_file_of_keys_keep_one_account(tmp_path: Path):

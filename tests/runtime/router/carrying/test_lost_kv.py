@@ -73,7 +73,9 @@ async def test_a_plain_engine_is_told_nothing(tmp_path):
 
 def test_a_choice_says_whether_a_prefill_replica_was_due():
     routes = Routes.from_json(
-        routes_document({name: FakeEngine(name) for name in ("p0", "d0", "m0")}, [*PAIR, ("m0", "m0", 0.1, "local")])
+        routes_document(
+            {name: FakeEngine(name, url="http://x") for name in ("p0", "d0", "m0")}, [*PAIR, ("m0", "m0", 0.1, "local")]
+        )
     )
     policy = RoutePolicy(routes)
     assert policy.choose({"d0"}.__contains__) == Choice(None, "d0", Codec.LOCAL, bereft=True)

@@ -8,6 +8,7 @@ import pytest
 from planner.deployment import Codec
 from runtime.router.legs.bodies import decode_body, prefill_body
 from runtime.router.legs.events import EventStream
+from runtime.router.legs.passed import PassedEvents
 from runtime.router.legs.request import ClientRequest, MalformedRequest, read_request
 from runtime.router.legs.transfer import read_prefill_answer, without_transfer
 from runtime.router.legs.usage import Usage, read_passed_usage, read_usage
@@ -128,6 +129,29 @@ def test_what_can_be_read_but_not_written_any_more_is_refused():
         document = {"a": document}
     with pytest.raises(MalformedRequest):
         prefill_body(ClientRequest(b"", document, False, False, 1), Codec.RAW)
+
+
+@pytest.mark.parametrize(
+    ("more", "usage"),
+    [
+        ({"output_tokens": 3, "input_tokens_details": {"cached_tokens": 4}}, Usage(7, 3, 4)),
+        ({"output_tokens": 3, "cache_read_input_tokens": 2}, Usage(9, 3, 2)),
+        ({"output_tokens": "3", "input_tokens_details": {"cached_tokens": 0.5}}, Usage(7, 0)),
+        ({"output_tokens": 3.5, "input_tokens_details": [4], "cache_read_input_tokens": "2"}, Usage(7, 0)),
+    ],
+)
+def test_of_a_passed_usage_whole_numbers_count(more: dict[str, object], usage: Usage):
+    assert read_passed_usage(json.dumps({"usage": {"input_tokens": 7, **more}}).encode()) == usage
+
+
+def test_prompt_tokens_that_are_no_whole_number_were_not_stated():
+    assert read_prefill_answer(b'{"usage": {"prompt_tokens": 7}}') == (None, 7)
+    assert read_prefill_answer(b'{"usage": {"prompt_tokens": "7"}}') == (None, None)
+
+
+def test_an_event_that_is_no_object_is_passed_on():
+    event = b'event: x\ndata: ["usage", {"usage":{"input_tokens":1}}]\n\n'
+    assert PassedEvents().feed(event) == event
 
 
 @pytest.mark.parametrize("document", [{"model": "m"}, {"usage": None}, {"usage": {}}, {"usage": {"input_tokens": "7"}}])
