@@ -6,8 +6,10 @@ call, gone but not committed (C7), between two pages of a listing (C8). A host's
 made (B1), our files are there (B2), the model is (B3), its agent is started (B4), and listens (B5). The controller's: a
 lease is draining (K1), routes are in force (K2), what rests is committed (K3). Of whoever changes phases, a command or
 the controller: which plan is wanted is committed (K5), the router has its routes (K6), all but their event is written
-down (K4). `down`'s: that it is wanted is committed (D1), and the router has ended (D2). Of a move to another host: the
-bundle is written (M1), rows are handed over (M2) and taken in there (M3), all is there (M4), or home again (M5).
+down (K4). Of an instance that is brought up beside all else: it is leased (R1), ready (R2), its engine is (R3), and
+it is in the routes (R4). `down`'s: that it is wanted is committed (D1), and the router has ended (D2). Of a move to
+another host: the bundle is written (M1), rows are handed over (M2) and taken in there (M3), all is there (M4), or home
+again (M5).
 """
 
 import os

@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 LONGEST_PAUSE_S = 60.0
+MOST_DOUBLINGS = 64
+"""No pause is doubled more often: by then it is the longest, and a float ends at 1024."""
 
 
 class Pacer:
@@ -42,7 +44,7 @@ class Pacer:
     def refused(self) -> None:
         """The provider says that calls come too fast: nobody goes for a while, longer each time in a row."""
         self._refused += 1
-        pause_s = min(self._interval_s * 2.0**self._refused, LONGEST_PAUSE_S)
+        pause_s = min(self._interval_s * 2.0 ** min(self._refused, MOST_DOUBLINGS), LONGEST_PAUSE_S)
         self._due = max(self._due, self._clock() + pause_s + self._ahead_s)
 
     def accepted(self) -> None:

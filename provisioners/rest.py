@@ -39,6 +39,16 @@ class Answer:
         return f"answered {self.status} ({said})" if self.status else f"gave no answer ({said})"
 
 
+class _Straight(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: the key would go along, and a request that asks for something would become one that reads."""
+
+    def redirect_request(self, *_given: object) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_Straight)
+
+
 async def send(method: str, url: str, *, api_key: str = "", body: Mapping[str, Any] | None = None) -> Answer:
     """Send it, with the key as a bearer token. Never again by itself: who may ask twice knows that it may."""
     return await asyncio.to_thread(_sent, method, url, api_key, body)
@@ -59,7 +69,7 @@ def _sent(method: str, url: str, api_key: str, body: Mapping[str, Any] | None) -
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, headers, method=method)
         try:
-            response = urllib.request.urlopen(request, timeout=ANSWER_S)
+            response = _opener.open(request, timeout=ANSWER_S)
         except HTTPError as error:
             response = error  # which is an answer as well
         with response:

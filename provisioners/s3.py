@@ -1,8 +1,10 @@
 """Objects of one S3 bucket: read, measured, and addresses signed by which others may fetch them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from planner.errors import AuthError, SpecError
+from planner.errors import AuthError, ProvisioningError, SpecError
 
 REFUSED = frozenset({"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 ABSENT = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
@@ -19,41 +21,47 @@ class S3Objects:
         self._bucket = bucket
         self._prefix = prefix
         self.region = region or _region_of(bucket)
-        self._client = _client(self.region)
+        with _explained(bucket, prefix):
+            self._client = _client(self.region)
 
     def read(self, name: str) -> bytes:
-        """A small object's bytes. Raises SpecError and AuthError."""
-        body: bytes = self._ask("get_object", name)["Body"].read()
+        """A small object's bytes. Raises SpecError, AuthError and ProvisioningError."""
+        answer = self._ask("get_object", name)
+        with _explained(self._bucket, self._key(name)):
+            body: bytes = answer["Body"].read()
         return body
 
     def size(self, name: str) -> int:
-        """In bytes. Raises SpecError and AuthError."""
+        """In bytes. Raises SpecError, AuthError and ProvisioningError."""
         return int(self._ask("head_object", name)["ContentLength"])
 
     def signed(self, name: str, seconds: int) -> str:
         """An address that anyone may fetch the object from, for so long. Raises AuthError."""
-        from botocore.exceptions import BotoCoreError
-
         place = {"Bucket": self._bucket, "Key": self._key(name)}
-        try:
+        with _explained(self._bucket, place["Key"]):
             return str(self._client.generate_presigned_url("get_object", Params=place, ExpiresIn=seconds))
-        except BotoCoreError as error:
-            raise _no_credentials(self._bucket, error) from error
 
     def _ask(self, call: str, name: str) -> dict[str, Any]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         key = self._key(name)
-        try:
+        with _explained(self._bucket, key):
             answer: dict[str, Any] = getattr(self._client, call)(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            raise _refusal(self._bucket, key, error.response["Error"]) from error
-        except BotoCoreError as error:
-            raise _no_credentials(self._bucket, error) from error
         return answer
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
+
+
+@contextmanager
+def _explained(bucket: str, key: str) -> Iterator[None]:
+    """Turn what the SDK raises into errors of ours."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _refusal(bucket, key, error.response["Error"]) from error
+    except BotoCoreError as error:
+        raise _unanswered(bucket, error) from error
 
 
 def _region_of(bucket: str) -> str:
@@ -103,7 +111,18 @@ def _refusal(bucket: str, key: str, said: dict[str, Any]) -> SpecError | AuthErr
     return SpecError(f"S3 answers for s3://{bucket}/{key}: {said.get('Message', code)}")
 
 
-def _no_credentials(bucket: str, error: Exception) -> AuthError:
-    return AuthError(
-        f"The bucket {bucket} can't be asked: {error}.", hint="Set AWS's variables, or run `aws configure`."
+def _unanswered(bucket: str, error: Exception) -> AuthError | ProvisioningError:
+    """Of an error of the SDK's own: there are no credentials, or no way there."""
+    from botocore import exceptions as sdk
+
+    nobody = (
+        sdk.NoCredentialsError,
+        sdk.PartialCredentialsError,
+        sdk.CredentialRetrievalError,
+        sdk.TokenRetrievalError,
+        sdk.ProfileNotFound,
     )
+    message = f"The bucket {bucket} can't be asked: {str(error).rstrip('.')}."
+    if isinstance(error, nobody):
+        return AuthError(message, hint="Set AWS's variables, or run `aws configure`.")
+    return ProvisioningError(message, hint="Is the network up? Run the command again.")

@@ -8,7 +8,7 @@ shared by threads: there is one a service and region.
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -20,6 +20,8 @@ CONNECT_S, ANSWER_S = 10.0, 30.0
 READ_AGAIN_AFTER_S = (0.5, 2.0, 6.0)
 CALLS_AT_ONCE = 16
 MOST_PAGES = 400
+MOST_FILTERED = 200
+"""Values that EC2 takes in one filter."""
 HOME_REGION = "us-east-1"
 """Asked for what is the same everywhere, where neither environment nor profile names a region."""
 
@@ -175,6 +177,12 @@ class AwsClients:
             return self._now() - parsedate_to_datetime(date).timestamp()
         except (TypeError, ValueError):
             return 0.0
+
+
+def in_filters(values: Sequence[str]) -> Iterator[list[str]]:
+    """The values, no more at a time than EC2 takes."""
+    for first in range(0, len(values), MOST_FILTERED):
+        yield list(values[first : first + MOST_FILTERED])
 
 
 def _unanswered(error: Exception) -> Failure:

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from planner.errors import ProvisioningError
-from provisioners.aws.client import AwsClients
+from provisioners.aws.client import AwsClients, in_filters
 from provisioners.aws.order import BESIDE, LABEL, PRICE
 from provisioners.base import AGENT_PORT, Label, Listing, Machine
 from provisioners.crash import crash_point
@@ -47,11 +47,8 @@ async def _region(clients: AwsClients, region: str, spot_price: SpotPrice) -> Li
     if unread := read.count(None):
         problem = problem or f"{region}: {unread} rows have no id, state, label or price to be read"
     found = {machine.provider_id: machine for machine in read if machine is not None}
-    spot = {
-        f"{region}/{row['InstanceId']}": row
-        for row in rows
-        if _is_spot(row) and f"{region}/{row['InstanceId']}" in found
-    }
+    listed = {f"{region}/{row.get('InstanceId')}": row for row in rows if _is_spot(row)}
+    spot = {name: row for name, row in listed.items() if name in found}
     ours = {name: row for name, row in spot.items() if Label.parse(found[name].label)}
     found |= await _as_spot(clients, region, found, ours, spot_price)
     ended = frozenset(f"{region}/{row['InstanceId']}" for row in rows if _is_terminated(row) and "InstanceId" in row)
@@ -116,20 +113,18 @@ async def _as_spot(
 
 async def _notices(clients: AwsClients, region: str, requests: Collection[str]) -> dict[str, str]:
     """Spot request → that AWS takes its machine back. Not to know of it early is no reason to distrust a listing."""
-    wanted = [request for request in requests if request]
-    if not wanted:
-        return {}
-    filters = [{"Name": "spot-instance-request-id", "Values": wanted}]
-    doing = f"Asking {region} for notices"
-    try:
-        answer = await clients.call(doing, "ec2", region, "describe_spot_instance_requests", {"Filters": filters})
-    except ProvisioningError:
-        return {}
-    return {
-        str(row.get("SpotInstanceRequestId")): f"{code}: AWS takes it back within two minutes"
-        for row in answer.get("SpotInstanceRequests", [])
-        if (code := row.get("Status", {}).get("Code")) in TAKEN_BACK
-    }
+    found: dict[str, str] = {}
+    for some in in_filters([request for request in requests if request]):
+        filters = [{"Name": "spot-instance-request-id", "Values": some}]
+        doing = f"Asking {region} for notices"
+        try:
+            answer = await clients.call(doing, "ec2", region, "describe_spot_instance_requests", {"Filters": filters})
+        except ProvisioningError:
+            continue
+        for row in answer.get("SpotInstanceRequests", []):
+            if (code := row.get("Status", {}).get("Code")) in TAKEN_BACK:
+                found[str(row.get("SpotInstanceRequestId"))] = f"{code}: AWS takes it back within two minutes"
+    return found
 
 
 def _is_terminated(row: Any) -> bool:

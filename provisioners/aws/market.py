@@ -5,12 +5,12 @@ What an account may not ask is found elsewhere or assumed, and said in `notes`.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from planner.errors import AuthError, ProvisioningError
-from provisioners.aws.client import AwsClients
+from provisioners.aws.client import AwsClients, in_filters
 from provisioners.aws.instance_types import GPU_TYPES, Types, instance_types
 from provisioners.aws.list_prices import ListPrices, dated_prices, live_prices
 from provisioners.aws.offers import RegionMarket
@@ -20,8 +20,6 @@ from provisioners.aws.spot_prices import SpotPrices, spot_history
 
 SLOW_S, FAST_S, LIVE_S = 3600.0, 30.0, 60.0
 """How old types and list prices may be; spot prices and what runs already; and the price of what we run."""
-MOST_FILTERED = 200
-"""Values that EC2 takes in one filter."""
 
 T = TypeVar("T")
 
@@ -46,7 +44,7 @@ class Aged:
 
 @dataclass(slots=True)
 class MarketReader:
-    """Reads what regions sell. Readers of one region at once share one reading."""
+    """Reads what regions sell. Who wants the same at once shares one reading."""
 
     clients: AwsClients
     feeds: Iterable[str] = FEEDS
@@ -55,14 +53,11 @@ class MarketReader:
     now: Callable[[], float] = time.time
     notes: dict[str, str] = field(default_factory=dict)
     _kept: dict[str, Aged] = field(default_factory=dict)
-    _reading: dict[str, asyncio.Task[RegionMarket]] = field(default_factory=dict)
+    _reading: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
 
     async def market(self, region: str) -> RegionMarket:
         """Raises ProvisioningError where the region can't be asked at all."""
-        reading = self._reading.get(region)
-        if reading is None or reading.done():
-            reading = self._reading[region] = asyncio.create_task(self._read(region))
-        return await asyncio.shield(reading)
+        return await self._shared(region, lambda: self._read(region))
 
     async def spot_usd_per_hour(self, region: str, type_name: str, zone: str) -> float | None:
         """What one that runs costs now; None where that can't be asked."""
@@ -94,8 +89,8 @@ class MarketReader:
 
     async def _zones(self, region: str, names: list[str]) -> dict[str, frozenset[str]]:
         found: dict[str, set[str]] = {}
-        for first in range(0, len(names), MOST_FILTERED):
-            filters = [{"Name": "instance-type", "Values": names[first : first + MOST_FILTERED]}]
+        for some in in_filters(names):
+            filters = [{"Name": "instance-type", "Values": some}]
             asked = {"LocationType": "availability-zone", "Filters": filters}
             doing = f"Reading where {region} has them"
             async for page in self.clients.pages(doing, "ec2", region, "describe_instance_type_offerings", asked):
@@ -129,11 +124,14 @@ class MarketReader:
         except AuthError as error:
             self.notes["spot"] = f"Spot prices are those of AWS's public feeds, without zones. {error.message}"
         try:
-            feed: SpotFeed = await self._once("feed", SLOW_S, lambda: read_feeds(tuple(self.feeds), self.fetch))
+            feed: SpotFeed = await self._shared("feed", self._feed)  # of many megabytes, and of all regions
         except ProvisioningError as error:
             self.notes["spot"] = f"Nothing is offered on the spot market: {error.message}"
             return SpotPrices()
         return SpotPrices(by_type=feed.prices(region, slow.listed.usd_per_hour))
+
+    async def _feed(self) -> SpotFeed:
+        return await self._once("feed", SLOW_S, lambda: read_feeds(tuple(self.feeds), self.fetch))
 
     async def _free(self, region: str, slow: Slow) -> dict[Quota, float]:
         """vCPUs left under each known quota."""
@@ -145,6 +143,13 @@ class MarketReader:
         running = [one async for page in pages for group in page["Reservations"] for one in group["Instances"]]
         in_use = used(running, {name: kind.vcpus for name, kind in slow.types.by_name.items()})
         return {quota: limit - in_use[quota] for quota, limit in slow.limits.items()}
+
+    async def _shared(self, name: str, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        reading = self._reading.get(name)
+        if reading is None or reading.done():
+            reading = self._reading[name] = asyncio.create_task(read())
+        value: T = await asyncio.shield(reading)
+        return value
 
     async def _once(self, name: str, good_s: float, read: Callable[[], Awaitable[T]]) -> T:
         kept = self._kept.get(name)

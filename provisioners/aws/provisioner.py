@@ -96,6 +96,7 @@ class AwsProvisioner(OnRentedHosts):
         if failed and not read:
             raise failed[0]
         for region, market in zip(regions, markets, strict=True):
+            self._reader.notes.pop(region, None)
             if isinstance(market, ProvisioningError):
                 self._reader.notes[region] = f"{region} is left out: {market.message}"
         lots = [sold(market, self._terms.disk_gb, self._terms.spot) for market in read]
@@ -153,6 +154,7 @@ class AwsProvisioner(OnRentedHosts):
             {"InstanceIds": [instance_id]},
             fine=("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"),
         )
+        self._hosts.drop(provider_id)
 
     async def let_in(self, owner_id: str, deployment: str, fleet: Collection[str]) -> None:
         regions = sorted(self._regions.memory.regions())

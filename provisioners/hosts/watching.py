@@ -39,14 +39,15 @@ class Watch:
     @property
     def command(self) -> str:
         """Prints the line, and then the bytes. It tells the instance's own switch that the instance is wanted."""
-        line = f'echo "$(tail -n 1 {shlex.quote(self.said)} 2>/dev/null)"' if self.said else "echo"
+        said = f"tail -n 1 {shlex.quote(self.said)} 2>/dev/null" if self.said else ":"
+        line = f'printf "%s\\n" "$({said})"'  # `echo` would take what is said after a backslash for a sign of its own
         paths = shlex.join(self.grows)
         size = f"; du -sbc -- {paths} 2>/dev/null | tail -n 1 | cut -f 1" if paths else ""
         return f"mkdir -p run && touch run/renewed; {line}{size}"
 
     def words(self, line: str, size: str) -> str:
         """For people; empty where there is nothing to tell."""
-        grown = amount(int(size or 0), self.total) if self.total is not None else ""
+        grown = amount(int(size) if size.isdecimal() else 0, self.total) if self.total is not None else ""
         return ", ".join(filter(None, (line, grown)))
 
 

@@ -10,8 +10,7 @@ from provisioners.crash import crash_point
 from provisioners.leases.journal import REFUSED, Journal, LeaseRow, LeaseState
 from provisioners.leases.observe import Absences, Pace, Sight, look
 from provisioners.leases.resolve import WRITE_OFF, resolve
-
-LONGEST_PAUSE_S = 60.0
+from provisioners.pacer import LONGEST_PAUSE_S, MOST_DOUBLINGS
 
 NOT_PLANNED, BY_GC = "not in the plan", "gc"
 """Why a machine is released that nothing is wrong with."""
@@ -131,7 +130,7 @@ def _pause_s(left: list[LeaseRow], absences: Absences, pace: Pace, rounds: int, 
     """Growing while the provider still lists something, steady while absence settles, none where it needs no proof."""
     if all(row.lease_id in absences.since for row in left):
         return 0.0 if settled else pace.poll_s
-    return min(pace.poll_s * 2.0**rounds, LONGEST_PAUSE_S)
+    return min(pace.poll_s * 2.0 ** min(rounds, MOST_DOUBLINGS), LONGEST_PAUSE_S)
 
 
 def _not_gone(left: list[LeaseRow], sight: Sight) -> Incomplete:

@@ -13,7 +13,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
+from typing import Self
 
 from planner.errors import ProvisioningError
 from provisioners.base import Label
@@ -30,6 +32,15 @@ class MachineRecord:
     offer_id: str
     usd_per_hour: float
     created_at: float
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Raises ValueError or TypeError: on a host that others use as well, anybody may have written it."""
+        record = cls(**json.loads(text))
+        words, numbers = (record.label, record.offer_id), (record.usd_per_hour, record.created_at)
+        if not all(isinstance(word, str) for word in words) or not all(_is_amount(number) for number in numbers):
+            raise ValueError(f"it says {record}")
+        return record
 
 
 @contextmanager
@@ -66,7 +77,7 @@ def read_record(folder: Path) -> MachineRecord | None:
     if not _is_folder(folder):
         return None
     try:
-        record = MachineRecord(**json.loads((folder / RECORD).read_bytes()))
+        record = MachineRecord.from_json((folder / RECORD).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return None
     label = Label.parse(record.label)
@@ -109,6 +120,10 @@ def _remove(path: Path) -> None:
 def _is_folder(path: Path) -> bool:
     """A link to a folder is not one: what it leads to is not ours."""
     return path.is_dir() and not path.is_symlink()
+
+
+def _is_amount(number: object) -> bool:
+    return isinstance(number, int | float) and 0 <= number < inf
 
 
 def _is_machine_name(name: str) -> bool:

@@ -85,6 +85,7 @@ class RunPodProvisioner(KeyMarked[RunPodClient], OnRentedHosts):
 
     async def release(self, provider_id: str) -> None:
         await self._client.terminate(provider_id)
+        self._hosts.drop(provider_id)
 
     async def _sold(self, count: int) -> tuple[Offer, ...]:
         found, left_out = sold(await self._client.gpus(count), count, self._disk_gb)

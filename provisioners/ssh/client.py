@@ -2,9 +2,10 @@
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -18,7 +19,10 @@ Sftp: TypeAlias = paramiko.SFTPClient
 LOST = (paramiko.SSHException, EOFError, OSError)
 """What a connection that was lost, or never came about, is noticed by."""
 BUSY = paramiko.ChannelException
-"""The server grants this connection no more sessions. It counts one for a moment longer than its command runs."""
+"""The server grants this connection no more sessions, or can start no more in them; what runs on it is well.
+
+It counts a session for a moment longer than its command runs.
+"""
 CONNECT_S = 15.0
 CHANNEL_S = 15.0
 KEEPALIVE_S = 15
@@ -55,10 +59,11 @@ class SshClient:
     @classmethod
     def connect(cls, login: SshLogin, via: "SshClient | None" = None) -> Self:
         """Connect, check the host key, log in. Raises HostError that names the host and what was tried."""
+        pinned = login.known_host.pinned
         stream = _dialled(login.address) if via is None else _Tunnel(via.tunnel(login.address))
         transport = paramiko.Transport(stream)
         try:
-            _greet(transport, login)
+            _greet(transport, login, pinned)
             _log_in(transport, login)
         except BaseException:
             transport.close()
@@ -73,18 +78,23 @@ class SshClient:
     def command(self, line: str) -> Channel:
         """Start a command line of the login shell. Raises BUSY, or one of LOST."""
         channel = self._session()
-        channel.exec_command(line)
+        with _answered(channel):
+            try:
+                channel.exec_command(line)
+            except paramiko.SSHException as error:
+                raise self._refused(error, "it starts no command: has it room for more processes?") from error
         return channel
 
     def sftp(self, sudo: bool = False) -> Sftp:
         """Files as the user who logged in, or as root: then the server's own SFTP program runs under sudo."""
         channel = self._session()
         try:
-            if sudo:
-                tried = " ".join(SFTP_SERVERS)
-                channel.exec_command(f"for s in {tried}; do [ -x $s ] && exec sudo -n $s; done")
-            else:
-                channel.invoke_subsystem("sftp")
+            with _answered(channel):
+                if sudo:
+                    tried = " ".join(SFTP_SERVERS)
+                    channel.exec_command(f"for s in {tried}; do [ -x $s ] && exec sudo -n $s; done")
+                else:
+                    channel.invoke_subsystem("sftp")
             return paramiko.SFTPClient(channel)
         except LOST as error:
             if not self.alive:
@@ -106,18 +116,50 @@ class SshClient:
 
     def _session(self) -> Channel:
         """Raises BUSY, or one of LOST. Of threads that are refused at once paramiko tells only one the cause; for the
-        others it looks like a loss, and to drop the connection for that would end the commands that run on it."""
+        others it looks like a loss."""
         asked_at = time.monotonic()
         try:
             channel = self._transport.open_session(timeout=CHANNEL_S)
         except BUSY:
             raise
         except paramiko.SSHException as error:
-            if not self.alive or time.monotonic() - asked_at >= CHANNEL_S:
+            if time.monotonic() - asked_at >= CHANNEL_S:
                 raise
-            raise BUSY(paramiko.common.OPEN_FAILED_CONNECT_FAILED, "no more sessions") from error
+            raise self._refused(error, "no more sessions") from error
         channel.settimeout(CHANNEL_S)
         return channel
+
+    def _refused(self, error: paramiko.SSHException, why: str) -> Exception:
+        """The error for a no of the server: a connection that lives is not dropped for one, as that would end the
+        commands that run on it."""
+        busy: Exception = BUSY(paramiko.common.OPEN_FAILED_CONNECT_FAILED, why)
+        return busy if self.alive else error
+
+
+@contextmanager
+def _answered(channel: Channel) -> Iterator[None]:
+    """Close the channel when the block takes longer than CHANNEL_S, and raise TimeoutError, which is one of LOST.
+
+    A request that waits for its answer knows no timeout of its own: a frozen server would be waited for without end.
+    """
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        with suppress(*LOST):
+            channel.close()
+
+    timer = threading.Timer(CHANNEL_S, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (BUSY, *LOST) as error:
+        if late.is_set():
+            raise TimeoutError("no answer") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _dialled(address: SshAddress) -> socket.socket:
@@ -137,10 +179,10 @@ def _dialled(address: SshAddress) -> socket.socket:
     return stream
 
 
-def _greet(transport: paramiko.Transport, login: SshLogin) -> None:
+def _greet(transport: paramiko.Transport, login: SshLogin, pinned: str) -> None:
     """Agree on a cipher, and check who is there. A host with keys of several kinds is asked for the pinned one."""
     transport.banner_timeout = transport.auth_timeout = CONNECT_S
-    if pinned := login.known_host.pinned:
+    if pinned:
         options = transport.get_security_options()
         kind = pinned.partition(" ")[0]
         options.key_types = sorted(options.key_types, key=lambda name: not _signs_for(name, kind))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from planner.errors import HostError
-from provisioners.ssh.client import LOST, Channel
+from provisioners.ssh.client import LOST, Channel, SshClient
 from provisioners.ssh.connection import SshConnection
 from provisioners.transport import OUTPUT_LIMIT, Completed
 
@@ -61,7 +61,13 @@ def run_command(
 
     `heard` is given what comes on standard output, as it comes.
     """
-    channel = connection.opened(lambda client: client.command(command.line))
+
+    def start(client: SshClient) -> Channel:
+        if stop.is_set():  # whoever asked is gone, though it took until now to connect
+            raise HostError(f"On {connection.address}, `{command.text[:80]}` was not started.")
+        return client.command(command.line)
+
+    channel = connection.opened(start)
     deadline = time.monotonic() + timeout_s
     exchange = _Exchange(channel, memoryview(stdin), heard)
     try:

@@ -45,11 +45,14 @@ class SshConnection:
     async def do(self, work: Callable[[threading.Event], T]) -> T:
         """Run `work` in a worker thread. Its event is set when the caller is cancelled: then it is to end soon."""
         stop = threading.Event()
-        running = asyncio.get_running_loop().run_in_executor(self._workers, work, stop)
+        queued = self._workers.submit(work, stop)
+        running = asyncio.wrap_future(queued)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             stop.set()
+            if queued.cancel():  # no worker was free yet: it is never begun
+                raise
             ended, _ = await asyncio.wait([running], timeout=STOPPING_S)
             for work_done in ended:
                 work_done.exception()  # that it was stopped is no news
@@ -67,7 +70,7 @@ class SshConnection:
                 return open_channel(client)
             except BUSY as error:
                 if time.monotonic() >= deadline:
-                    raise HostError(f"{self.address} grants no more sessions: {error}.") from error
+                    raise HostError(f"{self.address} grants no more sessions: {error.text}.") from error
                 time.sleep(BUSY_POLL_S)
             except LOST as error:
                 self._drop(client)
@@ -81,6 +84,10 @@ class SshConnection:
             if self._live is None or not self._live.alive:
                 self._live = SshClient.connect(self._login, self._jump.client() if self._jump else None)
             return self._live
+
+    def close_soon(self) -> None:
+        """As `close`, which waits where somebody connects just now, in a worker thread."""
+        self._workers.submit(self.close)
 
     def close(self) -> None:
         """End it; what is under way fails. It may be used again."""

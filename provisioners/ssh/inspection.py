@@ -7,6 +7,7 @@ from typing import Self
 from planner.catalog import GpuType
 from planner.errors import HostError, SpecError
 from planner.gpus import gpu_named
+from provisioners.hosts.cards import MEMORY_SHARE
 from provisioners.ssh.host import SshHost
 
 INSPECT = """
@@ -21,8 +22,6 @@ fi
 CLOCK_TOLERANCE_S = 120.0
 """Certificates, leases and measured delays want clocks that agree roughly."""
 LEAST_DISK_GB = 1.0
-MEMORY_SHARE = 0.9
-"""Of what its type has: drivers and error correction take some."""
 
 
 @dataclass(frozen=True, slots=True)

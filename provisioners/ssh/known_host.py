@@ -24,15 +24,23 @@ class KnownHost:
 
     @property
     def pinned(self) -> str:
-        """The key as `type base64`, empty before the first contact."""
+        """The key as `type base64`, empty before the first contact. Raises HostError where that can't be known."""
         try:
-            lines = self.file.read_text().splitlines()
+            lines = self.file.read_text(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
+        except OSError as error:
+            raise self._unusable(error) from error
         return next((key for name, _, key in (line.partition(" ") for line in lines) if name == self.name), "")
 
     def check(self, key: str) -> None:
-        """Pin `key` if none is; raise HostError if another one is."""
+        """Pin `key` if none is. Raises HostError if another one is, or it can't be written down."""
+        try:
+            self._check(key)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _check(self, key: str) -> None:
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.file, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "a") as file:
@@ -47,6 +55,12 @@ class KnownHost:
                     "pinned. Either the host was set up anew, or somebody stands between.",
                     hint=f"If it was set up anew, remove the line of {self.name} from {self.file}.",
                 )
+
+    def _unusable(self, error: OSError) -> HostError:
+        return HostError(
+            f"The host keys that are known can't be read or written: {error.strerror} ({self.file}).",
+            hint="Without them nobody can tell whether a host is the right one. Is the file somebody else's?",
+        )
 
 
 def _short(key: str) -> str:

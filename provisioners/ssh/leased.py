@@ -28,7 +28,7 @@ async def read_lease(at: SshTransport, host: SshHost) -> MachineRecord | None:
     try:
         if done.code != 0:
             raise ValueError(done.complaint)
-        return MachineRecord(**json.loads(done.stdout))
+        return MachineRecord.from_json(done.stdout)
     except (ValueError, TypeError) as error:
         raise HostError(
             f"{host.folder} on {host.address} holds no readable {RECORD}: {error}.",

@@ -5,6 +5,7 @@ import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from planner.catalog import Offer
@@ -24,6 +25,7 @@ from provisioners.ssh.shell import SshShell
 from provisioners.ssh.transport import SshTransport
 
 GRACE_S = 45
+MEND = "Correct address, key or jump there, in the spec; `thunderctl doctor` tries each host."
 RELEASE_MARGIN_S = 60.0
 """On top of the grace: for killing, and for removing a folder with weights in it."""
 
@@ -53,7 +55,7 @@ class SshProvisioner:
         self._release_script = release_script
         self._grace_s = grace_s
         self._now = now
-        self._connections: dict[SshAddress, SshConnection] = {}
+        self._connections: dict[SshLogin, SshConnection] = {}
         self.left_out: dict[str, str] = {}
 
     async def offers(self) -> tuple[Offer, ...]:
@@ -65,7 +67,8 @@ class SshProvisioner:
         found = list(zip(self._hosts, looks, strict=True))
         self.left_out = {host.name: _why_left_out(look) for host, look in found if look is not None}
         if looks and all(isinstance(look, HostError) for look in looks):
-            raise ProvisioningError("None of [ssh.hosts] answers. " + " ".join(self.left_out.values()))
+            said = " ".join(f"[ssh.hosts.{name}]: {problem}" for name, problem in self.left_out.items())
+            raise ProvisioningError(f"None of [ssh.hosts] answers. {said}", hint=MEND)
         return tuple(host.offer() for host, look in found if look is None)
 
     async def silent(self) -> dict[str, str]:
@@ -186,10 +189,14 @@ class SshProvisioner:
         return next((host for host in self._hosts if host.name == offer_id), None)
 
     def _host_of(self, provider_id: str) -> SshHost:
-        """Where that lease is: as it was remembered, else the spec's host of that address."""
+        """Where that lease is: as it was remembered, but by the key and jump that the spec has for the same place now;
+        else the spec's host of that address."""
         address, _, lease_id = provider_id.rpartition("/")
         remembered = self._memory.host(lease_id)
-        if host := remembered or next((host for host in self._hosts if str(host.address) == address), None):
+        if remembered is not None:
+            mended = next((host for host in self._hosts if host.place == remembered.place), remembered)
+            return replace(remembered, keys=mended.keys, jump=mended.jump)
+        if host := next((host for host in self._hosts if str(host.address) == address), None):
             return host
         raise ProvisioningError(
             f"No host of the spec is {address}, where {lease_id} is leased.",
@@ -211,9 +218,10 @@ class SshProvisioner:
         )
 
     def _at(self, host: SshHost, folder: str = "/", environment: dict[str, str] | None = None) -> SshTransport:
-        if host.address not in self._connections:
-            self._connections[host.address] = SshConnection(self._login(host))
-        return SshTransport(self._connections[host.address], folder, environment=environment, sudo=host.sudo)
+        login = self._login(host)
+        if login not in self._connections:
+            self._connections[login] = SshConnection(login)
+        return SshTransport(self._connections[login], folder, environment=environment, sudo=host.sudo)
 
     def _login(self, host: SshHost) -> SshLogin:
         jump = SshLogin(host.jump, self._known(host.jump), host.keys) if host.jump else None
@@ -224,7 +232,7 @@ class SshProvisioner:
 
 
 def _why_left_out(look: MachineRecord | HostError) -> str:
-    return look.message if isinstance(look, HostError) else f"it is leased as {look.label}."
+    return f"{look.message} {look.hint}".strip() if isinstance(look, HostError) else f"it is leased as {look.label}."
 
 
 def _is_lease_id(text: str) -> bool:

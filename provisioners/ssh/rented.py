@@ -59,6 +59,11 @@ class RentedHosts:
         known_host = KnownHost(self.known_hosts, f"{self.provider}-{machine.provider_id}")
         return SshShell(SshLogin(address, known_host, self.keys), self.sudo)
 
+    def drop(self, provider_id: str) -> None:
+        """Keep no connection to a machine that is to go, nor the threads that serve it. Waits for nothing."""
+        for key in [key for key in self._connections if key[0] == provider_id]:
+            self._connections.pop(key).close_soon()
+
     def close(self) -> None:
         """End the connections."""
         for one in self._connections.values():

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import TypeVar
@@ -89,9 +90,10 @@ class SshTransport:
         if number in (errno.ENOENT, errno.EACCES):
             return os.strerror(number)
         if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-            done = await self.run(FREE_KIB, timeout_s=10.0)
-            if done.code == 0 and int(done.stdout) < LEAST_FREE_KIB:
-                return f"the disk is full ({int(done.stdout)} KiB are free)"
+            with suppress(HostError, ValueError):  # what went wrong first is the news
+                done = await self.run(FREE_KIB, timeout_s=10.0)
+                if done.code == 0 and int(done.stdout) < LEAST_FREE_KIB:
+                    return f"the disk is full ({int(done.stdout)} KiB are free)"
         return str(error).rstrip(".") or type(error).__name__
 
 

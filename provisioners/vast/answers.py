@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from planner.errors import AuthError, NoCapacity, OutcomeUnknown, ProvisioningError, RateLimited
+from provisioners.rest import REFUSALS
 
 TAKEN = frozenset({"no_such_ask"})
 GONE = frozenset({"no_such_instance", "not_found"})
 CREDENTIALS = frozenset({"auth_error"})
 OUR_MISTAKE = frozenset({"invalid_args", "invalid_price"})
-REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 422, 429})
-"""Statuses by which a request was turned down before it did anything. Any other failure may have done its work."""
 QUOTED_CHARACTERS = 200
 
 

@@ -126,6 +126,7 @@ class VastProvisioner(OnRentedHosts):
     async def release(self, provider_id: str) -> None:
         if provider_id.isdecimal():  # what is no number was never a machine of Vast's
             await self._client.destroy(int(provider_id))
+            self._hosts.drop(provider_id)
 
     async def account(self) -> str:
         return await self._client.account()

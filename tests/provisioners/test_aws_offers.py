@@ -1,8 +1,10 @@
 """What AWS sells: types and prices as its APIs state them, quotas, and what is taken where an account may not ask."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -18,7 +20,7 @@ from provisioners.aws.offer_ids import OfferId
 from provisioners.aws.offers import SpotPolicy, beside_usd_per_hour
 from provisioners.aws.quotas import QUOTAS, quota_of
 from provisioners.aws.spot_feeds import fetch, parse_feed, read_feeds
-from tests.provisioners.aws_world import REGION, SMALL, SMALL_SPOT, aws_world, rented
+from tests.provisioners.aws_world import ELSEWHERE, REGION, SMALL, SMALL_SPOT, QuickReader, aws_world, rented
 
 PRICE_LIST = {
     "vers": 0.01,
@@ -66,8 +68,6 @@ def world():
 @pytest.fixture(scope="module")
 def us_east():
     """The offers of one region, by id, as they are for an account that may ask everything."""
-    import asyncio
-
     with aws_world() as made:
         provisioner = made.provisioner()
         yield {offer.offer_id: offer for offer in asyncio.run(provisioner.offers())}, provisioner.left_out
@@ -207,8 +207,6 @@ def test_a_block_of_capacity_that_is_booked_ahead_is_no_price_on_demand():
 
 
 async def test_quotes_asked_for_at_once_are_one_reading(world):
-    import asyncio
-
     provisioner = world.provisioner()
     await asyncio.gather(*(provisioner.quote(SMALL) for _ in range(20)))
     assert len(world.cloud.operations("DescribeInstanceTypes")) == 1
@@ -256,6 +254,25 @@ async def test_an_account_that_may_not_read_spot_prices_takes_those_of_a_public_
     assert offer.usd_per_hour == pytest.approx(usd_per_hour * 1.2 + beside_usd_per_hour(120.0, 0.08))
     assert "usd_per_hour" in offer.estimated
     assert "public feeds" in provisioner.notes[0]
+
+
+async def test_a_region_that_answers_again_is_called_left_out_no_more(world):
+    @dataclass(slots=True)
+    class Passing(QuickReader):
+        fails: bool = True
+
+        async def market(self, region):
+            if region == ELSEWHERE and self.fails:
+                raise ProvisioningError("not today")
+            return await QuickReader.market(self, region)
+
+    reader = Passing(world.clients, fetch=world.fetch, clock=world.clock, now=world.clock)
+    provisioner = world.provisioner(REGION, ELSEWHERE, reader=reader)
+    await provisioner.offers()
+    assert [note for note in provisioner.notes if "not today" in note]
+    reader.fails = False
+    await provisioner.offers()
+    assert not [note for note in provisioner.notes if "not today" in note]
 
 
 async def test_without_any_spot_price_the_rest_is_offered_and_it_is_said_why(world):

@@ -1,6 +1,7 @@
 """How long an instance that is being prepared is waited for: as long as it gets on, within a limit. In virtual time."""
 
 import asyncio
+import subprocess
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -100,6 +101,18 @@ def test_whatever_takes_long_renews_the_machine_and_says_how_far_it_is(command, 
     assert host.looks == 2
     assert {text.partition(": ")[2] for text in told[1:]} == words
     assert len(moves) == 3
+
+
+def test_what_a_command_says_is_told_as_it_is_written(tmp_path):
+    (tmp_path / "progress").write_text("unpacking c:\\new\\temp\n")
+    watch = Watch("progress", (str(tmp_path / "progress"),), total=0)
+    said = subprocess.run(["sh", "-c", watch.command], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    line, _, size = said.partition("\n")
+    assert watch.words(line, size.strip()) == "unpacking c:\\new\\temp, 0.0 MB"
+
+
+def test_what_can_not_be_read_of_a_size_ends_no_look():
+    assert Watch(grows=("a",), total=0).words("half", "of it\n12") == "half, 0.0 MB"
 
 
 def test_what_is_made_here_is_not_counted_against_a_machine():

@@ -259,6 +259,14 @@ async def test_a_folder_without_a_label_is_shown_as_nobodys_and_not_removed(tmp_
         await local.release(name)
 
 
+async def test_a_record_that_says_no_price_is_unreadable(tmp_path, local):
+    machine = await lease_local(local)
+    path = tmp_path / "local" / machine.provider_id / "machine.json"
+    path.write_text(path.read_text().replace("0.02", '"0.02"'))
+    [found] = (await local.observe()).machines
+    assert (found.state, found.usd_per_hour) == ("unreadable", 0.0)
+
+
 @pytest.mark.parametrize("provider_id", ["", ".", "..", "../..", "notes", "/etc"])
 async def test_an_id_that_is_no_lease_names_no_folder(local, provider_id):
     with pytest.raises(ValueError, match="expected a lease's UUID"):

@@ -54,3 +54,12 @@ async def test_refusals_in_a_row_make_longer_pauses_up_to_a_bound_and_a_success_
     clock.at += LONGEST_PAUSE_S
     await pacer.turn()
     assert len(waits) == 8
+
+
+async def test_a_provider_that_refuses_for_days_is_still_asked():
+    pacer, waits, clock = paced(4.5)
+    for _ in range(3000):
+        pacer.refused()
+        await pacer.turn()
+        clock.at += waits[-1]
+    assert waits[-1] == LONGEST_PAUSE_S

@@ -29,6 +29,14 @@ async def test_release_goes_on_asking_while_it_is_refused(journal, cloud, clock)
     assert (row.state, row.attempts, row.ended_at) == (LeaseState.GONE, 4, clock.at)  # until an ask was taken
 
 
+async def test_release_goes_on_asking_for_days(journal, cloud, clock):
+    await lease(journal, cloud)
+    cloud.release_faults.extend(["429"] * 1100)
+    await release(journal, cloud, **OURS, reason="down", pace=clock.pace(patience_s=None))
+    [row] = journal.leases()
+    assert (row.state, row.attempts) == (LeaseState.GONE, 1101)
+
+
 async def test_an_empty_listing_proves_nothing_before_a_release_was_taken(journal, cloud, clock):
     await lease(journal, cloud)
     cloud.release_faults.extend(["429"] * 1000)

@@ -78,6 +78,15 @@ async def test_the_key_is_a_bearer_token_and_we_say_who_asks():
     assert {one["User-Agent"] for one in asked} == {"thunderctl"}
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_redirect_is_an_answer_and_the_key_goes_nowhere_else(method):
+    with answering(response("200 OK", "{}")) as (elsewhere, asked_elsewhere):
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n".encode()
+        with answering(moved) as (url, asked):
+            answer = await send(method, url, api_key="secret", body={} if method == "POST" else None)
+    assert (answer.status, len(asked), asked_elsewhere) == (302, 1, [])
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(401, AuthError), (403, AuthError), (429, RateLimited), (500, ProvisioningError), (0, ProvisioningError)],

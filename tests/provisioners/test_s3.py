@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from planner.errors import AuthError, SpecError
+from planner.errors import AuthError, ProvisioningError, SpecError
 from provisioners import s3
 from provisioners.s3 import S3Objects
 
@@ -126,3 +126,19 @@ def test_without_credentials_it_says_what_to_set(bucket, monkeypatch):
         S3Objects(bucket, "qwen").read("config.json")
     with pytest.raises(AuthError, match="Unable to locate credentials"):
         S3Objects(bucket, "qwen").signed("config.json", 600)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_profile_that_there_is_not_is_said_in_words(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    with pytest.raises(AuthError, match="profile"):
+        S3Objects("models", "qwen")
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_server_that_is_not_reached_is_no_matter_of_credentials(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(ProvisioningError, match="can't be asked: Could not connect") as raised:
+        S3Objects("models", "qwen", "eu-west-1").read("config.json")
+    assert not isinstance(raised.value, AuthError)

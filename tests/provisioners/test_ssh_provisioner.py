@@ -19,7 +19,7 @@ from provisioners.leases.resolve import resolve
 from provisioners.local.processes import LEASE_VARIABLE
 from provisioners.ssh.host import SshHost
 from provisioners.ssh.inspection import HostFacts, inspect_command, why_not
-from provisioners.ssh.login import SshAddress
+from provisioners.ssh.login import SshAddress, SshKeys
 from provisioners.ssh.memory import HostMemory
 from provisioners.ssh.provisioner import SshProvisioner
 from tests.provisioners.conftest import runs
@@ -146,6 +146,16 @@ async def test_a_leased_host_that_left_the_spec_is_still_seen_and_released(provi
     assert not Path(host.folder).exists()
 
 
+async def test_a_key_that_was_corrected_in_the_spec_releases_what_was_leased_by_the_other(provisioners, host, tmp_path):
+    machine = await provisioners(host).lease(ask(host))
+    lease_id = machine.provider_id.rpartition("/")[2]
+    lost = replace(host, keys=SshKeys((tmp_path / "lost",), agent=False))
+    HostMemory(tmp_path / "home" / "leases").remember(lease_id, lost)
+    mended = provisioners(host)
+    await mended.release(machine.provider_id)
+    assert (await mended.observe()).machines == ()
+
+
 async def test_a_leased_host_that_is_off_makes_the_listing_incomplete_and_a_spare_one_does_not(provisioners, tmp_path):
     port = free_port()
     with sshd(tmp_path / "one", port=port) as server:
@@ -189,6 +199,17 @@ async def test_a_folder_that_is_not_ours_is_not_touched_and_said(provisioners, h
     with pytest.raises(ProvisioningError, match="holds no readable"):
         await one.offers()
     assert (Path(host.folder) / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"label": 5}, {"usd_per_hour": "dear"}, {"usd_per_hour": float("nan")}])
+async def test_a_record_that_another_user_of_the_host_made_up_is_no_lease_and_no_crash(provisioners, host, wrong):
+    Path(host.folder).mkdir(parents=True)
+    record = {"label": "x", "offer_id": "lab", "usd_per_hour": 0.0, "created_at": 1.0, **wrong}
+    (Path(host.folder) / "machine.json").write_text(json.dumps(record))
+    one = provisioners(host)
+    assert (await one.observe()).machines == ()
+    with pytest.raises(ProvisioningError, match="holds no readable"):
+        await one.offers()
 
 
 async def test_commands_of_a_machine_name_its_lease(provisioners, host):

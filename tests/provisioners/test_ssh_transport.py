@@ -314,6 +314,12 @@ async def test_a_key_with_a_passphrase_is_named_and_serves_from_the_agent(connec
         await run_true(connect(SshLogin(server.address, known, SshKeys((locked,)))))
 
 
+async def test_host_keys_that_can_not_be_read_are_an_error_in_words(connect, server, tmp_path):
+    (tmp_path / "known_hosts").mkdir()
+    with pytest.raises(HostError, match=r"host keys that are known can't be read .* \(.*known_hosts\)"):
+        await run_true(connect(server.login(tmp_path / "known_hosts")))
+
+
 async def test_with_sudo_commands_and_files_are_roots(connect, tmp_path, folder):
     with sshd(tmp_path / "host") as server:
         asked = fake_sudo(server.folder, 'shift; [ "$1" = -- ] && shift; exec "$@"')

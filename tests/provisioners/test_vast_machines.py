@@ -1,5 +1,6 @@
 """What becomes known of a machine at Vast.ai, and how it is reached."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -154,6 +155,19 @@ async def test_through_the_proxy_our_key_is_let_in_first_and_asked_for_once(worl
         assert (await provisioner.transport(straight).run("echo in", timeout_s=10)).stdout == b"in\n"
         assert contract.ssh_keys == [KEY]
         provisioner.close()
+
+
+async def test_of_a_machine_that_was_released_no_connection_is_kept(world, tmp_path):
+    with sshd(tmp_path / "host") as server:
+        hosts = RentedHosts("vast", tmp_path / "known_hosts", server.keys, KEY, user=server.address.user)
+        provisioner = world.provisioner(hosts=hosts, folder=str(tmp_path))
+        made, _ = await rented(world, provisioner)
+        at = replace(await seen(provisioner), address=server.host, ssh=(server.host, server.port))
+        assert (await provisioner.transport(at).run("true", timeout_s=10)).code == 0
+        await provisioner.release(made.provider_id)
+        async with asyncio.timeout(10):
+            while server.process.children(recursive=True):
+                await asyncio.sleep(0.02)
 
 
 async def test_a_proxy_that_cannot_be_told_is_a_host_that_cannot_be_reached(world, tmp_path):
