@@ -29,7 +29,9 @@ setup: .venv/.lock-installed .venv-engine/.lock-installed  ## make .venv and .ve
 system-deps:  ## install the system packages that some tests want (Debian, Ubuntu)
 	@requirements/system-deps.sh
 
-demo: setup  ## the whole life of a deployment on this machine, told in plain words
+demo:  ## the whole life of a deployment on this machine, told in plain words (7 GB of disk)
+	@requirements/room.sh
+	@$(MAKE) --no-print-directory setup
 	@examples/demo.sh
 
 test: test-quick test-engine  ## every test; the engines last

@@ -20,7 +20,8 @@ def thunder_home() -> Path:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise SpecError(f"THUNDER_HOME {home} can't be made: {error.strerror}.", hint="Name another folder.") from error
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise SpecError(f"THUNDER_HOME {home} can't be made: {why}.", hint="Name another folder.") from error
     return home
 
 

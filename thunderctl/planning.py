@@ -85,11 +85,12 @@ def plan_inputs(
         raise SpecError("The goal is cost and no rate is given; expected one.", hint="Add --rate, in requests/s.")
     llms = tuple(_llm(spec, dtype) for dtype in spec.model.dtypes or (spec.model.dtype,))
     stated = links_from_csv(read_text(links), str(links)) if links else {}
+    workload = read_workload(spec)  # what is wrong with it is said before markets are asked
     found = market or read_market(spec, offers, rentable=rentable, narrate=narrate)
     return Inputs(
         market=replace(found, offers=seen_from_router(found.offers, stated, away=router_is_away(spec, os.environ))),
         llms=llms,
-        workload=read_workload(spec),
+        workload=workload,
         slo=Slo(spec.slo.ttft_s, spec.slo.tpot_s, spec.slo.attainment),
         max_model_len=min(spec.engine.max_model_len, llms[0].max_positions),
         codec=forced_codec(spec),

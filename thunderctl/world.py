@@ -34,7 +34,7 @@ class World:
 
     @property
     def router(self) -> RouterProcess:
-        return RouterProcess(self.folder / "router", self.folder / KEYS_FILE)
+        return RouterProcess(self.folder / "router", self.folder / KEYS_FILE, self._host_at)
 
     @property
     def controller(self) -> ControllerProcess:
@@ -80,6 +80,13 @@ class World:
     def spec(self) -> Spec:
         """The spec that the deployment was last brought up with, as far as this version can read it."""
         return read_stored(self.store.deployment(self.name).spec)[0]
+
+    def _host_at(self, place: str) -> str:
+        """What tells the host of a place from others, by the spec that a link to it goes by."""
+        from thunderctl.hosted.place import host_of
+
+        host = host_of(place, self.spec())
+        return host.identity if host else ""
 
     def _issued(self, name: str, folder: Path) -> Path:
         """Credentials of this name. Where the authority was lost what it has issued goes on: nobody trusts another."""

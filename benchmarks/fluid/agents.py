@@ -47,6 +47,7 @@ class SimulatedRouter:
         self.in_force = Routes(1, "qwen3-8b", tuple(replicas_of(plan, addresses)), tuple(shares_of(plan)), plan.plan_id)
         self.traffic: Callable[[float], dict[str, Any]] = lambda _: {}
         self.is_closed = self.is_unlinked = False
+        self.may_run, self.deaths = True, (0, 0.0)
         self.epochs = 0
         self.endpoint = URL.format("router", "v1")
 

@@ -7,7 +7,7 @@ is the CPU time of its own thread, with the answers of 500 made-up agents in it.
 import asyncio
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,7 @@ from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid
 from benchmarks.fluid.stored import Store
 from planner.deployment import Plan
+from planner.errors import Incomplete
 from planner.rebalancing.phase_program import PHASES
 from provisioners.leases.journal import LeaseState
 from provisioners.leases.ledger import spend, usd_per_hour
@@ -40,8 +41,10 @@ from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.loop import Controller
 from thunderctl.controller.observe import Observer
+from thunderctl.controller.process import REPLACING
 from thunderctl.controller.sizing.beside import Beside
 from thunderctl.controller.sizing.sizer import Sizer
+from thunderctl.deploying.replacers import MOST
 from thunderctl.fleet.resting import Resting
 from thunderctl.spec.spec import Spec
 
@@ -68,7 +71,7 @@ class Days:
     tell: Callable[[str], None] = lambda _: None
     lived: Lived = field(default_factory=Lived)
     clock: FakeClock = field(default_factory=FakeClock)
-    up: Up | None = None
+    ups: list[Up] = field(default_factory=list)
     began_at: float = field(init=False)
     store: "Store" = field(init=False)
     cloud: SpotCloud = field(init=False)
@@ -128,8 +131,6 @@ class Days:
         adapter, changes = self.controller.adapter, self.store.resized
         news = changes != self._changes or self._has_sized()
         self._changes = changes
-        if self.store.held:
-            return self.tick_s  # nothing can be done before that is over
         self._soon = self._soon + 1 if news else 0
         if 0 < self._soon <= SOON or (adapter is not None and adapter._proposal is not None):
             return looping.TICK_S
@@ -137,6 +138,10 @@ class Days:
             adapter._ended_at = None
             return min(LOOK_S, self.tick_s)
         return self.tick_s
+
+    def say_who_replaces(self) -> None:
+        names = sorted({name for up in self.ups for name in up.instances})
+        self.store.replacing = f"{REPLACING}: {', '.join(names)}" if names else ""
 
     def _has_sized(self) -> bool:
         """Whether a look at the fleet's size has just ended with something to be done."""
@@ -160,11 +165,11 @@ class Days:
         while self.losses and self.losses[0].at_s <= at_s:
             self._lose(self.losses.pop(0))
         self.cloud.passed()
-        if self.up is not None:
-            self.up.passed()
-            if self.up.poll() is not None:
-                self.lived.refused += self.up.refused
-                self.up = None
+        for up in self.ups:
+            up.passed()
+        self.lived.refused += sum(up.refused for up in self.ups if not up.left)
+        self.ups = [up for up in self.ups if up.left]
+        self.say_who_replaces()
         costs = float(usd_per_hour(self.store.leases(DEPLOYMENT)))
         assert costs <= self.plan.budget_usd_per_hour + 1e-6, (costs, self.plan.budget_usd_per_hour)
 
@@ -264,7 +269,7 @@ class Days:
         contact: Any = Agents(self.cloud, self.plan)
         sizer = Sizer(beside=Beside(beside(self.lived, "sizing")))
         observer = Observer(world, contact, listings, now, proposed=adapter.proposed, sizer=sizer)
-        actor = Hands(world, listings)
+        actor = Hands(world, listings, observer.missing)
         actor.days = self
         return Controller(
             world,
@@ -286,13 +291,11 @@ class Hands(Actor):
     def reap(self) -> None:
         pass
 
-    def _replace(self, hours: float | None) -> None:
-        days = self.days
-        if days.up is None:
-            plan = days.plan
-            days.up = Up(
-                days.leases,
-                plan.budget_usd_per_hour,
-                lambda: Resting.from_json(days.store.saved.resting).of(plan),
-            )
-            days.up.begin()
+    def _replace(self, instances: Sequence[str], hours: float | None) -> None:
+        days, plan = self.days, self.days.plan
+        if len(days.ups) >= MOST:
+            raise Incomplete(f"{MOST} replacements are under way.")
+        up = Up(days.leases, plan.budget_usd_per_hour, lambda: Resting.from_json(days.store.saved.resting).of(plan))
+        up.begin(instances)
+        days.ups.append(up)
+        days.say_who_replaces()

@@ -1,6 +1,6 @@
 """What the `up` of a replacement does to a simulated world: it leases what is missing, at the price of the hour."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from benchmarks.fluid.cloud import SpotCloud
@@ -54,7 +54,10 @@ class Leases:
 
 @dataclass(slots=True)
 class Up:
-    """One run of it. It holds the deployment's lock, as the real one does, until what it leased serves or is gone."""
+    """One run of it, for the instances that it was begun for, until what it leased serves or is gone.
+
+    As the real one does it holds the deployment's lock for no longer than a lease takes, which is no time here.
+    """
 
     leases: Leases
     budget_usd_per_hour: float
@@ -62,14 +65,14 @@ class Up:
     left: dict[str, float] = field(default_factory=dict)
     refused: int = 0
 
-    def begin(self) -> None:
-        """Ask for each instance that has no lease which may cost, and is to be there, within the budget."""
+    def begin(self, instances: Collection[str]) -> None:
+        """Ask for each of them that has no lease which may cost, and is to be there, within the budget."""
         leases = self.leases
         rows = leases.store.leases(DEPLOYMENT)
         there = {row.instance for row in rows if row.state.may_cost}
         costs, asleep = float(usd_per_hour(rows)), self.resting()
         for one in leases.plan.instances:
-            if one.id in there or one.id in asleep:
+            if one.id not in instances or one.id in there or one.id in asleep:
                 continue
             price = leases.cloud.price_of(one)
             if costs + price > self.budget_usd_per_hour + ROUNDING_USD:
@@ -78,7 +81,6 @@ class Up:
             costs += price
             row = leases.lease(one)
             self.left[row.lease_id] = row.created_at + startup(leases.plan.llm, one).seconds
-        leases.store.held = "up --replacing" if self.left else ""
 
     def passed(self) -> None:
         """What serves by now is ready."""
@@ -96,8 +98,9 @@ class Up:
             elif at <= self.leases.cloud.clock.at:
                 self.leases.store.update_lease(row.moved(LeaseState.READY), was=row.state)
                 del self.left[lease_id]
-        if not self.left:
-            self.leases.store.held = ""
 
-    def poll(self) -> int | None:
-        return None if self.left else 0
+    @property
+    def instances(self) -> frozenset[str]:
+        """Those that it still brings up."""
+        rows = {row.lease_id: row for row in self.leases.store.leases(DEPLOYMENT)}
+        return frozenset(rows[one].instance for one in self.left)

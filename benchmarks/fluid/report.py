@@ -54,7 +54,7 @@ def _head(
         "agents, the"
     )
     yield (
-        "router, the `up` that a replacement runs (it holds the deployment's lock until what it leased serves) "
+        "router, the `up` that a replacement runs (for the instances that it is named, beside the controller) "
         "and all requests"
     )
     yield "are simulated."

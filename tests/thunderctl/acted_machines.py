@@ -18,7 +18,7 @@ from provisioners.vast.provisioner import VastProvisioner
 from provisioners.vast.terms import Terms
 from runtime.messages import AgentHealth, EngineHealth, EngineSpec
 from runtime.relay.ticket import AgentAddress
-from thunderctl.deploying import bring_up, lifecycle, preparing, routes, site, starting
+from thunderctl.deploying import bring_up, lifecycle, preparing, refill, routes, site, starting
 from thunderctl.observing import observe
 from thunderctl.spec.spec import Spec
 
@@ -91,6 +91,8 @@ class ActedAgent:
 
     async def health(self) -> AgentHealth:
         provider_id = self.machine.provider_id
+        if int(provider_id) not in self.acted.market.contracts:
+            raise HostError("no route to host")
         if provider_id not in self.acted._prepared or AGENT_PORT not in self.machine.ports:
             raise HostError("no agent listens")
         known = self.acted._engines.get(provider_id, {})
@@ -135,6 +137,9 @@ def stubbed(acted: "RentedWorld") -> Iterator[None]:
             (bring_up, "list_weights", nothing),
             (bring_up, "engine_specs", engine_specs),
             (lifecycle, "engine_specs", engine_specs),
+            (refill, "list_weights", nothing),
+            (refill, "engine_specs", engine_specs),
+            (refill, "check_host", lambda *_: None),
             (observe, "agent_of", agent_of),
         ):
             stack.enter_context(patch.object(module, name, fake))

@@ -6,13 +6,14 @@ machine is acted. All of it runs in virtual time.
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
+from planner.catalog import Offer
 from planner.deployment import Bound, Codec, DemandSummary, Phase, Plan, Predicted, Replica, Route, SearchReport, Stage
 from planner.document import plan_id
 from planner.memory import StageMemory, kv_capacity_tokens
@@ -29,11 +30,14 @@ from tests.provisioners.vast_server import in_place
 from tests.provisioners.vast_world import DEADMAN, ONSTART, rented_hosts
 from tests.thunderctl.acted_machines import ActedVast, stubbed
 from tests.virtual_time import VirtualLoop
+from thunderctl.controller.process import REPLACING
 from thunderctl.deploying.apply import StepResult
 from thunderctl.deploying.bring_up import BroughtUp, bring_up
 from thunderctl.deploying.lifecycle import steps_to
+from thunderctl.deploying.refill import refill
 from thunderctl.fleet.resting import Resting
 from thunderctl.spec.spec import Spec
+from thunderctl.store.locks import BRIEF_S
 from thunderctl.store.store import Store
 from thunderctl.world import World
 
@@ -106,6 +110,18 @@ class RentedWorld:
                 resting=resting,
             )
 
+    async def refill(self, *instances: str) -> tuple[StepResult, ...]:
+        """What `thunderctl up --replacing` does, once it has said that it is at it. The caller is within `stubbed`."""
+        world = self.world()
+        return await refill(
+            world,
+            instances,
+            take=lambda: self.store.lock(NAME, REPLACING, lasts_s=BRIEF_S, waits=False),
+            max_hours=1.0,
+            report=self.results.append,
+            narrate=lambda subject, text: self.told.append(f"{subject}: {text}"),
+        )
+
     def world(self) -> World:
         made = World(NAME, self.store, self.folder / NAME)
         made._provisioners["vast"] = self.provisioner()
@@ -124,38 +140,7 @@ class RentedWorld:
 
     async def plan(self, machines: int, *, slack: float = 1.5) -> Plan:
         """One replica a machine, each on its own, on the first machines of the market."""
-        llm = llm_named("llama-3.1-8b")
-        offers = sorted(await self.provisioner().offers(), key=lambda one: int(one.machine))
-        on_demand = [one for one in offers if not one.interruptible][:machines]
-        instances = tuple(instance_of(replace(one, leasable=True), f"i{n}", llm) for n, one in enumerate(on_demand))
-        cost = sum(one.usd_per_hour for one in instances)
-        room = kv_capacity_tokens(llm, 1, [StageMemory(llm.layers, instances[0].gpu_memory_gib)])
-        drawn = Plan(
-            plan_id="",
-            created_at="2026-09-01T12:00:00Z",
-            market_as_of="2026-09-01T12:00:00Z",
-            market_source="live",
-            goal="goodput",
-            budget_usd_per_hour=cost * slack,
-            cost_usd_per_hour=cost,
-            llm=llm,
-            max_model_len=8192,
-            dtype=llm.dtype,
-            workload=DemandSummary("conversation", 1.0, 1150.0, 211.0),
-            slo=Slo(),
-            instances=instances,
-            replicas=tuple(
-                Replica(f"r{n}", Phase.MIXED, (Stage(one.id, (0,), llm.layers),), 1.0, room)
-                for n, one in enumerate(instances)
-            ),
-            routes=tuple(Route(f"r{n}", f"r{n}", 1 / machines, Codec.LOCAL) for n in range(machines)),
-            predicted=Predicted(1.0, 0.9, 100.0, 0.5, 1.0, 0.05, 0.1, 1.0, 0.0, calibrated=False),
-            bound=Bound(1.0, 0.0),
-            search=SearchReport(1.0, 0.0, 0, 0),
-        )
-        made = replace(drawn, plan_id=plan_id(drawn))
-        validate(made)
-        return made
+        return plan_on(await self.provisioner().offers(), machines, slack=slack)
 
     def billed(self) -> set[str]:
         """The labels of machines that the market bills for."""
@@ -178,6 +163,42 @@ class RentedWorld:
 
     def ask_of(self, provider_id: str) -> int:
         return int(self.market.contracts[int(provider_id)].ask["id"])
+
+
+def plan_on(sold: Iterable[Offer], machines: int, *, slack: float = 1.5, model: str = "llama-3.1-8b") -> Plan:
+    """One replica a machine, each on its own, on the first machines of the market."""
+    llm = llm_named(model)
+    offers = sorted(sold, key=lambda one: int(one.machine))
+    on_demand = [one for one in offers if not one.interruptible][:machines]
+    instances = tuple(instance_of(replace(one, leasable=True), f"i{n}", llm) for n, one in enumerate(on_demand))
+    cost = sum(one.usd_per_hour for one in instances)
+    room = kv_capacity_tokens(llm, 1, [StageMemory(llm.layers, instances[0].gpu_memory_gib)])
+    drawn = Plan(
+        plan_id="",
+        created_at="2026-09-01T12:00:00Z",
+        market_as_of="2026-09-01T12:00:00Z",
+        market_source="live",
+        goal="goodput",
+        budget_usd_per_hour=cost * slack,
+        cost_usd_per_hour=cost,
+        llm=llm,
+        max_model_len=min(8192, llm.max_positions),
+        dtype=llm.dtype,
+        workload=DemandSummary("conversation", 1.0, 1150.0, 211.0),
+        slo=Slo(),
+        instances=instances,
+        replicas=tuple(
+            Replica(f"r{n}", Phase.MIXED, (Stage(one.id, (0,), llm.layers),), 1.0, room)
+            for n, one in enumerate(instances)
+        ),
+        routes=tuple(Route(f"r{n}", f"r{n}", 1 / machines, Codec.LOCAL) for n in range(machines)),
+        predicted=Predicted(1.0, 0.9, 100.0, 0.5, 1.0, 0.05, 0.1, 1.0, 0.0, calibrated=False),
+        bound=Bound(1.0, 0.0),
+        search=SearchReport(1.0, 0.0, 0, 0),
+    )
+    made = replace(drawn, plan_id=plan_id(drawn))
+    validate(made)
+    return made
 
 
 @contextmanager

@@ -136,18 +136,19 @@ class Lookout:
         if views is None:
             raise ThunderError("The controller has just begun: its first look at the machines is not over.")
         unlisted = tuple(self.listings.distrust(sorted({view.lease.provider for view in views})))
-        running = self.world.router.running() is not None
-        traffic = await self._traffic() if running else {}
+        unlinked, may_run = self.world.router.is_unlinked, self.world.router.may_run
+        traffic = await self._traffic() if may_run else {}
 
         def read(store: Store) -> Document:
             world = self._reading(store)
             rows = [row for row in store.leases(world.name, ended_since=inf) if row.state.may_cost]
             seen = Observation(
                 instances=tuple(_views(rows, views, machines)),
-                routes=world.router.routes() if running and rows else None,
+                routes=world.router.routes() if may_run and rows else None,
                 endpoint=world.router.endpoint,
                 traffic=traffic,
                 unlisted=unlisted,
+                unlinked=unlinked,
             )
             return status_of(world, seen, spending=self._money(store))
 

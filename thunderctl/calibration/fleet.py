@@ -38,7 +38,8 @@ from thunderctl.bench.load import Answer, ask
 from thunderctl.compose import provisioner
 from thunderctl.deploying.apply import Narrate, Report
 from thunderctl.deploying.bring_up import bring_up
-from thunderctl.deploying.lifecycle import check_host, flip, steps_to, take_down
+from thunderctl.deploying.lifecycle import check_host, flip, steps_to
+from thunderctl.deploying.taking_down import take_down
 from thunderctl.home import thunder_home
 from thunderctl.observing.observe import observe
 from thunderctl.processes.agents import Agents

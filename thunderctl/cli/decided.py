@@ -58,7 +58,7 @@ def serving(world: "World") -> "Plan":
     from thunderctl.deploying.lifecycle import plan_in_force
 
     current = plan_in_force(world)
-    if current is None or world.router.running() is None:
+    if current is None or not world.router.may_run:
         raise Refused(f"Deployment {world.name} is not serving.", hint="Bring it up first: thunderctl up")
     return current
 

@@ -35,7 +35,8 @@ def down(
     from thunderctl.cli import elsewhere as there
     from thunderctl.cli.progress import step_lines
     from thunderctl.cli.up import apply_document, ended_by, result_entry, with_hint
-    from thunderctl.deploying.lifecycle import take_down
+    from thunderctl.deploying.replacers import replacers
+    from thunderctl.deploying.taking_down import take_down
     from thunderctl.world import open_world
 
     if home and not host_gone:  # of one that lives elsewhere, `cli/there.py` has seen to it
@@ -45,10 +46,10 @@ def down(
         return
     with open_world(context.obj) as world:
         agreed = _costing(world)
-        serves = world.router.running() or world.router.is_unlinked
-        if agreed or serves:  # a question holds no lock: the controller goes on while nobody answers
+        if agreed or world.router.may_run:  # a question holds no lock: the controller goes on while nobody answers
             confirm(f"Stop serving and release {len(agreed)} machines?", yes=yes)
-        if asyncio.run(world.controller.stop_replacing(world.store.holder(world.name))):
+        at_work = [world.store.holder(world.name), *replacers(world.store, world.name)]
+        if asyncio.run(world.controller.stop_replacing(at_work)):
             output.narrate("The controller was replacing machines; it was told to stop that.")
         with world.store.lock(world.name, "down") as held:
             leases = _agreed(world, None if yes else agreed)

@@ -57,6 +57,8 @@ def events(
             _follow(store, context.obj, latest, found, kind, as_json=as_json)
         elif as_json:
             output.print_json(events_document(found))
+        elif not found:
+            output.narrate("No events are like that." if narrowed else "Nothing has happened yet.")
         else:
             shown = ((rfc3339(event.at), event.kind, event.message) for event in found)
             output.show(output.table("Events", ("at", "kind", "what"), shown))

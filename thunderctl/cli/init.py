@@ -35,7 +35,7 @@ def init(
         raise Refused(
             f"{path} is there already; it was left as it is.", hint="Name another file with --spec, or overwrite: --yes"
         )
-    template = files("templates").joinpath("thunder.toml.j2").read_text()
+    template = files("templates").joinpath("thunder.toml.j2").read_text(encoding="utf-8")
     text = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     output.write_file(path, text.from_string(template).render(provider=provider.value))
     output.narrate(f"Wrote {path}. Next: thunderctl plan")

@@ -39,12 +39,11 @@ def intended(
     path: Path | None,
     before: Intended | None,
     max_hours: float | None = None,
-    refreshes: bool = True,
 ) -> Intended:
     """What is to be done now. The plan of an earlier look stays, unless another one was put in force meanwhile.
 
-    Machines whose agents run another version's code are prepared anew, if it `refreshes`. Providers are asked for
-    machines that can be kept for `max_hours`, or else for as long as the spec says.
+    Machines whose agents run another version's code are prepared anew. Providers are asked for machines that can be
+    kept for `max_hours`, or else for as long as the spec says.
     """
     from thunderctl.deploying.lifecycle import check_host, check_money, steps_to
     from thunderctl.fleet.resting import cost_at_rest
@@ -61,7 +60,7 @@ def intended(
     asleep = resting.of(wanted)
     check_host(world, wanted, written)
     check_money(world, wanted, written, at_rest_usd_per_hour=cost_at_rest(wanted, asleep))
-    code = build_payload().digest if refreshes else ""
+    code = build_payload().digest
     steps = asyncio.run(steps_to(world, wanted, written, output.narrate, resting=asleep, code=code))
     return Intended(wanted, written, steps, in_force, resting)
 

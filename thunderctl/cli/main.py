@@ -1,7 +1,9 @@
 """The command line: where commands are registered, and errors become a message and an exit code."""
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +19,7 @@ from thunderctl.cli import (
     drain,
     events,
     gc,
+    help_page,
     history,
     init,
     keys,
@@ -31,6 +34,7 @@ from thunderctl.cli import (
     simulate,
     ssh,
     status,
+    streams,
     undrain,
     up,
 )
@@ -44,6 +48,7 @@ app = typer.Typer(
     name="thunderctl",
     help="Serve open-weight models on rented GPUs, phase-split, within an hourly budget.",
     no_args_is_help=True,
+    cls=help_page.Sectioned,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -94,8 +99,9 @@ def _global_options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code (contracts: 0, 1, 2, 3, 4, 5, 130)."""
+    streams.make_usable()
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_exit_code(_here_or_there, arguments))
+    sys.exit(streams.flushed(_exit_code(_here_or_there, arguments)))
 
 
 def _here_or_there(arguments: list[str], *, standalone_mode: bool) -> Any:
@@ -114,17 +120,20 @@ def _exit_code(command: Any, arguments: list[str]) -> int:
     except typer.Exit as exit_:
         return exit_.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("Interrupted. Nothing is lost: run the command again, or `thunderctl down`.\n")
+        with suppress(OSError):
+            sys.stderr.write("Interrupted. Nothing is lost: run the command again, or `thunderctl down`.\n")
         return 130
     except UsageError as error:
+        error.message = error.message.replace("Value error, ", "")  # which only typer's authors understand
         if as_json:
             output.print_json({"error": {"kind": "SpecError", "message": error.format_message(), "hint": ""}})
         else:
             error.show()
         return int(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone, as in `| head`
-        return 0
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            return 0  # the reader of our output has gone, as in `| head`
+        raise
     except Exception as error:
         if "THUNDER_DEBUG" in os.environ:
             raise
@@ -134,6 +143,16 @@ def _exit_code(command: Any, arguments: list[str]) -> int:
 
 
 def _bug(error: Exception) -> ThunderError:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return ThunderError(
+            f"{error.filename or 'The disk, or where the output goes,'} is full: {error.strerror}.",
+            hint="Make room, and run the command again: nothing is lost. `thunderctl doctor` says what disk it needs.",
+        )
+    if isinstance(error, PermissionError) and error.filename:
+        return ThunderError(
+            f"{os.fspath(error.filename)} can't be reached: {error.strerror}.",
+            hint="Is it another user's? Give it to this one (chown), or name a folder of your own: THUNDER_HOME=FOLDER",
+        )
     hint = (
         "This is a bug. THUNDER_DEBUG=1 shows where; please report it. Nothing is lost: the command can be run again."
     )

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from thunderctl.spec.spec import Spec
 
 SHOWN = 40
+WIDER = (
+    "Ask for less: without --gpu or --max-usd-per-hour, of another --provider, or with less in the spec's [markets]."
+)
 
 
 class PhaseWord(StrEnum):
@@ -52,15 +55,21 @@ def offers(
     What tokens cost where: thunderctl offers --rank --model llama-30b --by decode
     """
     from planner.gpus import gpu_named
+    from thunderctl.cli.asking import asking_line
     from thunderctl.cli.flags import with_flags
     from thunderctl.markets.market import read_market
+    from thunderctl.spec.inputs import read_llm, read_workload
     from thunderctl.spec.spec import load_spec
 
     asked = with_flags(load_spec(spec), provider=provider, model=model, workload=workload)
     if (model or workload) and not rank:
         raise SpecError("--model and --workload are what offers are ranked for; expected --rank with them.")
-    market = read_market(asked, offers, narrate=output.narrate)
     wanted = gpu_named(gpu).name if gpu else None
+    if rank:  # what is wrong with these is said before anybody is asked
+        read_llm(asked.model.name, asked.model.dtype)
+        read_workload(asked)
+    with asking_line(asked, offers) as narrate:
+        market = read_market(asked, offers, narrate=narrate)
     found = tuple(
         offer
         for offer in market.offers
@@ -80,6 +89,9 @@ def _listed(asked: "Spec", market: "Market", *, as_json: bool) -> None:
     found = sorted(market.offers, key=lambda offer: (offer.usd_per_hour / offer.gpu_count, offer.offer_id))
     if as_json:
         output.print_json({**_head(asked, market), "offers": [offer_to_json(offer) for offer in found]})
+        return
+    if not found:
+        output.narrate(f"No offer is like that ({market.source} of {market.as_of[:10]}). {WIDER}")
         return
     rows = [_row(offer) for offer in found[:SHOWN]]
     columns = ("offer", "provider", "region", "GPUs", "GiB each", "kind", "$/h", "$/GPU/h")

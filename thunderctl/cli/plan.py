@@ -8,6 +8,7 @@ import typer
 
 from planner.errors import SpecError
 from thunderctl.cli import output
+from thunderctl.cli.asking import asking_line
 from thunderctl.cli.budgets import budgets_of
 from thunderctl.cli.flags import with_flags
 from thunderctl.cli.options import JsonOption, OffersOption, ProviderOption, SpecOption
@@ -16,6 +17,7 @@ from thunderctl.cli.planning_progress import planning_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from planner.deployment import Plan
     from thunderctl.planning import Inputs
 
 
@@ -81,9 +83,12 @@ def plan(
         provider=provider,
     )
     _check_flags(is_sweep=len(budgets) > 1, plot=plot, of_one_plan=bool(out or explain or compare))
-    inputs = plan_inputs(
-        wanted, goal=goal.value, offers=offers, links=links, fixed=fixed, seed=seed, narrate=output.narrate
-    )
+    for path in filter(None, (out, plot)):
+        output.check_writable(path)
+    with asking_line(wanted, offers) as narrate:
+        inputs = plan_inputs(
+            wanted, goal=goal.value, offers=offers, links=links, fixed=fixed, seed=seed, narrate=narrate
+        )
     if len(budgets) > 1:
         _sweep(inputs, budgets, plot, as_json=as_json)
     else:
@@ -108,13 +113,29 @@ def _one(inputs: "Inputs", *, explain: bool, compare: bool, out: Path | None, as
     document = plan_to_json(made) | ({"explanation": explanation_to_json(why)} if why else {})
     if out:
         output.write_file(out, json.dumps(document, indent=2) + "\n")
-        output.narrate(f"Wrote {out}. Next: thunderctl up {out}")
+        for line in next_steps(made, out):
+            output.narrate(line)
     if as_json:
         output.print_json(document)
     else:
         output.show(*plan_tables(made), *(explain_tables(made, why) if why else ()))
         if others:
             output.show(compare_table(made, others))
+
+
+def next_steps(made: "Plan", out: Path) -> "Sequence[str]":
+    """What works with the file that was written: one with offers that nobody rents out is refused by `up`."""
+    from planner.market import LEASABLE
+
+    dated = sorted({one.provider for one in made.instances if not one.leasable})
+    if not dated:
+        return (f"Wrote {out}. Next: thunderctl up {out}",)
+    asked = " ".join(f"--provider {name}" for name in dated if name in LEASABLE) or "--provider vast"
+    return (
+        f"Wrote {out}. Next: thunderctl simulate {out}",
+        f"`up` would refuse it: its offers of {', '.join(dated)} are not live ones. Plan with live ones to rent: "
+        f"thunderctl plan {asked} --out {out}",
+    )
 
 
 def _sweep(inputs: "Inputs", budgets: "Sequence[float]", plot: Path | None, *, as_json: bool) -> None:

@@ -28,8 +28,10 @@ def predict(
     row was measured: what of it was not is said at the end. Columns: source, gpu, model, tp, pp, engine, phase, kind,
     batch, prompt_tokens, context_tokens, and note with what the value contains.
 
-    Example: thunderctl predict --input rows.csv --output out.csv
+    Example: thunderctl predict --input examples/rows.csv --output -
     """
+    if str(target) != "-":
+        output.check_writable(target)
     rows, columns = _read(source)
     found = [_answer(row) for row in rows]
     answers = [answer for answer, _ in found]

@@ -90,6 +90,9 @@ def _check_outputs(plot: Path | None, requests_out: Path | None, *, as_json: boo
 
     if plot:
         check_picture(plot)
+    for path in (plot, requests_out):
+        if path and path != STDOUT:
+            output.check_writable(path)
     if as_json and requests_out == STDOUT:
         raise SpecError("--requests-out - and --json both write to stdout; expected one of them.", hint=TO_A_FILE)
 

@@ -11,6 +11,9 @@ from planner.errors import SpecError
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption
 
+ABSENT = "absent"
+NEXT = "Nothing is up. Next: thunderctl plan --out plan.json"
+
 
 def status(
     context: typer.Context,
@@ -39,7 +42,10 @@ def status(
         elif live:
             _screen().open_screen(world)
         else:
-            output.show(*status_frame(asyncio.run(read_status(world))))
+            document = asyncio.run(read_status(world))
+            output.show(*status_frame(document))
+            if document["state"] == ABSENT:
+                output.narrate(NEXT)
 
 
 def _screen() -> ModuleType:

@@ -86,7 +86,7 @@ def _taken_back(world: "World", current: "Plan", name: str) -> "tuple[Plan, list
 
 
 def _demand(world: "World", wider: "Plan", workload: str) -> "Workload":
-    from thunderctl.spec.inputs import read_workload
+    from thunderctl.demand import stated_workload
 
     try:
         return demanded(world, wider, workload, None)
@@ -94,4 +94,7 @@ def _demand(world: "World", wider: "Plan", workload: str) -> "Workload":
         if workload != "observed":
             raise
         output.narrate("Too few requests were observed to plan by: phases are for the workload that the spec states.")
-        return read_workload(world.spec())
+        stated, unread = stated_workload(world.spec(), wider)
+        if unread:
+            output.narrate(unread)
+        return stated

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from planner.errors import Incomplete, Refused, ThunderError
+from planner.errors import Incomplete, ThunderError
 from thunderctl.cli import output
 from thunderctl.cli.intended import Intended, intended
 from thunderctl.cli.options import JsonOption, SpecOption, YesOption, confirm
@@ -39,7 +39,7 @@ def up(
     ] = None,
     spec: SpecOption = None,
     as_json: JsonOption = False,
-    replacing: Annotated[bool, typer.Option("--replacing", hidden=True)] = False,
+    replacing: Annotated[list[str] | None, typer.Option(help="An instance of the plan.", hidden=True)] = None,
 ) -> None:
     """Make the plan so: rent, prepare, start, route. Run again it resumes, or does nothing.
 
@@ -49,7 +49,7 @@ def up(
     Example: thunderctl up plan.json
     """
     from thunderctl.cli import elsewhere as there
-    from thunderctl.controller.process import REPLACING
+    from thunderctl.cli.replacing import replace_lost
     from thunderctl.world import open_world
 
     if (api := there.controller()) is not None:
@@ -57,13 +57,14 @@ def up(
         there.up(api, {"plan_id": plan, "max_hours": max_hours}, dry_run=dry_run, yes=yes, as_json=as_json)
         return
     with open_world(context.obj) as world:
+        if replacing:
+            replace_lost(world, replacing, max_hours, as_json=as_json)
+            return
         agreed: Intended | None = None
         while True:
-            with world.store.lock(world.name, REPLACING if replacing else "up") as held:
-                if replacing:
-                    _refuse_unless_serving(world)
-                found = intended(world, plan, spec, agreed, max_hours, not replacing)
-                renewed_h = None if replacing or not _runs(world) else max_hours
+            with world.store.lock(world.name, "up") as held:
+                found = intended(world, plan, spec, agreed, max_hours)
+                renewed_h = max_hours if _runs(world) else None
                 if dry_run or not (found.steps or renewed_h):
                     _show_nothing_done(world, found, dry_run=dry_run, as_json=as_json)
                     return
@@ -85,14 +86,17 @@ def _carry_out(
     *,
     as_json: bool,
 ) -> None:
+    from thunderctl.deploying.replacers import replacers
     from thunderctl.deploying.staying import go_on
 
+    if asyncio.run(world.controller.stop_replacing(replacers(world.store, world.name))):
+        output.narrate("The controller was replacing machines; this goes on with it.")
     asyncio.run(world.look_after())
     go_on(world, found.written, found.resting, is_whole=not found.steps)
     unrenewed = _renew(world, held, renewed_h) if renewed_h else None
     results, failure = _bring_up(world, held, found, max_hours) if found.steps else ((), None)
     failure = with_hint(failure, hint_for(world)) or unrenewed
-    _show_outcome(world, [result_entry(result) for result in results], as_json=as_json, failure=failure)
+    show_outcome(world, [result_entry(result) for result in results], as_json=as_json, failure=failure)
     if failure is not None:
         raise ended_by(failure, as_json=as_json)
 
@@ -136,14 +140,6 @@ def _bring_up(
     return outcome.results, outcome.error
 
 
-def _refuse_unless_serving(world: "World") -> None:
-    """The controller replaces machines of what serves: what was taken down meanwhile is not brought up again."""
-    from thunderctl.store.values import DeploymentState
-
-    if world.store.deployment(world.name).state is not DeploymentState.SERVING:
-        raise Refused(f"Deployment {world.name} serves no more: nothing is replaced.")
-
-
 def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_json: bool) -> None:
     from thunderctl.deploying.staying import go_on
 
@@ -151,7 +147,7 @@ def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_jso
         go_on(world, found.written, found.resting, is_whole=not found.steps)
         asyncio.run(world.look_after())
     _warn(world, found.written)
-    _show_outcome(world, [_planned(step) for step in found.steps], as_json=as_json)
+    show_outcome(world, [_planned(step) for step in found.steps], as_json=as_json)
 
 
 def _show_intended(world: "World", found: Intended, renewed_h: float | None, *, as_json: bool) -> None:
@@ -259,7 +255,7 @@ def _steps_table(steps: "Sequence[Step]") -> Any:
     return output.table("Steps", ("step", "of", "detail"), ((step.what, step.id, step.detail) for step in steps))
 
 
-def _show_outcome(
+def show_outcome(
     world: "World", entries: "list[dict[str, Any]]", *, as_json: bool, failure: ThunderError | None = None
 ) -> None:
     from thunderctl.spec.places import LIVES_ON

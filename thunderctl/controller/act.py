@@ -2,17 +2,19 @@
 
 import asyncio
 import subprocess
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from planner.deployment import Plan
-from planner.errors import HostError, ProvisioningError
+from planner.errors import HostError, Incomplete, ProvisioningError
 from planner.workload import Workload
 from provisioners.crash import crash_point
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.release import ask_release
 from thunderctl.controller.adapting.putting import put_in_force
 from thunderctl.controller.listings import Listings
+from thunderctl.controller.missing_trace import MissingTrace
 from thunderctl.controller.observe import Heard
 from thunderctl.controller.process import COMMAND
 from thunderctl.controller.reroute import plan_over
@@ -30,6 +32,7 @@ from thunderctl.controller.steps import (
 )
 from thunderctl.demand import observed_workload, stated_workload
 from thunderctl.deploying.lifecycle import flips_from, record_rebalance
+from thunderctl.deploying.replacers import MOST
 from thunderctl.deploying.routing import push_routes
 from thunderctl.deploying.staying import keep
 from thunderctl.fleet.resting import Resting
@@ -50,9 +53,9 @@ class Actor:
 
     world: World
     listings: Listings
-    _replacing: "subprocess.Popen[bytes] | None" = None
+    missing: MissingTrace
+    _ups: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     _chosen: tuple[str, frozenset[str], Plan, str] | None = None
-    _unread: str = ""
 
     async def do(self, step: ControlStep, heard: Heard) -> str:
         """Do it, and say what there is to say of how it went."""
@@ -73,16 +76,15 @@ class Actor:
                 await self._release(self._row(lease_id), reason)
             case Rebalance(proposal):
                 return await put_in_force(self.world, proposal, heard)
-            case Replace(_, _, hours):
-                self._replace(hours)
+            case Replace(instances, _, hours):
+                self._replace(instances, hours)
             case _:
                 assert_never(step)
         return ""
 
     def reap(self) -> None:
-        """Let an `up` that has ended go: nobody else can."""
-        if self._replacing is not None and self._replacing.poll() is not None:
-            self._replacing = None
+        """Let each `up` that has ended go: nobody else can."""
+        self._ups = [one for one in self._ups if one.poll() is None]
 
     def _drain(self, row: LeaseRow, reason: str, cause: Cause | None) -> None:
         if row.state is not LeaseState.DRAINING:
@@ -118,7 +120,7 @@ class Actor:
 
     async def _workload(self, heard: Heard, spec: Spec) -> Workload:
         """What the router saw last, where it saw enough; else what the spec says is coming, or what the plan knows of
-        it where that can't be read, which is said once."""
+        it where that can't be read."""
         assert heard.routing is not None
         try:
             observed = await self.world.router.observed() if heard.routing.running else {}
@@ -127,9 +129,7 @@ class Actor:
         if found := observed_workload(observed, heard.routing.plan):
             return found
         stated, unread = await asyncio.to_thread(stated_workload, spec, heard.routing.plan)
-        if unread and unread != self._unread:
-            self.world.store.record(self.world.name, "controller.workload", unread)
-        self._unread = unread
+        self.missing.note(unread)
         return stated
 
     async def _release(self, row: LeaseRow, reason: str) -> None:
@@ -142,23 +142,26 @@ class Actor:
         if not asked.release_taken:
             raise ProvisioningError(f"{row.provider} did not take it: {asked.reason}.")
 
-    def _replace(self, hours: float | None) -> None:
-        """Run `up`: it finds an offer, leases it and brings it up under the lock, and says in events how that went.
+    def _replace(self, instances: Sequence[str], hours: float | None) -> None:
+        """Run `up` for these: it finds offers, leases them and brings them up, and says in events how that went.
 
-        It starts where no `thunder.toml` lies, and so goes on with the plan and the spec that are in force.
+        It goes on with the plan and the spec that are in force, and takes the lock for each change alone.
         """
         self.reap()
-        if self._replacing is not None:
-            return
-        command = [*COMMAND, "--deployment", self.world.name, "up", "--yes", "--replacing"]
+        if len(self._ups) >= MOST:
+            raise Incomplete(f"{MOST} replacements are under way.")
+        named = (word for one in instances for word in ("--replacing", one))
+        lasts = () if hours is None else ("--max-hours", f"{hours:.4f}")
         with self.world.controller.log.open("ab") as log:
-            self._replacing = subprocess.Popen(
-                [*command, *([] if hours is None else ["--max-hours", f"{hours:.4f}"])],
-                cwd=self.world.controller.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+            self._ups.append(
+                subprocess.Popen(
+                    [*COMMAND, "--deployment", self.world.name, "up", "--yes", *named, *lasts],
+                    cwd=self.world.controller.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
             )
 
     def _row(self, lease_id: str) -> LeaseRow:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from provisioners.leases.budget import ROUNDING_USD
 from provisioners.leases.journal import LeaseState
@@ -12,6 +13,8 @@ from thunderctl.store.values import DeploymentState
 
 CUT_OFF_S = 10.0
 """A deployment is being taken down, and nobody has held its lock for so long."""
+DEATH_S = 3600.0
+"""How long the death of a router, which mended itself, is named."""
 
 
 def alerts_of(now: Situation) -> tuple[Alert, ...]:
@@ -26,7 +29,9 @@ def alerts_of(now: Situation) -> tuple[Alert, ...]:
         *_going(now),
         *_unused(now),
         *_notices(now),
+        *_unsent(now),
         *_router(now),
+        *_router_deaths(now),
         *_replicas(now),
     )
 
@@ -121,12 +126,46 @@ def _notices(now: Situation) -> Iterator[Alert]:
             yield Alert(f"notice {row.lease_id} {text}", f"{row.instance} ({row.provider} {row.provider_id}): {text}.")
 
 
+def _unsent(now: Situation) -> Iterator[Alert]:
+    """Machines whose agent will be heard no more when its certificate ends."""
+    for row in now.rows:
+        if row.lease_id in now.unsent:
+            since = datetime.fromtimestamp(now.unsent[row.lease_id], UTC)
+            yield Alert(
+                f"unsent {row.lease_id}",
+                f"The certificate of {row.instance} ({row.provider} {row.provider_id}) was renewed on {since:%Y-%m-%d} "
+                "and can't be put on its machine; the one there ends within a month of that day, and then nobody can "
+                "speak to its agent. It is tried every hour; `thunderctl logs controller` says what fails, and "
+                f"`thunderctl ssh {row.instance}` whether the machine can be reached.",
+            )
+
+
 def _router(now: Situation) -> Iterator[Alert]:
-    if now.routing is not None and now.routing.running and now.routing.in_flight is None:
+    if now.routing is None or not now.routing.running or now.routing.in_flight is not None:
+        return
+    if not now.routing.admits:
+        yield Alert(
+            "router unlinked",
+            "No link leads to the router on its own host: should it still run, it goes on with the routes it has. "
+            "The way there is made again. See: thunderctl logs router",
+        )
+    else:
         yield Alert(
             "router",
             "The router runs and does not answer the controller: it goes on with the routes it has, and is asked "
             "again. See: thunderctl logs router",
+        )
+
+
+def _router_deaths(now: Situation) -> Iterator[Alert]:
+    deaths, serves_since = now.routing.deaths if now.routing is not None else (0, 0.0)
+    if deaths and now.at - serves_since < DEATH_S:
+        at = datetime.fromtimestamp(serves_since, UTC)
+        yield Alert(
+            f"router died {deaths}",
+            f"The router died and another one serves on its port since {at:%H:%M:%S} UTC; requests that were under way "
+            f"ended with it. That was death {deaths} since it was started: is memory short? See: thunderctl logs "
+            "router",
         )
 
 

@@ -27,7 +27,8 @@ SEND_S = 60.0
 ORDER = (AUTHORITY_CERTIFICATE, PRIVATE_KEY, CERTIFICATE)
 """The certificate last: that it changed is what an agent goes by."""
 UNSENT = "unsent"
-"""Beside credentials that their machine may not have yet: they are made under the lock, which no sending holds."""
+"""Beside credentials that their machine may not have yet: they are made under the lock, which no sending holds. As old
+as the first of them (`undelivered.py`)."""
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,14 @@ async def renew(world: World, rows: list[LeaseRow], machines: Mapping[str, Machi
     """
     _ = world.operator_tls, world.router_tls()
     ours = [row for row in rows if row.lease_id in machines and _folder(world, row).is_dir()]
+    await _send_waiting(world, ours, machines)  # it waits for no lock, and no other is made in its place unsent
     if old := [row for row in ours if not is_fresh(_folder(world, row))]:
         _make_anew(world, old)
-    for row in ours:
+        await _send_waiting(world, old, machines)
+
+
+async def _send_waiting(world: World, rows: list[LeaseRow], machines: Mapping[str, Machine]) -> None:
+    for row in rows:
         if not (_folder(world, row) / UNSENT).exists():
             continue
         try:
@@ -81,7 +87,8 @@ def _make_anew(world: World, rows: list[LeaseRow]) -> None:
         raise SpecError(f"{', '.join(row.instance for row in rows)}: their authority in {world.folder / 'ca'} is gone.")
     with world.store.lock(world.name, AT_WORK, lasts_s=BRIEF_S, waits=False):
         for row in rows:
-            (_folder(world, row) / UNSENT).touch()  # first: cut off here, they are made the next time
+            if not (_folder(world, row) / UNSENT).exists():  # since when a machine waits, however often it is made
+                (_folder(world, row) / UNSENT).touch()  # first: cut off here, they are made the next time
             world.agent_tls(row.lease_id)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
-from provisioners.leases.limits import WARN_S, Due, Limit
+from provisioners.leases.limits import Due, Limit
+from thunderctl.controller.replacements import replacements
 from thunderctl.controller.situation import Situation, Vital
 from thunderctl.controller.sizing.resizing import goes_to_rest, keeps, resizes, stays
 from thunderctl.controller.steps import Close, ControlStep, Drain, Rebalance, Release, Replace, Route, Stop
@@ -51,7 +52,8 @@ def decide(now: Situation) -> tuple[ControlStep, ...]:
         *_stop(now, leaving),
     )
     better = () if pressing else _rebalances(now, leaving)
-    return (*pressing, *better, *_replacements(now, leaving))
+    serves = bool(serving_of(now, leaving)) and not leaving.reasons
+    return (*pressing, *better, *(replacements(now) if serves else ()))
 
 
 def is_calm(now: Situation) -> bool:
@@ -249,30 +251,3 @@ def _has_drained(now: Situation, row: LeaseRow, leaving: Leaving) -> bool:
         return False  # behind: requests may go there by the routes of the plan before
     known = {one.id for one in now.routing.plan.replicas}
     return not any(count for one, count in under_way.items() if one in mine or one not in known)
-
-
-def _replacements(now: Situation, leaving: Leaving) -> list[Replace]:
-    """Machines that were lost before their time, while others serve, there is money, and all that is listed is known.
-
-    So are those that an `up` began to replace and did not bring to serve: it is gone on with. A lease that came to its
-    own end is not leased anew, and near the end of the others nothing is. What rested and is wanted again is leased
-    whatever became of its last lease.
-    """
-    if not (now.routes_as_wanted and now.state is DeploymentState.SERVING and serving_of(now, leaving)):
-        return []
-    if now.limits or now.distrust or leaving.reasons or float(now.usd_per_hour) > now.budget_usd_per_hour:
-        return []
-    woken = {one.instance: now.resting.woken[one.instance] for one in now.lost if one.instance in now.resting.woken}
-    lost = [one for one in now.lost if now.replaces and one.instance not in woken]
-    early = [one for one in lost if one.expires_at is None or one.expires_at - WARN_S > now.at]
-    replaced = now.replaced if now.replaces or woken else ()
-    instances = sorted({*(one.instance for one in early), *replaced, *woken})
-    if not instances:
-        return []
-    causes = [f"{one} is wanted again: {why}" for one, why in woken.items()]
-    causes += [f"{one.instance} is {one.state}: {one.reason or 'nobody said why'}" for one in early]
-    causes += [f"{one} was replaced and does not serve yet" for one in replaced]
-    others = (row for row in now.rows if row.state.runs)  # one that is being deleted may have ended long ago
-    ends = [one.expires_at for one in (*others, *early) if one.expires_at is not None]
-    hours = (min(ends) - now.at) / 3600 if ends else None
-    return [Replace(tuple(instances), "; ".join(causes), hours)]

@@ -23,6 +23,7 @@ from thunderctl.controller.listings import Listings
 from thunderctl.controller.loop import Controller
 from thunderctl.controller.observe import Observer
 from thunderctl.controller.report import ControllerReport
+from thunderctl.controller.undelivered import Undelivered
 from thunderctl.controller.watch import Watch
 from thunderctl.controller.witness import keep_witness
 from thunderctl.deploying.deploy import pace_of
@@ -105,13 +106,14 @@ async def _run(world: World, held: Held, tick_s: float) -> bool:
     async with Agents(tls) as agents:
         listings, contact = Listings(world, pace), Contact(world, agents)
         adapter = Adapter(world, now)
-        observer = Observer(world, contact, listings, now, proposed=adapter.proposed)
+        unsent = Undelivered(world.folder / "agents").long
+        observer = Observer(world, contact, listings, now, proposed=adapter.proposed, unsent=unsent)
         async with serving(world, contact, listings) as api:
             write = partial(_write, world, also=api.told)
             controller = Controller(
                 world,
                 observer,
-                Actor(world, listings),
+                Actor(world, listings, observer.missing),
                 write,
                 tick_s=tick_s,
                 ticked=api.ticked,

@@ -11,6 +11,7 @@ from provisioners.base import Announces, Listing, Machine, PriceRise, Provisione
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.observe import Absences, Pace, Sight, look, matched
 from thunderctl.home import owner_id
+from thunderctl.observing.known_leases import Costing, Looking
 from thunderctl.world import World
 
 OFTEN_S, WATCHFUL_S, SELDOM_S = 10.0, 20.0, 120.0
@@ -47,6 +48,7 @@ class Listings:
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _absences: dict[str, Absences] = field(default_factory=dict)
     _unasked: set[str] = field(default_factory=set)
+    _journals: dict[str, Looking] = field(default_factory=dict)
 
     @property
     def machines(self) -> dict[str, Machine]:
@@ -107,7 +109,7 @@ class Listings:
             seller = self.world.provisioner(provider)
             async with asyncio.timeout(ANSWER_S):
                 sight = await look(
-                    self.world.store,
+                    self._journal_of(provider),
                     seller,
                     self._absences_of(provider),
                     owner_id=owner_id(),
@@ -127,7 +129,7 @@ class Listings:
     async def peek(self, provider: str) -> None:
         """List for the machines' addresses alone: somebody else is changing the deployment, and nothing is written."""
         seen = self._asked_now(provider)
-        rows = [row for row in self.world.store.leases(self.world.name) if row.provider == provider]
+        rows = [row for row in Costing(self.world.store).leases(self.world.name) if row.provider == provider]
         try:
             async with asyncio.timeout(ANSWER_S):
                 listing: Listing = await self.world.provisioner(provider).observe()
@@ -162,6 +164,10 @@ class Listings:
         seen.looks += 1
         seen.asked_at = self.pace.clock()
         return seen
+
+    def _journal_of(self, provider: str) -> Looking:
+        """Of each provider's own: all leases are read at some of its looks."""
+        return self._journals.setdefault(provider, Looking(self.world.store, lambda: self.pace.now()))
 
     def _absences_of(self, provider: str) -> Absences:
         consistent = self.world.provisioner(provider).consistent

@@ -20,7 +20,7 @@ from thunderctl.controller.observe import Heard, Observer
 from thunderctl.controller.patience import waits
 from thunderctl.controller.report import ControllerReport
 from thunderctl.controller.situation import Alert, Situation
-from thunderctl.controller.steps import ControlStep, Release, Replace
+from thunderctl.controller.steps import ControlStep, Release, Replace, together
 from thunderctl.controller.told import Told, subject_of, text_of
 from thunderctl.store.locks import BRIEF_S, Held
 from thunderctl.world import World
@@ -123,7 +123,8 @@ class Controller:
             self.adapter.look(heard, calm=is_calm(situation))
 
     def _lock(self) -> AbstractContextManager[Held]:
-        return self.world.store.lock(self.world.name, AT_WORK, lasts_s=BRIEF_S)
+        """Whoever has it is not waited for with this thread: agents are to be heard meanwhile."""
+        return self.world.store.lock(self.world.name, AT_WORK, lasts_s=BRIEF_S, waits=False)
 
     def _count(self, heard: Heard) -> None:
         if self.clock() - self._counted_at >= COUNT_EVERY_S:
@@ -134,10 +135,10 @@ class Controller:
         """What is to be done now, but for what has just failed."""
         steps, now = decide(situation), self.clock()
         self.told.keep(steps, now)
-        return [step for step in self.told.due(steps, now) if not self._put_off(step, situation)]
+        return together(step for step in self.told.due(steps, now) if not self._put_off(step, situation))
 
     def _put_off(self, step: ControlStep, situation: Situation) -> bool:
-        """Whether it would lease again what failed one time after the other just now: then it waits."""
+        """Whether it would lease again what failed one time after the other just now: then that waits alone."""
         if not isinstance(step, Replace):
             return False
         rows, at = self.observer.leases().rows, situation.at

@@ -16,11 +16,13 @@ from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.contact import Contact
 from thunderctl.controller.errands import AT_WORK
 from thunderctl.controller.listings import Listings
+from thunderctl.controller.missing_trace import MissingTrace
 from thunderctl.controller.plans import Plans
 from thunderctl.controller.pulse import Pulse, sign_of
 from thunderctl.controller.situation import Condition, Routing, Situation
 from thunderctl.controller.sizing.fleet import REMEMBERED_S, Fleet
 from thunderctl.controller.sizing.sizer import Sizer
+from thunderctl.deploying.replacers import instances_of, replacers
 from thunderctl.fleet.resting import Resting
 from thunderctl.money.spending import Spending, spending_from
 from thunderctl.observing.known_leases import KnownLeases, Leased
@@ -63,7 +65,9 @@ class Observer:
     now: SteadyClock
     pulse: Pulse = field(default_factory=Pulse)
     proposed: Callable[[], Proposal | None] = lambda: None
+    unsent: Callable[[Sequence[LeaseRow]], Mapping[str, float]] = lambda _: {}
     sizer: Sizer = field(default_factory=Sizer)
+    missing: MissingTrace = field(init=False)
     _plans: Plans = field(init=False)
     _leases: KnownLeases = field(init=False)
     _leased: Leased = field(default_factory=Leased)
@@ -80,6 +84,7 @@ class Observer:
 
     def __post_init__(self) -> None:
         self._worked_on_at = self.now()
+        self.missing = MissingTrace(self.world)
         self._plans = Plans(self.world)
         self._leases = KnownLeases(self.world.name)
 
@@ -121,17 +126,24 @@ class Observer:
         down = {one["id"]: one["reason"] for one in (observed or {}).get("replicas", ()) if not one["healthy"]}
         in_flight = None if observed is None else observed.get("in_flight_at", {})
         admits = not self.world.router.is_unlinked and not (observed or {}).get("closed", False)
-        routing = Routing(plan, frozenset(one.id for one in routes.replicas), in_flight, running, admits, behind)
+        deaths = self.world.router.deaths
+        routing = Routing(
+            plan, frozenset(one.id for one in routes.replicas), in_flight, running, admits, behind, deaths
+        )
         by_instance = of_plan(views, plan)
         conditions = {one.id: self.pulse.felt(one.id, sign_of(one, by_instance, down)) for one in plan.replicas}
         heard = Heard(views, routes, routing, conditions, addresses_of(plan, views, routes))
         if (fleet := self._fleet(heard, self.world.store.deployment(self.world.name))) is not None:
-            await self.sizer.learn(fleet, self._spec, observed)
+            self.missing.note(await self.sizer.learn(fleet, self._spec, observed))
         return heard
 
     def situation(self, heard: Heard) -> Situation:
         """What was heard, beside what store and providers say by now."""
-        deployment, leased, at = self.world.store.deployment(self.world.name), self.leases(), self.now()
+        deployment, at = self.world.store.deployment(self.world.name), self.now()
+        replacing = instances_of(replacers(self.world.store, self.world.name))  # before what they may have come to
+        leased = self.leases()
+        if replacing:
+            self._worked_on_at = at
         self._follow_spec(deployment.spec)  # an `up` may have ended since agents were asked
         spec, spending, rows = self._spec, self._money(leased, at), leased.costing
         resting, fleet = self._rests(deployment), self._fleet(heard, deployment)
@@ -158,7 +170,9 @@ class Observer:
             worked_on_at=self._worked_on_at,
             replaces=spec.controller.replace_lost,
             unread=self._unread,
+            unsent=self.unsent(rows),
             proposal=self.proposed(),
+            replacing=replacing,
             resting=resting,
             wanted_rest=self.sizer.wanted(fleet, spec) if fleet else None,
         )
@@ -172,8 +186,7 @@ class Observer:
     def count(self, heard: Heard) -> None:
         """Keep what agents say has moved between them: it costs money too."""
         plan = heard.routing.plan if heard.routing else None
-        rows = self._leased.rows
-        seen = Observation(heard.views, heard.routes, "")
+        rows, seen = self._leased.rows, Observation(heard.views, heard.routes, "")
         self.world.store.record_transfers(transfer_readings(seen, rows, plan, self.now()))
 
     def due(self, heard: Heard) -> list[str]:
@@ -229,8 +242,7 @@ class Observer:
         return self._resting[1]
 
     def _remembered(self, at: float) -> tuple[LeaseRow, ...]:
-        """The leases that are over and whose prices are remembered, and those that may cost: looked up once a minute
-        while nothing changes."""
+        """Leases that are over and whose prices are remembered, and those that may cost: looked up once a minute."""
         minute = at // 60 * 60
         if self._recent is None or self._recent[0] is not self._leased or self._recent[1] != minute:
             some = (*self._leased.ended_since(minute - REMEMBERED_S), *self._leased.costing)
@@ -265,7 +277,7 @@ class Observer:
 
     async def _ask_router(self) -> tuple[dict[str, Any] | None, bool]:
         """What it observed (None: it can't be asked), and whether it runs, as one may to which no link leads."""
-        if self.world.router.running() is None and not self.world.router.is_unlinked:
+        if not self.world.router.may_run:
             return {}, False
         try:
             return await self.world.router.observed(), True

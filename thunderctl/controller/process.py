@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from thunderctl.controller.report import STATE_FILE, ControllerReport, read_report
@@ -17,7 +18,8 @@ UNIT = "THUNDER_CONTROLLER_UNIT"
 """The unit of the user's systemd that runs it, on a host that has one (`thunderctl/hosted/preparing.py`)."""
 STOP_GRACE_S = 10.0
 REPLACING = "up, by which the controller replaces machines"
-"""What that `up` says it holds the deployment's lock for."""
+"""What that `up` says it holds the deployment's lock for, while it changes something; and, before the names of the
+instances, why it holds its row for all of its work (`deploying/replacers.py`)."""
 
 
 class ControllerProcess:
@@ -54,15 +56,15 @@ class ControllerProcess:
             is_up=lambda _: self.report() is not None,
         )
 
-    async def stop_replacing(self, holder: Holder | None) -> bool:
-        """End the `up` by which it replaces machines, if that is who holds the deployment's lock on this host.
+    async def stop_replacing(self, holders: Iterable[Holder | None]) -> bool:
+        """End each `up` of this host by which it replaces machines; whether there was any.
 
         What it was doing is found by listing, as after any crash.
         """
-        if holder is None or holder.message != REPLACING or holder.host != this_host():
-            return False
-        await detached.stop({"pid": holder.pid, "started_at": holder.started_at}, STOP_GRACE_S)
-        return True
+        mine = [one for one in holders if one and one.message.startswith(REPLACING) and one.host == this_host()]
+        for one in mine:
+            await detached.stop({"pid": one.pid, "started_at": one.started_at}, STOP_GRACE_S)
+        return bool(mine)
 
     async def stop(self) -> None:
         """End it. What it was doing is gone on with by the next one, or by `down`."""

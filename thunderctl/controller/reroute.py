@@ -1,7 +1,7 @@
 """Routes over those of a plan's replicas that can serve: the plan's own where that is all of them, else a rebalance.
 
-Of a large fleet the decision alone is put in force: the simulations that would confirm it take longer than routes may
-be out of date, and the controller's next look at the workload judges what is in force anyhow.
+Of more than a few the decision alone is put in force: the simulations that would confirm it take longer than routes
+may be out of date, and the controller's next look at the workload judges what is in force anyhow.
 """
 
 import time
@@ -13,9 +13,12 @@ from planner.errors import Infeasible, SolverFailed, SpecError
 from planner.links import Links
 from planner.prospect import prospect
 from planner.rebalance import rebalance
-from planner.rebalancing.cells import is_large
 from planner.rebalancing.flips import without
 from planner.workload import Workload
+
+MOST_CONFIRMED = 3
+"""Replicas whose routes are simulated before they are put in force. That takes 0.3 to 1.4 s of CPU; of four up to
+2.8 s, of a dozen 10 s, and deciding 0.1 s. Of 52 made-up fleets of 2 to 18, what was decided was overruled in one."""
 
 
 def plan_over(
@@ -30,15 +33,15 @@ def plan_over(
     if not lost:
         return plan, "as planned"
     try:
-        if is_large(replicas):
-            return _in_cells(without(plan, lost), workload, codec=codec, links=links)
+        if len(replicas) > MOST_CONFIRMED:
+            return _decided(without(plan, lost), workload, codec=codec, links=links)
         found = rebalance(plan, workload, codec=codec, links=links, lost=lost)
     except (Infeasible, SpecError, SolverFailed) as error:
         return left_of(plan, lost), f"without a search, which found nothing: {error.message.rstrip('.')}"
     return found.plan, f"rebalanced in {found.decide_s + found.confirm_s:.2f} s"
 
 
-def _in_cells(
+def _decided(
     left: Plan, workload: Workload, *, codec: Codec | None = None, links: Links | None = None
 ) -> tuple[Plan, str]:
     started = time.perf_counter()

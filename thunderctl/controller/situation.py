@@ -46,7 +46,8 @@ class Routing:
 
     `running` is false where no router follows them, `admits` where one lets no new request in, or may run elsewhere
     while no link leads to it: routes that are put in force mend both. `in_flight` is None where it can't be asked.
-    `behind`: they are still those of another plan, from which `plan` takes over.
+    `behind`: they are still those of another plan, from which `plan` takes over. `deaths`: how often a router died on
+    its port, where its supervisor says so, and since when the one after the last of them serves.
     """
 
     plan: Plan
@@ -55,6 +56,7 @@ class Routing:
     running: bool = True
     admits: bool = True
     behind: bool = False
+    deaths: tuple[int, float] = (0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,10 @@ class Situation:
     say. `usd_per_hour` is what rows and transfers cost now. `lost` are the last leases of the plan's instances that
     have none any more. `worked_on_at` is when a command last changed the deployment: until then machines were made
     ready, however long that took. `unread` are keys of the stored spec that this version can't read.
+    `unsent` says by lease since when a renewed certificate waits to be put on its machine, where that is long.
     `resting` is what of the plan was released on purpose, `wanted_rest` what should be by now (None: nobody knows).
-    `proposal` is what would suit the workload better than the phases and routes in force.
+    `proposal` is what would suit the workload better than the phases and routes in force. `replacing` are the instances
+    that an `up` of the controller's brings up now.
     """
 
     at: float
@@ -96,9 +100,11 @@ class Situation:
     worked_on_at: float = 0.0
     replaces: bool = True
     unread: tuple[str, ...] = ()
+    unsent: Mapping[str, float] = field(default_factory=dict)
     resting: Resting = field(default_factory=Resting)
     wanted_rest: Resting | None = None
     proposal: Proposal | None = None
+    replacing: frozenset[str] = frozenset()
     _known: "_Known" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,8 @@
 """What the controller does, as values: each may be done twice, and says why it is done in words."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeAlias
 
 from provisioners.leases.journal import Cause
@@ -65,11 +67,20 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Have `up` lease what takes the place of machines that were lost, within the budget, for `hours`."""
+    """Have `up` lease what takes the place of the machines of these instances, within the budget, for `hours`.
+
+    Decided for each by itself; those that are due at once are done as one.
+    """
 
     instances: tuple[str, ...]
     reason: str
     hours: float | None = None
+
+    def and_also(self, other: "Replace") -> "Replace":
+        """Both as one, for as long as the shorter."""
+        hours = [one for one in (self.hours, other.hours) if one is not None]
+        reason = f"{self.reason}; {other.reason}"
+        return Replace((*self.instances, *other.instances), reason, min(hours, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +95,11 @@ class Rebalance:
 
 
 ControlStep: TypeAlias = Drain | Keep | Resize | Route | Close | Stop | Release | Rebalance | Replace
+
+
+def together(steps: Iterable[ControlStep]) -> list[ControlStep]:
+    """The steps, in which machines that take the place of others are one step, the last."""
+    found = list(steps)
+    replaced = [step for step in found if isinstance(step, Replace)]
+    others = [step for step in found if not isinstance(step, Replace)]
+    return [*others, *([reduce(Replace.and_also, replaced)] if replaced else [])]

@@ -22,6 +22,8 @@ from thunderctl.deploying.lifecycle import flips_said
 
 PAUSES_S, REPLACE_PAUSES_S = (2.0, 60.0), (120.0, 3600.0)
 """The first pause after a failure, and the longest."""
+MOST_DOUBLED = 30
+"""The longest pause has come by then, and a float would end, at 1,024."""
 FADES_S = 1800.0
 """So long nothing has to be put in an instance's place before the tries for it are forgotten: it may be away for a
 moment only because a listing can't be trusted, or because another one went as well."""
@@ -51,7 +53,7 @@ class Told:
 
     def keep(self, steps: Sequence[ControlStep], now: float) -> None:
         """Forget all but these: what is decided again later is news again. What may be asked twice stays known."""
-        wanted = {_key(step) for step in steps}
+        wanted = {key for step in steps for key in _keys(step)}
         self._announced = {key for key in self._announced if key in wanted or key[0] == Release.__name__}
         self._whys = {key: why for key, why in self._whys.items() if key in wanted}
         self._replaced_at |= {key: now for step in steps if isinstance(step, Replace) for key in _tried(step)}
@@ -65,28 +67,33 @@ class Told:
 
     def is_news(self, step: ControlStep) -> bool:
         """True the first time."""
-        news = _key(step) not in self._announced
-        self._announced.add(_key(step))
+        keys = set(_keys(step))
+        news = not keys <= self._announced
+        self._announced |= keys
         return news
 
     def failed(self, step: ControlStep, now: float, why: str = "") -> None:
         """`why` is for people; without it there is nothing to be alarmed about."""
-        self._whys.pop(_key(step), None)
+        self._forget_why(step)
         if why and not isinstance(step, Release):
-            self._whys[_key(step)] = why
+            self._whys[_keys(step)[0]] = why
         first, longest = REPLACE_PAUSES_S if isinstance(step, Replace) else PAUSES_S
         for key in _tried(step):
             failures = self._failures.get(key, 0)
             self._failures[key] = failures + 1
-            self._not_before[key] = now + min(first * 2.0**failures, longest)
+            self._not_before[key] = now + min(first * 2.0 ** min(failures, MOST_DOUBLED), longest)
 
     def wait(self, step: ControlStep, until: float, why: str) -> None:
         """Have it not be due before then."""
-        self._whys[_key(step)] = why
+        self._whys[_keys(step)[0]] = why
         self._not_before |= dict.fromkeys(_tried(step), until)
 
+    def _forget_why(self, step: ControlStep) -> None:
+        for key in _keys(step):
+            self._whys.pop(key, None)
+
     def done(self, step: ControlStep) -> None:
-        self._whys.pop(_key(step), None)
+        self._forget_why(step)
         for key in _tried(step):
             self._failures.pop(key, None)
             self._not_before.pop(key, None)
@@ -96,6 +103,13 @@ def _tried(step: ControlStep) -> tuple[Key, ...]:
     """What failures are counted by."""
     if isinstance(step, Replace):
         return tuple(("instance", name) for name in step.instances)
+    return _keys(step)
+
+
+def _keys(step: ControlStep) -> tuple[Key, ...]:
+    """What is said of a step is known by; of one for several instances, by each."""
+    if isinstance(step, Replace):
+        return tuple(("Replace", name) for name in step.instances)
     return (_key(step),)
 
 

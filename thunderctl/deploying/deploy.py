@@ -1,13 +1,14 @@
 """What each step does to the world: `Deployer` is the `do` that `apply` is given, and sends steps to their rooms."""
 
 import asyncio
+from functools import partial
 from typing import assert_never
 
 from planner.errors import HostError, HostUnfit
 from planner.reconcile import Step, StepKind
 from provisioners.leases.journal import LeaseRow
 from provisioners.leases.observe import Pace
-from provisioners.leases.release import NOT_PLANNED, release
+from provisioners.leases.release import NOT_PLANNED, ask_release, release
 from thunderctl.deploying.apply import Report, StepResult, apply
 from thunderctl.deploying.booting import booted
 from thunderctl.deploying.leasing import lease
@@ -79,6 +80,10 @@ class Deployer:
     async def _released(self, lease_id: str) -> None:
         world = self.site.world
         row = next(row for row in world.store.leases(world.name) if row.lease_id == lease_id)
+        if self.site.turn.beside:  # who looks at the provider between our changes proves it gone
+            await self.site.turn.change("", partial(self._asked_to_go, row))
+            await self.site.when(lease_id, lambda one: not one.state.may_cost)
+            return
         await release(
             world.store,
             world.provisioner(row.provider),
@@ -88,6 +93,11 @@ class Deployer:
             reason=NOT_PLANNED,
             pace=self.site.pace,
         )
+
+    async def _asked_to_go(self, row: LeaseRow) -> None:
+        world = self.site.world
+        seller = world.provisioner(row.provider)
+        await ask_release(world.store, seller, [row.lease_id], deployment=world.name, reason=row.reason or NOT_PLANNED)
 
     async def _let_go(self, step: Step) -> tuple[StepResult, ...]:
         return await apply([step], self.do, subjects={}, report=self._report, clock=self.site.clock)

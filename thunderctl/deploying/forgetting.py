@@ -1,11 +1,11 @@
 """Write a lease off that nothing can be proven of: its key was changed, or its host is gone for good."""
 
-import getpass
 import time
 
 from planner.errors import Refused, SpecError, ThunderError
 from provisioners.base import Remembers
 from provisioners.leases.journal import LeaseRow
+from thunderctl.store.this_host import this_user
 from thunderctl.world import World
 
 
@@ -33,7 +33,7 @@ def at_stake(row: LeaseRow) -> str:
 
 def forget(world: World, row: LeaseRow) -> LeaseRow:
     """End the lease on the user's word, and look no more where it was asked for. The caller holds the lock."""
-    after = row.forgotten(getpass.getuser(), time.time())
+    after = row.forgotten(this_user(), time.time())
     world.store.update_lease(after, was=row.state)
     world.store.record(world.name, "lease.forgotten", f"{at_stake(row)}; {after.reason}")
     try:

@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from functools import partial
 
 from planner.deployment import Plan
 from planner.errors import AuthError, Incomplete, NoCapacity, OutcomeUnknown, PriceMoved, RateLimited, Refused
@@ -28,7 +29,7 @@ async def lease(site: Site, leaving: Leaving, instance_id: str) -> LeaseRow:
     started, pause_s, lost = site.clock(), site.pace.poll_s, 0
     while True:
         try:
-            return await _asked(site, instance_id)
+            return await site.turn.change(instance_id, partial(_asked, site, instance_id))
         except RateLimited as error:
             if site.clock() - started >= site.spec.leases.ready_deadline_s:
                 raise
@@ -55,6 +56,8 @@ async def lease(site: Site, leaving: Leaving, instance_id: str) -> LeaseRow:
 
 
 async def _asked(site: Site, instance_id: str) -> LeaseRow:
+    if site.turn.beside and (row := site.leased(instance_id)) is not None:
+        return row
     instance = site.plan.instance(instance_id)
     until = time.time() + timedelta(hours=site.max_hours).total_seconds()
     return await acquire(
@@ -74,6 +77,8 @@ def group_of(plan: Plan, instance_id: str) -> str:
 async def _found(site: Site, instance_id: str, error: OutcomeUnknown) -> LeaseRow | None:
     """The machine that a create made though its answer was lost; None once it is proven that there is none."""
     name = site.world.name
+    if site.turn.beside:
+        return await _looked_for_by_others(site, instance_id, error)
     sent = [
         row.lease_id
         for row in site.world.store.leases(name)
@@ -97,3 +102,13 @@ async def _found(site: Site, instance_id: str, error: OutcomeUnknown) -> LeaseRo
             "and run `thunderctl up` again.",
         )
     return next((row for row in sight.rows if row.state is LeaseState.CREATED), None)
+
+
+async def _looked_for_by_others(site: Site, instance_id: str, error: OutcomeUnknown) -> LeaseRow | None:
+    """As `_found`, where the controller may look meanwhile: that finds out what every intent has come to."""
+    site.narrate(instance_id, f"waits for what the controller finds: {error.message}")
+    [*_, sent] = (one for one in site.world.store.leases(site.world.name) if one.instance == instance_id)
+    row = await site.when(sent.lease_id, lambda one: one.state is not LeaseState.SENT)
+    if row.is_unseen:
+        raise Incomplete(f"Whether {row.provider} made a machine for {instance_id} is not known: {error.message}")
+    return row if row.state is LeaseState.CREATED else None

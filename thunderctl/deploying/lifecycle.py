@@ -1,40 +1,33 @@
-"""The life of a deployment: brought up by a plan, rebalanced, taken down. Each is safe to run again at any point."""
+"""The life of a deployment: brought up by a plan, and rebalanced. Each is safe to run again at any point."""
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from planner.deployment import Phase, Plan
 from planner.document import plan_from_json, plan_to_json
-from planner.errors import AuthError, HostError, Incomplete, Refused, SpecError, ThunderError
+from planner.errors import HostError, Incomplete, Refused, SpecError
 from planner.reconcile import Step, StepKind, reconcile
 from planner.refreshing import refresh
 from provisioners.crash import crash_point
 from provisioners.leases.budget import ROUNDING_USD
-from provisioners.leases.release import release
 from runtime.engine import engine_command
 from runtime.listening import bound_socket, parse_listen
 from runtime.messages import EngineSpec, Routes
 from runtime.router.access.exposure import ClientTls, check_exposure
 from runtime.router.access.keys import KeyRing
 from thunderctl.compose import check_leasable
-from thunderctl.deploying.apply import Report, StepResult, StepState, apply
-from thunderctl.deploying.deploy import pace_of
 from thunderctl.deploying.routing import push_plan
-from thunderctl.deploying.settling import providers_to_prove, settle, unsaid
-from thunderctl.deploying.strays import check_none_left
+from thunderctl.deploying.settling import settle, unsaid
 from thunderctl.fleet.resting import but_for
-from thunderctl.home import owner_id
 from thunderctl.hosts.engines import engine_spec, recompute_rates
 from thunderctl.hosts.hosts import check_hosts
-from thunderctl.money.spending import DOWN, spending_of
+from thunderctl.money.spending import spending_of
 from thunderctl.observing.observe import InstanceView, Observation, addresses_of, fleet_state, observe_once
 from thunderctl.spec.engine_files import as_on_hosts
 from thunderctl.spec.places import HERE
 from thunderctl.spec.sections import ServeSection
 from thunderctl.spec.spec import Spec
-from thunderctl.store.values import Deployment, DeploymentState
 from thunderctl.weights.source import link_name, source_of
 from thunderctl.world import World
 
@@ -188,7 +181,7 @@ async def flip(world: World, wanted: Plan, views: Iterable[InstanceView] = ()) -
     Replicas that are in no route now are reached where their agents are: `views` say that.
     """
     routes = world.router.routes()
-    if routes is None or world.router.running() is None:
+    if routes is None or not world.router.may_run:
         raise Refused("The router is not running, so there is nothing to rebalance.", hint="Run `thunderctl up`.")
     addresses = addresses_of(wanted, views, routes)
     world.store.save_plan(wanted.plan_id, world.name, plan_to_json(wanted))
@@ -241,58 +234,3 @@ def _flips(before: Mapping[str, Phase], wanted: Plan) -> list[Flip]:
 def differ(current: Plan, wanted: Plan) -> bool:
     """Whether phases or routes change."""
     return bool(flips_between(current, wanted)) or set(wanted.routes) != set(current.routes)
-
-
-async def take_down(world: World, *, report: Report, host_gone: bool = False) -> tuple[StepResult, ...]:
-    """Stop the router, release every lease and prove it gone. Raises Incomplete, naming what still costs.
-
-    A router elsewhere that can't be ended holds up no release; Incomplete names it once all is gone, unless its
-    `host_gone` for good.
-
-    From the first write on a controller goes on with it, should this be cut off: requests under way have their time,
-    then every machine is released. A provider that fails, its credentials too, holds up no other's.
-    """
-    store, spec = world.store, world.spec()
-    deployment = store.deployment(world.name)
-    store.save_deployment(replace(deployment, state=DeploymentState.STOPPING))
-    crash_point("D1")
-    await _router_ended(world)
-    crash_point("D2")
-    steps = [Step(StepKind.RELEASE, provider) for provider in providers_to_prove(store.leases(world.name), time.time())]
-
-    async def release_all(step: Step) -> None:
-        try:
-            seller = world.provisioner(step.id)
-            sight = await release(
-                store, seller, owner_id=owner_id(), deployment=world.name, reason=DOWN, pace=pace_of(spec)
-            )
-        except AuthError as error:  # that would end all other steps
-            problem = error.message.rstrip(".")
-            raise Incomplete(f"What {step.id} has is not released: {problem}.", hint=error.hint) from error
-        check_none_left(sight.strays, step.id, world.name)
-        if sight.distrust:
-            raise Incomplete(f"What {step.id} has is not known: {sight.distrust}.", hint="Run the command again.")
-
-    results = await apply(steps, release_all, subjects={}, report=report)
-    if all(result.state is StepState.DONE for result in results):  # else the controller goes on asking
-        await world.controller.stop()
-        goes_on = await _router_ended(world)  # a controller that did not know of this may have started one meanwhile
-        if goes_on is not None and not host_gone:
-            raise Incomplete(
-                f"Everything is released; the router elsewhere goes on: {goes_on.message}",
-                hint="Run `thunderctl down` again when its host can be reached, or `thunderctl down --host-gone` if "
-                "that is gone for good.",
-            ) from goes_on
-        world.forget()
-        store.save_deployment(Deployment(world.name, epoch=deployment.epoch))
-        store.record(world.name, DOWN, "everything is released and proven gone")
-    return results
-
-
-async def _router_ended(world: World) -> ThunderError | None:
-    """Stop the router; why one on another host can't be ended now."""
-    try:
-        await world.router.stop()
-    except (HostError, SpecError) as error:
-        return error
-    return None

@@ -1,6 +1,7 @@
 """Make a machine that answers into an instance: everything on it that engines need, and its agent answering us."""
 
 import asyncio
+from functools import partial
 from math import inf
 
 from planner.deployment import Plan
@@ -39,7 +40,11 @@ async def prepared(site: Site, row: LeaseRow, machine: Machine) -> None:
         most_s=still_s + longest_fetch_s(site.plan, site.spec, row.instance),
     )
     await _answers(await site.meet(row, machine), machine)
-    now = site.leased(row.instance)  # as it stands by now: its price may have moved
+    await site.turn.change(row.instance, partial(_committed, site, row.instance))
+
+
+async def _committed(site: Site, instance_id: str) -> None:
+    now = site.leased(instance_id)  # as it stands by now: its price may have moved
     if now is not None and now.state is LeaseState.CREATED:
         site.world.store.update_lease(now.moved(LeaseState.READY), was=LeaseState.CREATED)
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from planner.catalog import Offer
@@ -37,10 +38,13 @@ class Replacing:
             try:
                 return await attempt()
             except (NoCapacity, HostUnfit, PriceMoved) as error:
-                self._spare(instance_id, error)
-                remember(self._site.world, self._site.plan.instance(instance_id), error)
-                self._let_go(instance_id, error)
+                await self._site.turn.change(instance_id, partial(self._judge, instance_id, error))
                 await self._replace(instance_id, error)
+
+    async def _judge(self, instance_id: str, error: ThunderError) -> None:
+        self._spare(instance_id, error)
+        remember(self._site.world, self._site.plan.instance(instance_id), error)
+        self._let_go(instance_id, error)
 
     def _spare(self, instance_id: str, error: ThunderError) -> None:
         """Keep a machine that was ready and is only silent: it may be serving, and the way to it closed."""
@@ -70,6 +74,10 @@ class Replacing:
             raise _given_up(error, f"{instance_id} was replaced {MOST_REPLACED} times, and is given up.")
         site.narrate(instance_id, "looks for another offer")
         offers = await self._market.next()
+        await site.turn.change(instance_id, partial(self._take_another, instance_id, offers, error))
+
+    async def _take_another(self, instance_id: str, offers: tuple[Offer, ...], error: ThunderError) -> None:
+        site = self._site
         tried: tuple[Tried, ...] = (*site.tried, *of_no_use(site.world))
         found = substitutes(site.plan, instance_id, offers, tried=tried, promised=self._promised(instance_id))
         refused: dict[str, str] = {}

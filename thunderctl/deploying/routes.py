@@ -37,11 +37,12 @@ async def route_over(site: Site, standing: Collection[str]) -> str:
 async def route_without(site: Site, out: Collection[str]) -> None:
     """The plan but for these replicas, for a while; where that is all of them, the router lets nobody in meanwhile."""
     standing = {replica.id for replica in site.plan.replicas} - set(out)
-    if site.world.router.running() is None:
+    if not site.world.router.may_run:
         return
     if standing:
         await route_over(site, standing)
     else:
+        await site.world.router.link_again(site.spec.serve)
         await site.world.router.close()
 
 

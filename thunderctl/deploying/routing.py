@@ -9,7 +9,7 @@ from dataclasses import replace
 from planner.batching import MAX_SEQUENCES
 from planner.crossover import local_below_tokens, local_rates
 from planner.deployment import Plan, Replica
-from planner.errors import Incomplete
+from planner.errors import HostError, Incomplete
 from provisioners.crash import crash_point
 from runtime.messages import ReplicaAddress, Routes, RouteShare, agent_name
 from thunderctl.history import IN_FORCE
@@ -106,7 +106,7 @@ async def drain(world: World, replica_id: str, narrate: Callable[[str, str], Non
     and the requests of all epochs before them are waited for: the router counts requests by name, not by machine.
     """
     routes = world.router.routes()
-    if routes is None or world.router.running() is None:
+    if routes is None or not world.router.may_run:
         return
     succeeded = _succeeded(routes, replica_id, lease_id)
     if not succeeded:
@@ -116,7 +116,7 @@ async def drain(world: World, replica_id: str, narrate: Callable[[str, str], Non
 
 async def finished(world: World, replica_id: str, narrate: Callable[[str, str], None]) -> None:
     """Wait until a replica that gets no more requests has finished what it has."""
-    if world.router.routes() is not None and world.router.running() is not None:
+    if world.router.routes() is not None and world.router.may_run:
         await _finished(world, replica_id, narrate, before=None)
 
 
@@ -147,7 +147,20 @@ async def _take_out(world: World, routes: Routes, replica_id: str) -> None:
 
 
 async def _requests_left(world: World, replica_id: str, *, before: int | None) -> int:
-    """How many requests a replica has, or how many began under epochs before that one: after a while, or at none."""
+    """How many requests a replica has, or how many began under epochs before that one: after a while, or at none.
+
+    A router elsewhere that no link leads to goes on serving: it is linked again, and asked then.
+    """
+    try:
+        return await _asked(world, replica_id, before=before)
+    except HostError:
+        if not world.router.is_unlinked:
+            raise
+    await world.router.link_again(world.spec().serve)
+    return await _asked(world, replica_id, before=before)
+
+
+async def _asked(world: World, replica_id: str, *, before: int | None) -> int:
     if before is None:
         return await world.router.drained(replica_id, SAY_EVERY_S)
     under_way = (await world.router.observed())["in_flight"]

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from planner.deployment import Instance, Plan
 from planner.document import plan_to_json
-from planner.errors import HostError
+from planner.errors import HostError, Incomplete
 from provisioners.base import Listing, Machine, Provisioner
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.observe import Pace
 from runtime.messages import EngineSpec
 from thunderctl.deploying.apply import Narrate
 from thunderctl.deploying.joined import Joined
+from thunderctl.deploying.turns import Throughout, Turn
 from thunderctl.fleet.twins import chosen
 from thunderctl.observing.observe import agent_of
 from thunderctl.processes.agents import AgentClient, Agents
@@ -30,7 +31,7 @@ class Site:
 
     `tried` is what could not be had or was of no use, for whichever instance, `replaced` how often one was replaced;
     `silent` are the leases whose machines nobody gets onto now, though their provider says that they run.
-    `unwanted` are the leases that are to be released in the end.
+    `unwanted` are the leases that are to be released in the end. `turn` is how whatever is changed gets the lock.
     """
 
     world: World
@@ -43,6 +44,7 @@ class Site:
     narrate: Narrate
     amended: Amended
     unwanted: frozenset[str] = frozenset()
+    turn: Turn = field(default_factory=Throughout)
     clients: dict[str, AgentClient] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)
     tried: list[Instance] = field(default_factory=list)
@@ -73,6 +75,21 @@ class Site:
             every_s = 0.0 if provisioner.consistent else self.pace.poll_s
             self._listings[provider] = Joined(provisioner.observe, every_s)
         return await self._listings[provider].next()
+
+    async def when(self, lease_id: str, is_so: Callable[[LeaseRow], bool]) -> LeaseRow:
+        """The lease once somebody else has brought that about. Raises Incomplete after the pace's patience."""
+        began = self.clock()
+        while True:
+            row = self.world.store.lease(lease_id)
+            assert row is not None
+            if is_so(row):
+                return row
+            if self.pace.patience_s is not None and self.clock() - began >= self.pace.patience_s:
+                raise Incomplete(
+                    f"Lease {lease_id} of {row.instance} is {row.state} still, after {self.clock() - began:.0f} s.",
+                    hint="The controller looks after it, if one runs: thunderctl status.",
+                )
+            await self.pace.sleep(self.pace.poll_s)
 
     def rows(self) -> list[LeaseRow]:
         """The leases of machines that are known to exist and are wanted."""

@@ -1,12 +1,14 @@
 """Start a replica's engine on its instance, and wait until it is ready; stop one wherever it runs."""
 
 import asyncio
+from functools import partial
 
 from planner.deployment import Replica
 from planner.errors import HostError, ReplicaUnhealthy
 from runtime.messages import AgentHealth, EngineHealth
 from thunderctl.deploying.site import Site
 from thunderctl.observing.observe import agent_of
+from thunderctl.processes.agents import AgentClient
 
 HEALTH_EVERY_S = 0.5
 SILENT_S = 30.0
@@ -17,7 +19,7 @@ LOG_LINES = 20
 async def start(site: Site, replica: Replica) -> None:
     """Raises ReplicaUnhealthy with the engine's own words where it does not become ready."""
     agent = await site.agent(replica.instances[0])
-    await agent.start(site.engines[replica.id])
+    await site.turn.change(replica.instances[0], partial(_begun, site, replica, agent))
     started = heard = site.clock()
     while True:
         try:
@@ -39,6 +41,12 @@ async def start(site: Site, replica: Replica) -> None:
             raise ReplicaUnhealthy(f"{replica.id} was not ready after {waited_s:.0f} s. The end of its log:\n{log}")
         site.narrate(replica.id, f"engine starting, {waited_s:.0f} s")
         await asyncio.sleep(HEALTH_EVERY_S)
+
+
+async def _begun(site: Site, replica: Replica, agent: AgentClient) -> None:
+    if site.turn.beside and site.leased(replica.instances[0]) is None:
+        raise HostError(f"The machine of {replica.instances[0]} was released meanwhile: no engine is started there.")
+    await agent.start(site.engines[replica.id])
 
 
 async def stop(site: Site, replica_id: str, lease_id: str) -> None:

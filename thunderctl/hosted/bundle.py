@@ -13,13 +13,14 @@ from planner.errors import SpecError
 from provisioners.crash import crash_point
 from thunderctl.home import deployment_folder, owner_id, thunder_home
 from thunderctl.hosted.note import FILE as AWAY_FILE
+from thunderctl.processes.router_process import LINK as ROUTER_LINK
 from thunderctl.processes.router_process import THERE as ROUTER_THERE
 from thunderctl.secrets import write_private
 from thunderctl.store.moving import hand_over, may_cost, read_rows, take_in
 from thunderctl.store.store import Store
 
 SCHEMA = "thunder.move/v1"
-OF_THE_HOST = (AWAY_FILE, "router.json", "controller.json", ROUTER_THERE)
+OF_THE_HOST = (AWAY_FILE, "router.json", "controller.json", ROUTER_THERE, ROUTER_LINK)
 """They name processes of the host that they lie on, or what it alone reaches and ends."""
 LOGS = ".log"
 LISTS = ("ssh/known_hosts", "vast/known_hosts", "aws/known_hosts", "aws/regions")

@@ -85,7 +85,7 @@ async def _hand_over(world: World, host: ControlHost, folder: str, narrate: Narr
     refuse_unmovable(world.store, world.name)
     with world.store.lock(world.name, f"move to {host.name}") as held:
         before = world.store.deployment(world.name).state
-        if world.router.running() or world.router.is_unlinked:
+        if world.router.may_run:
             narrate("The router of this machine ends; the one there takes its place.")
             await held.during(world.router.stop())
         await held.during(world.controller.stop())

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +13,7 @@ from provisioners.ssh.transport import SshTransport
 from thunderctl.home import thunder_home
 from thunderctl.markets.own_hosts import ssh_host
 from thunderctl.spec.places import HERE, host_called
+from thunderctl.store.this_host import this_user
 
 if TYPE_CHECKING:
     from thunderctl.spec.spec import Spec
@@ -31,10 +31,15 @@ class ControlHost:
     agent: bool = True
 
     @property
+    def identity(self) -> str:
+        """What tells it from others, whatever people call it: whose home on which server, and by which way."""
+        return f"{self.address}{f' by {self.jump}' if self.jump else ''}"
+
+    @property
     def login(self) -> SshLogin:
         """By the key of the spec, the agent's and the usual ones; its host key is pinned with those of other hosts."""
         keys = SshKeys((Path(self.key).expanduser(),) if self.key else (), agent=self.agent)
-        jump = SshAddress.parse(self.jump, getuser()) if self.jump else None
+        jump = SshAddress.parse(self.jump, this_user()) if self.jump else None
         return SshLogin(self.address, _known(self.address), keys, SshLogin(jump, _known(jump), keys) if jump else None)
 
     @property
@@ -71,7 +76,7 @@ def host_of(place: str, spec: "Spec") -> ControlHost | None:
         return None
     named = host_called(place)
     if named not in spec.ssh.hosts:
-        return ControlHost(named, SshAddress.parse(named, getuser()))
+        return ControlHost(named, SshAddress.parse(named, this_user()))
     host = ssh_host(named, spec.ssh.hosts[named])
     key = str(host.keys.files[0]) if host.keys.files else ""
     return ControlHost(named, host.address, key, str(host.jump) if host.jump else "", host.sudo)

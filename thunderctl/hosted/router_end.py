@@ -16,7 +16,6 @@ from runtime.router.watching.usage import USAGE_FILE
 from thunderctl.hosted.place import ControlHost
 from thunderctl.hosted.preparing import COMMAND
 from thunderctl.processes.router_process import THERE
-from thunderctl.spec.places import HERE, host_called
 
 MARGIN_S = 30.0
 
@@ -28,10 +27,6 @@ class RouterThere:
     host: ControlHost
     folder: str
     grace_s: float
-
-    def is_at(self, place: str) -> bool:
-        """Whether that is the place, as `[serve] place` names it."""
-        return place != HERE and host_called(place) == self.host.name
 
     def note(self, router: Path) -> None:
         write_json(router / THERE, {"host": self.host.to_json(), "folder": self.folder, "grace_s": self.grace_s})

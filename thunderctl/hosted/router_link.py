@@ -7,6 +7,7 @@ this machine sleep or be switched off, the router goes on by its routes, and the
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from provisioners.ssh.transport import SshTransport
 from runtime.files import write_json, write_private
 from runtime.processes import own_process_id
 from runtime.tls import AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY
+from thunderctl.hosted.only_link import only_link
 from thunderctl.hosted.place import ControlHost, host_of
 from thunderctl.hosted.preparing import COMMAND, ROUTER, prepare
 from thunderctl.hosted.router_end import RouterThere, end_by
@@ -54,8 +56,6 @@ class Link:
         """Have the router run there and keep the way to it, until told to stop. Raises HostError, SpecError."""
         stop = asyncio.Event()
         (self._router / ENDS).unlink(missing_ok=True)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         prepared = await prepare(self.root, self.host, self.world.name, {}, _say, role=ROUTER)
         self.folder = f"{prepared.folder}/home"
         there = RouterThere(self.host, prepared.folder, self.world.spec().serve.stop_grace_s)
@@ -64,6 +64,8 @@ class Link:
         state = await self._started(f"{prepared.folder}/{COMMAND}")
         there = replace(there, grace_s=float(state.get("stop_grace_s", 0.0)))
         there.note(self._router)
+        for number in (signal.SIGTERM, signal.SIGINT):  # before, they end it at once: nothing is kept yet
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         keeping = [asyncio.ensure_future(one) for one in (self._tunnel(state), self._follow_log(), self._keep_sent())]
         try:
             told = asyncio.ensure_future(stop.wait())
@@ -76,7 +78,7 @@ class Link:
             for one in keeping:
                 one.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
-            (self._router / STATE_FILE).unlink(missing_ok=True)
+            self._unsay()
 
     @property
     def _router(self) -> Path:
@@ -173,8 +175,15 @@ class Link:
             certificate = str(self._router / "there.crt")
         me = own_process_id()
         tunnel = {"host": "127.0.0.1", "port": port, "tls_cert": certificate, "origin": self._origin(state)}
-        more = {"stop_grace_s": state.get("stop_grace_s", 0.0), "place": self.place}
+        more = {"stop_grace_s": state.get("stop_grace_s", 0.0), "place": self.place, "at": self.host.identity}
         write_json(self._router / STATE_FILE, {"pid": me.pid, "started_at": me.started_at, **tunnel, **more})
+
+    def _unsay(self) -> None:
+        """Remove what names this process, and no other's."""
+        path = self._router / STATE_FILE
+        with suppress(OSError, ValueError, KeyError):
+            if json.loads(path.read_text())["pid"] == os.getpid():
+                path.unlink(missing_ok=True)
 
     def _origin(self, state: dict[str, Any]) -> str:
         """Where clients find it: at the host's own address, unless it listens to that host alone."""
@@ -185,15 +194,17 @@ class Link:
 
 
 async def keep_link(world: World, place: str) -> None:
-    """Until told to stop. Raises SpecError for a place that is this machine."""
+    """Until told to stop. Raises SpecError for a place that is this machine, HostError where another process does."""
     host = host_of(place, world.spec())
     if host is None:
         raise SpecError("A router on this machine needs no link to it.")
-    connection = host.connection()
-    try:
-        await Link(world, place, host, host.transport(connection, "/")).run()
-    finally:
-        connection.close()
+    world.router.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with only_link(world.router.folder, {"place": place, "at": host.identity}):
+        connection = host.connection()
+        try:
+            await Link(world, place, host, host.transport(connection, "/")).run()
+        finally:
+            connection.close()
 
 
 async def _until_it_listens(port: int, process: asyncio.subprocess.Process) -> bool:

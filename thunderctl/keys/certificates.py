@@ -111,7 +111,9 @@ def is_fresh(folder: "Path") -> bool:
 
 
 def _lasts(certificate: x509.Certificate) -> bool:
-    return datetime.datetime.now(datetime.UTC) < certificate.not_valid_after_utc - RENEW_BEFORE
+    """For another month. One that is not valid yet does not: this host's clock was ahead when it was made."""
+    now = datetime.datetime.now(datetime.UTC)
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - RENEW_BEFORE
 
 
 def _builder(

@@ -1,7 +1,6 @@
 """The machines that a spec says the user owns: `[ssh.hosts.NAME]`."""
 
 from collections.abc import Callable
-from getpass import getuser
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from provisioners.ssh.host import SshHost
 from provisioners.ssh.login import SshAddress, SshKeys
 from provisioners.ssh.provisioner import SshProvisioner
 from thunderctl.home import thunder_home
+from thunderctl.store.this_host import this_user
 
 if TYPE_CHECKING:
     from planner.catalog import Offer
@@ -34,7 +34,7 @@ async def live_hosts(spec: "Spec", narrate: Callable[[str], None]) -> "tuple[Off
     finally:
         provisioner.close()
     for name, problem in provisioner.left_out.items():
-        narrate(f"Left out the host {name}: {problem}")
+        narrate(f"Left out [ssh.hosts.{name}]: {problem}")
     return offers
 
 
@@ -43,7 +43,7 @@ def ssh_host(name: str, section: "SshHostSection") -> SshHost:
     try:
         gpu = gpu_named(section.gpu)
         address, jump = (
-            SshAddress.parse(text, getuser()) if text else None for text in (section.address, section.jump)
+            SshAddress.parse(text, this_user()) if text else None for text in (section.address, section.jump)
         )
     except SpecError as error:
         raise SpecError(f"[ssh.hosts.{name}] {error.message}", hint=error.hint) from error

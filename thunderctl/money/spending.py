@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 
 from provisioners.leases import ledger
 from provisioners.leases.journal import LeaseRow
@@ -15,7 +16,7 @@ DOWN = "down"
 """The kind of event with which a deployment's life ends."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Spending:
     """Rows and readings of one deployment, as of `now`; `down_at` is when it was last taken down, 0 where never."""
 
@@ -49,8 +50,9 @@ class Spending:
     def machines_usd_per_hour(self) -> Decimal:
         return ledger.usd_per_hour(self.rows)
 
-    @property
+    @cached_property
     def transfer_usd_per_hour(self) -> Decimal:
+        """The controller asks with every tick of what it reads once a minute."""
         return transfer_usd_per_hour(self.readings, self.now)
 
     @property

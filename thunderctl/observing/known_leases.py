@@ -5,7 +5,7 @@ one that ran is no longer among those that run or ended of late: it ended by a c
 said of one that was lost, and whose account it is, may be a few minutes old.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -13,6 +13,8 @@ from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.transfers import TransferReading
 from thunderctl.store.store import Store
 
+LATELY_S = 86_400.0
+"""A machine that turns up after its lease was given up mostly does so sooner."""
 WHOLE_EVERY_S = 600.0
 OVERLAP_S = 60.0
 """Clocks of commands and controllers that end leases differ by less, or are seen at the next reading of all."""
@@ -69,7 +71,7 @@ def _leased(known: Mapping[str, LeaseRow]) -> Leased:
     return Leased(rows, costing, {row.instance: row for row in rows})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Costing:
     """The journal of a store, of those leases alone that may cost: for who has nothing to do with what is over."""
 
@@ -86,3 +88,21 @@ class Costing:
 
     def transfers(self, deployment: str | None = None) -> tuple[TransferReading, ...]:
         return self.store.transfers(deployment)
+
+
+@dataclass(slots=True)
+class Looking(Costing):
+    """The same, with those that ended lately, which a listing may show again. Now and then it is all: any may turn up.
+
+    `now` is the time by the clock of whoever ends leases.
+    """
+
+    now: Callable[[], float]
+    _whole_at: float | None = None
+
+    def leases(self, deployment: str | None = None) -> tuple[LeaseRow, ...]:
+        at = self.now()
+        if self._whole_at is None or not 0 <= at - self._whole_at < WHOLE_EVERY_S:
+            self._whole_at = at
+            return self.store.leases(deployment)
+        return self.store.leases(deployment, ended_since=at - LATELY_S)

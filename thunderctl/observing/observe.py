@@ -42,13 +42,17 @@ class InstanceView:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A deployment at one moment. `unlisted` names providers whose listing was not complete."""
+    """A deployment at one moment. `unlisted` names providers whose listing was not complete.
+
+    `unlinked`: the router is elsewhere and no link leads to it; `routes` are what it goes on with, should it still run.
+    """
 
     instances: tuple[InstanceView, ...]
     routes: Routes | None
     endpoint: str
     traffic: Mapping[str, Any] = field(default_factory=dict)
     unlisted: tuple[str, ...] = ()
+    unlinked: bool = False
 
     def engine(self, replica: str) -> EngineHealth | None:
         found = (engine for view in self.instances for engine in view.engines if engine.replica == replica)
@@ -70,13 +74,14 @@ async def observe(world: World, agents: Agents) -> Observation:
     listings = await asyncio.gather(*(world.provisioner(provider).observe() for provider in providers))
     machines = {machine.label: machine for listing in listings for machine in listing.machines}
     views = await asyncio.gather(*(_view(world, agents, row, machines.get(row.label)) for row in rows))
-    running = world.router.running() is not None
+    unlinked, may_run = world.router.is_unlinked, world.router.may_run
     return Observation(
         instances=tuple(views),
-        routes=world.router.routes() if running else None,
+        routes=world.router.routes() if may_run else None,
         endpoint=world.router.endpoint,
-        traffic=await _traffic(world) if running else {},
+        traffic=await _traffic(world) if may_run else {},
         unlisted=tuple(name for name, listing in zip(providers, listings, strict=True) if not listing.complete),
+        unlinked=unlinked,
     )
 
 
@@ -85,7 +90,9 @@ def fleet_state(
 ) -> FleetState:
     """The observation in the reconciler's words. `specs` are the wanted plan's engines by replica, `in_force` is the
     plan that the deployment was last given: the router may still follow another's, whose routes nobody asks for.
-    `code` is what agents should run (a payload's digest); empty, any will do."""
+    `code` is what agents should run (a payload's digest); empty, any will do. Routes of a router that no link leads to
+    count for none: who puts them in force links it again."""
+    routes = None if seen.unlinked else seen.routes
     replicas = {replica.id: replica for replica in wanted.replicas}
     running = [
         _running(view.lease, engine, engine.spec, specs.get(engine.replica), replicas.get(engine.replica))
@@ -93,7 +100,7 @@ def fleet_state(
         for engine in view.engines
         if engine.spec is not None and engine.state not in ENDED
     ]
-    routed = in_force is not None and seen.routes is not None and seen.routes.plan_id in ("", in_force.plan_id)
+    routed = in_force is not None and routes is not None and routes.plan_id in ("", in_force.plan_id)
     return FleetState(
         instances=tuple(
             RunningInstance(
@@ -108,9 +115,9 @@ def fleet_state(
             if view.lease.state.runs
         ),
         replicas=tuple(running),
-        phases=phases_in_force(seen.routes),
+        phases=phases_in_force(routes),
         routes=in_force.routes if routed and in_force else (),
-        epoch=seen.routes.epoch if seen.routes else 0,
+        epoch=routes.epoch if routes else 0,
     )
 
 

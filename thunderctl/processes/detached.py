@@ -35,23 +35,46 @@ async def start(
     is_up: Callable[[int], bool],
     deadline_s: float = START_DEADLINE_S,
 ) -> None:
-    """Start it in a session of its own, and wait until `is_up(its pid)`. Raises HostError, or what it said itself."""
+    """Start it in a session of its own, and wait until `is_up(its pid)`. Raises HostError, or what it said itself.
+
+    Cancelled before, it ends what it has started.
+    """
     with log.open("ab") as stream:
         mark = stream.tell()
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
         )
-    for _ in range(round(deadline_s / LOOK_EVERY_S)):
-        if is_up(process.pid):
-            return
-        if process.poll() is not None:
-            said = log.read_bytes()[mark:].decode(errors="replace").strip()
-            kind = SpecError if process.returncode == SpecError.exit_code else HostError
-            message, _, hint = said.removeprefix("error: ").partition("\nhint: ")
-            raise kind(f"The {what} did not start: {message or 'it said nothing'}", hint=hint)
-        await asyncio.sleep(LOOK_EVERY_S)
+    try:
+        for _ in range(round(deadline_s / LOOK_EVERY_S)):
+            if is_up(process.pid):
+                return
+            if process.poll() is not None:
+                raise _failed(what, process.returncode, log.read_bytes()[mark:])
+            await asyncio.sleep(LOOK_EVERY_S)
+    except BaseException:  # who is told to stop waiting leaves none behind that comes up unseen
+        process.kill()
+        raise
     process.kill()
     raise HostError(f"The {what} was not up within {deadline_s:.0f} s.", hint=f"See: thunderctl logs {what}")
+
+
+def _failed(what: str, code: int, output: bytes) -> HostError | SpecError:
+    """What it said itself, with the hint that it gave."""
+    said = output.decode(errors="replace").strip()
+    kind = SpecError if code == SpecError.exit_code else HostError
+    message, _, hint = said.removeprefix("error: ").partition("\nhint: ")
+    return kind(f"The {what} did not start: {message or 'it said nothing'}", hint=hint)
+
+
+async def awaited(state_file: Path, maker: Path, *, deadline_s: float = START_DEADLINE_S) -> bool:
+    """Whether a process writes its state file within the deadline, and while that one lives which `maker` names."""
+    for _ in range(round(deadline_s / LOOK_EVERY_S)):
+        if running(state_file) is not None:
+            return True
+        if running(maker) is None:
+            return False
+        await asyncio.sleep(LOOK_EVERY_S)
+    return False
 
 
 async def start_unit(unit: str, *, is_up: Callable[[], bool], deadline_s: float = START_DEADLINE_S) -> bool:

@@ -5,7 +5,7 @@ import os
 import secrets
 import ssl
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +18,7 @@ from runtime.messages import Routes
 from runtime.router.watching.usage import USAGE_FILE, KeyUsage, read_usage, usage_from_json
 from thunderctl.processes import detached
 from thunderctl.processes.agents import cause_of, said_in
-from thunderctl.spec.places import HERE
+from thunderctl.spec.places import HERE, host_called
 from thunderctl.spec.sections import ServeSection
 
 COMMAND = (sys.executable, "-P", "-m", "thunderctl")
@@ -35,6 +35,9 @@ LINK_LAST_WORDS_S = 60.0
 """The same for one elsewhere, which is told over SSH."""
 ENDS = "ends"
 """A file in the router's folder that tells a link to end the router too."""
+LINK = "link.lock"
+"""A file in the router's folder that the process of a link to a router elsewhere has locked, from before it makes the
+way there; it says who that is, and where the way leads (`hosted/only_link.py`)."""
 THERE = "there.json"
 """A file in the router's folder, while one may run on another host: which, and where on it (`hosted/router_end.py`)."""
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -44,14 +47,16 @@ TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 class RouterProcess:
     """One router, whose folder holds `routes.json`, `admin.token`, `router.json`, the logs and `tls/`.
 
-    The process writes `router.json` (pid, started_at, host, port, tls_cert, stop_grace_s) itself once it listens, so
-    whoever starts or finds it later reads the same. Client keys are in a file elsewhere. Every call may be made again.
+    The process writes `router.json` (pid, started_at, host, port, tls_cert, stop_grace_s, deaths, serves_since) once it
+    listens, so whoever starts or finds it later reads the same. Client keys are in a file elsewhere. Every call may be
+    made again. `host_at` says of a place in the spec what tells its host from others (`ControlHost.identity`).
     """
 
-    def __init__(self, folder: Path, keys: Path) -> None:
+    def __init__(self, folder: Path, keys: Path, host_at: Callable[[str], str] = host_called) -> None:
         self.folder = folder
         self.keys = keys
         self.tls = folder / "tls"
+        self._host_at = host_at
 
     def running(self) -> dict[str, Any] | None:
         """What `router.json` says, where that process is alive."""
@@ -65,16 +70,36 @@ class RouterProcess:
         except (FileNotFoundError, ValueError, KeyError):
             return listen
 
+    def linking(self) -> dict[str, Any] | None:
+        """Which process keeps, or still makes, the way to a router elsewhere."""
+        return detached.running(self.folder / LINK)
+
     @property
     def is_unlinked(self) -> bool:
         """Whether one may serve on another host while no link leads to it: nobody knows that it has ended."""
         return (self.folder / THERE).exists() and self.running() is None
 
     @property
+    def may_run(self) -> bool:
+        """Whether it runs, or may on another host though no link leads there."""
+        return self.running() is not None or self.is_unlinked
+
+    async def link_again(self, serving: ServeSection) -> None:
+        """Have a link to one elsewhere where none leads there any more; the routes stay. Raises HostError."""
+        if self.is_unlinked and (routes := self.routes()) is not None:
+            await self.serve(routes, serving)
+
+    @property
     def endpoint(self) -> str:
         """The base URL that clients use, empty while it doesn't run."""
         state = self.running()
         return f"{state.get('origin') or _origin(state)}/v1" if state else ""
+
+    @property
+    def deaths(self) -> tuple[int, float]:
+        """How many routers died on its port, and since when (Unix time) the one after the last of them serves."""
+        state = self.running() or {}
+        return int(state.get("deaths", 0)), float(state.get("serves_since", 0.0))
 
     @property
     def trust(self) -> ssl.SSLContext | None:
@@ -95,6 +120,8 @@ class RouterProcess:
         """
         if self._is_misplaced(serving.place):
             await self.stop()
+        if self.running() is None and self.linking() is not None:  # who started that was killed meanwhile
+            await detached.awaited(self.folder / "router.json", self.folder / LINK, deadline_s=LINK_DEADLINE_S)
         if state := self.running():
             await self._admin("PUT", "/admin/routes", routes.to_json())
             if state.get("place", HERE) != HERE:  # its own file is over there
@@ -142,7 +169,7 @@ class RouterProcess:
         switched off. Where the link is gone, or could not, it is ended from here: HostError where its host can't be
         reached.
         """
-        state = self.running()
+        state = self.running() or self.linking()
         elsewhere = (state or {}).get("place", HERE) != HERE
         if elsewhere:
             (self.folder / ENDS).touch()
@@ -166,13 +193,17 @@ class RouterProcess:
 
     def _is_misplaced(self, place: str) -> bool:
         """Whether it runs, or may run though no link leads to it, elsewhere than the spec has it now."""
-        if state := self.running():
-            return bool(state.get("place", HERE) != place)
+        if state := self.running() or self.linking():
+            return bool(state.get("at", "") != self._at(place))
         if not self.is_unlinked:
             return False
         from thunderctl.hosted.router_end import noted
 
-        return not noted(self.folder).is_at(place)
+        return noted(self.folder).host.identity != self._at(place)
+
+    def _at(self, place: str) -> str:
+        """What tells the host of a place from others; empty for this machine."""
+        return "" if place == HERE else self._host_at(place)
 
     async def _start(self, serving: ServeSection) -> None:
         if serving.place != HERE:

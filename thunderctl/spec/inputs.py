@@ -47,12 +47,16 @@ def read_workload(spec: "Spec") -> "Workload":
 
 
 def read_plan(path: Path) -> "Plan":
-    """A plan from its JSON document. Raises SpecError."""
+    """A plan from its JSON document. Raises SpecError naming the file."""
     from planner.document import plan_from_json
     from planner.validate import validate
 
-    plan = plan_from_json(_read_json(path))
-    validate(plan)
+    document = _read_json(path)
+    try:
+        plan = plan_from_json(document)
+        validate(plan)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error.message}", hint=error.hint) from error
     return plan
 
 
@@ -71,6 +75,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def read_text(path: Path) -> str:
     """A file's text. Raises SpecError naming the file."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SpecError(f"{path} can't be read: {why}.") from error

@@ -60,7 +60,7 @@ def load_spec(path: Path | None = None) -> Spec:
         return _with_environment(Spec())
     path = path or DEFAULT_PATH
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SpecError(

@@ -44,7 +44,7 @@ def status_document(
         "plan_id": deployment.plan_id,
         "model": plan.llm.name if plan else "",
         "epoch": seen.routes.epoch if seen.routes else deployment.epoch,
-        "endpoint": seen.endpoint,
+        "endpoint": seen.endpoint or (deployment.endpoint if seen.unlinked else ""),
         "cost_usd_per_hour": round(sum(view.lease.usd_per_hour for view in seen.instances), 6),
         "spent_usd": round(spent_usd, 6),
         "budget_usd_per_hour": deployment.budget_usd_per_hour,
@@ -75,7 +75,7 @@ def _state(deployment: Deployment, plan: Plan | None, seen: Observation) -> str:
     )
     if seen.routes is None:
         return "starting" if deployment.state == "starting" else "degraded"
-    return "serving" if wanted <= ready else "degraded"
+    return "serving" if wanted <= ready and not seen.unlinked else "degraded"
 
 
 def _asleep(deployment: Deployment, plan: Plan | None) -> frozenset[str]:
@@ -145,6 +145,8 @@ def _seen_now(deployment: Deployment, seen: Observation) -> list[str]:
             for engine in view.engines
             if engine.state == "failed"
         ]
+    if seen.unlinked and seen.instances:
+        alerts.append("No link leads to the router on its own host, which goes on if it runs. Run `thunderctl up`.")
     if cost > deployment.budget_usd_per_hour + 1e-9:
         alerts.append(
             f"The fleet costs ${cost:.3f}/h, more than its budget of ${deployment.budget_usd_per_hour:.3f}/h."

@@ -6,7 +6,6 @@ hosts share a store, its server's clock says what is late.
 """
 
 import asyncio
-import getpass
 import logging
 import socket
 import time
@@ -23,7 +22,7 @@ from runtime.processes import ProcessId, is_alive, own_process_id
 from thunderctl.store.database import Database
 from thunderctl.store.moved import MovedAway, refuse_moved
 from thunderctl.store.tables import LockTable
-from thunderctl.store.this_host import this_host
+from thunderctl.store.this_host import this_host, this_user
 from thunderctl.store.values import Holder
 
 LOCK_S = 900.0
@@ -167,7 +166,7 @@ class Locks(Database):
 
 def _myself(deployment: str, message: str, at: float, lasts_s: float) -> Holder:
     me = own_process_id()
-    user = f"{getpass.getuser()}@{socket.gethostname()}"
+    user = f"{this_user()}@{socket.gethostname()}"
     return Holder(deployment, user, this_host(), me.pid, me.started_at, message, at, at + lasts_s)
 
 

@@ -1,6 +1,8 @@
-"""Which host this is: the one where the pid in a lock's row can be looked up."""
+"""Which host this is, where the pid in a lock's row can be looked up, and who works on it."""
 
+import getpass
 import hashlib
+import os
 import socket
 from contextlib import suppress
 from functools import cache
@@ -22,3 +24,11 @@ def this_host() -> str:
     with suppress(OSError):
         known += str(PIDS.readlink())
     return f"{socket.gethostname()}/{hashlib.sha256(known.encode()).hexdigest()[:12]}"
+
+
+def this_user() -> str:
+    """Their name; in a container that has none for its user, the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -9,9 +9,12 @@ from types import SimpleNamespace
 import pytest
 from jsonschema import Draft202012Validator
 
+from planner.deployment import Codec
 from planner.document import plan_to_json
 from planner.errors import ThunderError
-from runtime.messages import AgentHealth, EngineHealth
+from provisioners.ssh.login import SshAddress
+from runtime.files import write_json
+from runtime.messages import AgentHealth, EngineHealth, ReplicaAddress, Routes, RouteShare
 from tests.provisioners.fakes import FakeClock, FakeCloud
 from tests.thunderctl.controller.situations import PLAN, row
 from thunderctl.api.lookout import Lookout
@@ -19,6 +22,8 @@ from thunderctl.api.numbers import Numbers
 from thunderctl.api.schemas import DOCUMENTS
 from thunderctl.api.shared import Shared
 from thunderctl.api.stored import Stored
+from thunderctl.hosted.place import ControlHost
+from thunderctl.hosted.router_end import RouterThere
 from thunderctl.observing.observe import InstanceView
 from thunderctl.store.store import Store
 from thunderctl.store.values import Deployment, DeploymentState
@@ -59,6 +64,24 @@ async def test_status_is_what_the_last_tick_heard_beside_the_stores_rows(lookout
     assert by_id["i1"]["problem"] == "the provider does not list it"
     assert {one["id"]: one["state"] for one in said["replicas"]}["r0"] == "ready"
     assert said["slo"]["ttft_s"] == PLAN.slo.ttft_s
+
+
+async def test_a_router_elsewhere_that_no_link_leads_to_is_shown_with_its_routes_and_that_nobody_reaches_it(
+    lookout, store, tmp_path
+):
+    store.save_deployment(replace(store.deployment("d"), endpoint="http://office/v1"))
+    folder = tmp_path / "router"
+    folder.mkdir()
+    addresses = tuple(ReplicaAddress(one.id, one.phase, "http://x") for one in PLAN.replicas)
+    there = Routes(3, "m", addresses, (RouteShare("r0", "r1", 1.0, Codec.RAW),))
+    write_json(folder / "routes.json", there.to_json())
+    assert (await lookout.status())["endpoint"] == ""
+    RouterThere(ControlHost("office", SshAddress("10.0.0.9")), "/there", 0.0).note(folder)
+    lookout._status = Shared(lookout._read_status, 0.0)
+    said = await lookout.status()
+    assert (said["state"], said["endpoint"], len(said["routes"])) == ("degraded", "http://office/v1", 1)
+    assert any("No link leads to the router" in alert for alert in said["alerts"])
+    assert not any("not running" in alert for alert in said["alerts"])
 
 
 async def test_a_lease_that_changed_since_the_last_tick_is_shown_as_it_is(lookout, store):

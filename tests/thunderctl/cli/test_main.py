@@ -118,3 +118,42 @@ def test_ordinary_bad_input_is_never_a_traceback(arguments, environment, said, c
     error = json.loads(capsys.readouterr().out)["error"]
     assert ended.value.code == 2
     assert said in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/home/other/store"), "/home/other/store can't be reached"),
+        (OSError(28, "No space left on device"), "is full: No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug_of_ours(error, said, capsys, monkeypatch, tmp_path):
+    def refused(*_, **__):
+        raise error
+
+    monkeypatch.setenv("THUNDER_HOME", str(tmp_path))
+    monkeypatch.setattr("thunderctl.history.entries", refused)
+    with pytest.raises(SystemExit) as ended:
+        main(["history"])
+    shown = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said in shown
+    assert "This is a bug" not in shown
+    assert "hint: " in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status"], "Nothing is up. Next: thunderctl plan --out plan.json"),
+        (["events"], "Nothing has happened yet."),
+        (["events", "--kind", "nothing"], "No events are like that."),
+    ],
+)
+def test_where_there_is_nothing_a_sentence_on_stderr_says_so(arguments, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("THUNDER_HOME", str(tmp_path))
+    for words, shown in ((arguments, True), ([*arguments, "--json"], False)):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+        assert (said in capsys.readouterr().err) == shown

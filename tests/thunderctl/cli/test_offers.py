@@ -54,3 +54,26 @@ def test_a_model_without_rank_is_refused(shown):
 def test_the_plain_list_is_by_price_per_gpu(shown):
     document = json.loads(shown("offers", "--offers", "offers.csv", "--json").out)
     assert [offer["offer_id"] for offer in document["offers"]] == ["full", "small", "cheap", "card"]
+
+
+def test_nothing_found_is_a_sentence_and_no_empty_table(shown):
+    said = shown("offers", "--offers", "offers.csv", "--max-usd-per-hour", "0.01")
+    assert said.out == ""
+    assert said.err.startswith("No offer is like that (file of ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--gpu", "moon"], "GPU 'moon' is not known"), (["--rank", "--model", "nope"], "Model 'nope' is not known")],
+)
+def test_what_is_spelled_wrongly_is_said_before_anybody_is_asked(shown, monkeypatch, arguments, words):
+    def asked(*_, **__):
+        raise AssertionError("markets were asked first")
+
+    monkeypatch.setattr("thunderctl.markets.market.read_market", asked)
+    assert words in shown("offers", *arguments, code=2).err
+
+
+def test_a_file_that_a_spreadsheet_saved_is_read(shown, tmp_path):
+    (tmp_path / "excel.csv").write_bytes(b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode())
+    assert len(json.loads(shown("offers", "--offers", "excel.csv", "--json").out)["offers"]) == 4

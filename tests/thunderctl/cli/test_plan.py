@@ -1,13 +1,17 @@
 """`thunderctl plan` as people and scripts meet it: bad input, choices, sweeps and explanations."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from planner.choosing.progress import Progress
 from thunderctl.cli.budgets import budgets_of
 from thunderctl.cli.main import main
+from thunderctl.cli.plan import next_steps
 from thunderctl.cli.planning_progress import planning_line, progress_text
+from thunderctl.spec.inputs import read_plan
 
 HEADER = "provider,gpu,gpu_count,usd_per_hour"
 FILES = {
@@ -118,6 +122,7 @@ def test_explain_says_why_what_binds_and_how_it_degrades(said):
     assert ended == 0
     for words in (
         "Why these offers",
+        "Shares stay as they are",
         "What binds: budget",
         "+1 $/h",
         "A6000 is 20% slower",
@@ -199,3 +204,22 @@ def test_progress_off_a_terminal_is_a_plain_line_now_and_then(capsys):
 
 def test_progress_without_a_bound_shows_none():
     assert progress_text(Progress(1.0, float("inf"), 1.0, 2.0, "start")) == "1.00 requests/s, start"
+
+
+def test_the_next_step_is_up_or_where_nobody_rents_the_offers_out_what_works(said):
+    _, _, narrated = said("plan", *SMALL, "--out", "plan.json")
+    assert "Wrote plan.json. Next: thunderctl up plan.json" in narrated
+    made = read_plan(Path("plan.json"))
+    dated = replace(made, instances=tuple(replace(one, leasable=False) for one in made.instances))
+    first, second = next_steps(dated, Path("p.json"))
+    assert first == "Wrote p.json. Next: thunderctl simulate p.json"
+    assert "its offers of vast are not live ones" in second
+    assert second.endswith("thunderctl plan --provider vast --out p.json")
+
+
+def test_a_file_that_could_not_be_written_is_said_before_the_search(said):
+    for path, words in (("missing/plan.json", "there is no folder missing"), (".", "it is a folder")):
+        code, _, narrated = said("plan", *SMALL, "--out", path)
+        assert code == 2
+        assert words in narrated
+        assert "of use" not in narrated

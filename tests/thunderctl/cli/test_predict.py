@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from planner.errors import SpecError
 from thunderctl.cli.main import app
+from thunderctl.cli.predict import predict as predict_command
 
 HEADER = "source,gpu,model,tp,pp,engine,phase,kind,batch,prompt_tokens,context_tokens,note,mine"
 GOOD = "helix,A100-SXM4-40GB,llama-30b,1,1,vllm-0.4.0,prefill,layer,4,750,750,scope=full; split=assumed,kept"
@@ -85,3 +86,14 @@ def test_a_file_of_another_shape_is_one_clear_error(tmp_path, text, says):
     with pytest.raises(SpecError, match=says):
         predict(tmp_path, text)
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_example_of_its_help_runs(monkeypatch):
+    """As it stands there, in a clone."""
+    monkeypatch.chdir(Path(__file__).parents[3])
+    (example,) = [line for line in (predict_command.__doc__ or "").splitlines() if "Example: thunderctl " in line]
+    done = CliRunner().invoke(app, example.split("thunderctl ")[1].split())
+    rows = list(csv.DictReader(StringIO(done.stdout)))
+    assert done.exit_code == 0
+    assert [row["calibrated"] for row in rows].count("yes") >= 3
+    assert {"yes", "no", ""} == {row["calibrated"] for row in rows}

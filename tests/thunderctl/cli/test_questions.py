@@ -1,14 +1,19 @@
 """A question that nobody answers holds up nobody, and what was agreed to is what is done."""
 
+import asyncio
 import json
+import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from planner.deployment import Phase
+from planner.document import plan_to_json
+from planner.errors import Refused
 from planner.rebalance import Rebalanced
 from planner.reconcile import Step, StepKind
 from provisioners.leases.journal import LeaseRow, LeaseState
@@ -20,7 +25,8 @@ from thunderctl.cli.decided import Decided
 from thunderctl.cli.intended import Intended
 from thunderctl.cli.main import main
 from thunderctl.controller.process import REPLACING
-from thunderctl.deploying import lifecycle, staying
+from thunderctl.deploying import lifecycle, refill, staying, taking_down
+from thunderctl.deploying.replacers import MOST, instances_of, replacers, replacing
 from thunderctl.fleet.resting import Resting
 from thunderctl.observing import observe
 from thunderctl.observing.links import KnownLinks
@@ -126,12 +132,25 @@ def test_up_that_need_not_ask_looks_once(asked, brought_up, monkeypatch):
 
 
 @pytest.mark.parametrize(("state", "code"), [(DeploymentState.SERVING, 0), (DeploymentState.STOPPING, 4)])
-def test_the_controllers_up_brings_back_nothing_that_was_taken_down(brought_up, monkeypatch, state, code):
-    looks(monkeypatch, FOUND)
+def test_the_controllers_up_brings_back_nothing_that_was_taken_down(monkeypatch, state, code):
+    done = []
+
+    async def ways_to(_site, instances):
+        with Store() as store:
+            done.append((tuple(instances), store.holder("default"), instances_of(replacers(store, "default"))))
+        return {}
+
+    async def nothing(*_): ...
+
+    monkeypatch.setattr(refill, "ways_to", ways_to)
+    monkeypatch.setattr(refill, "list_weights", nothing)
+    monkeypatch.setattr(refill, "check_host", lambda *_: None)
+    monkeypatch.setattr(World, "look_after", nothing)
     with Store() as store:
-        store.save_deployment(Deployment("default", state))
-    command("up", "--yes", "--replacing", code=code)
-    assert [holder.message for _, holder in brought_up] == [REPLACING] * (code == 0)
+        store.save_plan(PLAN.plan_id, "default", plan_to_json(PLAN))
+        store.save_deployment(Deployment("default", state, plan_id=PLAN.plan_id))
+    command("up", "--yes", "--replacing", "i0", "--replacing", "i1", code=code)
+    assert done == [(("i0", "i1"), None, {"i0", "i1"})] * (code == 0), "it says what it is at, and holds no lock"
 
 
 @pytest.fixture
@@ -142,7 +161,7 @@ def taken_down(monkeypatch):
         done.append(world.store.holder("default").message)
         return ()
 
-    monkeypatch.setattr(lifecycle, "take_down", take_down)
+    monkeypatch.setattr(taking_down, "take_down", take_down)
     return done
 
 
@@ -172,7 +191,7 @@ def test_up_has_a_controller_run_before_it_leases(monkeypatch):
     monkeypatch.setattr(World, "look_after", look_after)
     monkeypatch.setattr(staying, "go_on", lambda *_, **__: None)
     monkeypatch.setattr(up, "_bring_up", bring_up)
-    monkeypatch.setattr(up, "_show_outcome", lambda *_, **__: None)
+    monkeypatch.setattr(up, "show_outcome", lambda *_, **__: None)
     looks(monkeypatch, FOUND)
     command("up", "--yes")
     assert done == ["controller", "bring up"]
@@ -229,27 +248,63 @@ def test_rebalance_decides_anew_where_another_plan_was_put_in_force_meanwhile(as
     assert "deciding anew" in capsys.readouterr().err
 
 
-def held_by_another(message):
-    """A process that holds the deployment's lock, and holds on to it."""
+def held_by_another(message, row="default"):
+    """A process that holds the deployment's lock, or another row, and holds on to it."""
     code = (
         "import sys, time; from thunderctl.store.store import Store\n"
-        "with Store() as store, store.lock('default', sys.argv[1]): print('{}', flush=True); time.sleep(600)"
+        "with Store() as store, store.lock(*sys.argv[1:]): print('{}', flush=True); time.sleep(600)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, message], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", code, row, message], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert json.loads(process.stdout.readline()) == {}
     return process
 
 
-def test_down_ends_the_controllers_own_up_and_says_so(taken_down, capsys):
-    with held_by_another(REPLACING) as process:
+AT_IT = (f"{REPLACING}: i0, i1", "default#replacing-1")
+
+
+@pytest.mark.parametrize("held", [(REPLACING,), AT_IT], ids=["while it changes something", "while it waits"])
+def test_down_ends_the_controllers_own_up_and_says_so(taken_down, capsys, held):
+    with held_by_another(*held) as process:
         with Store() as store:
-            holder = store.holder("default")
+            holder = store.holder("default") or store.holder(AT_IT[1])
         command("down", "--yes")
         assert not is_alive(ProcessId(holder.pid, holder.started_at))
         assert process.wait() != 0
     assert taken_down == ["down"]
     assert "The controller was replacing machines" in capsys.readouterr().err
+
+
+def test_up_takes_over_from_the_controllers_own_once_it_has_the_lock(monkeypatch, capsys):
+    done = []
+    looks(monkeypatch, FOUND)
+    monkeypatch.setattr(World, "look_after", lambda _: asyncio.sleep(0))
+    monkeypatch.setattr(staying, "go_on", lambda *_, **__: None)
+    monkeypatch.setattr(up, "show_outcome", lambda *_, **__: None)
+    with held_by_another(*AT_IT) as process:
+        monkeypatch.setattr(up, "_bring_up", lambda *_: (done.append(process.wait()) or (), None))
+        command("up", "--yes")
+    assert done == [-signal.SIGTERM]
+    assert "this goes on with it" in capsys.readouterr().err
+
+
+def test_what_is_being_replaced_is_not_begun_twice(monkeypatch, capsys):
+    monkeypatch.setattr(refill, "refill", None)
+    with held_by_another(*AT_IT) as process:
+        command("up", "--yes", "--replacing", "i1", code=4)
+        process.kill()
+    assert "Of i1 the machines are being replaced by another process already" in capsys.readouterr().err
+
+
+def test_no_more_than_a_few_replacements_run_at_a_time():
+    with Store() as store, ExitStack() as stack:
+        for number in range(MOST):
+            stack.enter_context(replacing(store, "default", [f"i{number}"]))
+        assert instances_of(replacers(store, "default")) == {f"i{number}" for number in range(MOST)}
+        with pytest.raises(Refused, match=f"{MOST} replacements are under way"):
+            stack.enter_context(replacing(store, "default", ["i9"]))
+    with Store() as store:
+        assert replacers(store, "default") == ()
 
 
 def test_down_leaves_an_up_of_somebody_else_alone(taken_down):

@@ -215,3 +215,19 @@ def test_nothing_is_written_but_what_was_asked_for(simulated, folder):
     before = sorted(path.name for path in folder.iterdir())
     assert simulated("--trace", "trace.csv")[0] == 0
     assert sorted(path.name for path in Path(folder).iterdir()) == before
+
+
+def test_the_table_has_no_empty_head(simulated):
+    _, shown, _ = simulated("--trace", "trace.csv")
+    assert shown.splitlines()[1].startswith("requests")
+
+
+def test_a_picture_that_could_not_be_written_is_said_before_the_run(simulated, monkeypatch):
+    def played(*_, **__):
+        raise AssertionError("the run came first")
+
+    monkeypatch.setattr("thunderctl.cli.simulate._play", played)
+    for flag, path in (("--plot", "missing/x.png"), ("--requests-out", "missing/x.csv"), ("--requests-out", ".")):
+        code, _, err = simulated(flag, path)
+        assert code == 2
+        assert "can't be written" in err

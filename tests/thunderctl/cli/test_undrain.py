@@ -137,6 +137,24 @@ def test_of_too_few_requests_the_specs_workload_is_planned_for(told, monkeypatch
     assert "Too few requests were observed" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick")
+def test_of_too_few_requests_and_with_the_specs_trace_gone_what_the_plan_knows_is_planned_for(
+    told, monkeypatch, capsys
+):
+    command("drain", "r2", "--yes")
+
+    async def observed(_):
+        return {"lengths": [], "rate_rps": 0.0, "window_s": 60.0}
+
+    monkeypatch.setattr(RouterProcess, "observed", observed)
+    with Store() as store:
+        gone = {"workload": {"trace": "/no/such/folder/requests.csv"}}
+        store.save_deployment(replace(store.deployment("default"), spec=gone))
+    command("undrain", "r2", "--yes")
+    assert replicas(told[-1]) == {"r0", "r1", "r2"}
+    assert "requests.csv can't be read" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("told", "quick")
 def test_what_is_not_drained_is_not_taken_back(capsys):
     command("undrain", "r2", "--yes", code=4)

@@ -15,7 +15,7 @@ from thunderctl.cli.main import app
 from thunderctl.cli.up import _question, saying_what_stays, with_hint
 from thunderctl.fleet.resting import Resting
 from thunderctl.spec.spec import Spec
-from thunderctl.store.values import Deployment, DeploymentState
+from thunderctl.store.values import Deployment
 from thunderctl.world import open_world
 
 PLAN = split_plan()
@@ -124,9 +124,3 @@ def test_machines_of_no_use_are_named_before_somebody_agrees_to_go_on(world, mon
     world.store.add_lease(going)
     up_again(world, monkeypatch, "--yes", "--max-hours", "6")
     assert "The machines that run go on for 6 h from now, and then end. But i1 is being released: outbid." in said
-
-
-def test_a_replacement_by_the_controller_renews_nothing_else(world, monkeypatch):
-    serving = replace(world.store.deployment("default"), state=DeploymentState.SERVING)
-    world.store.save_deployment(serving)
-    assert up_again(world, monkeypatch, "--yes", "--replacing", "--max-hours", "6") == []

@@ -44,5 +44,21 @@ def test_what_a_command_is_still_at_work_on_is_not_called_unused(known):
     assert not [one for one in alerts_of(narrowed(WITHOUT_I1, **known)) if one.key.startswith("unused")]
 
 
+def test_a_certificate_that_can_not_be_put_on_its_machine_is_an_alert_that_says_until_when():
+    [alert] = alerts_of(situation(routing=Routing(PLAN, frozenset(REPLICAS)), unsent={"l-i1": 1_790_000_000.0}))
+    assert alert.key == "unsent l-i1"
+    assert "The certificate of i1 (vast m-i1) was renewed on 2026-09-21 and can't be put on its machine" in alert.text
+    assert "thunderctl ssh i1" in alert.text
+
+
+def test_a_router_that_died_and_serves_again_is_named_for_an_hour():
+    now = situation(routing=Routing(PLAN, frozenset(REPLICAS)))
+    died = replace(now, routing=replace(now.routing, deaths=(2, now.at - 10)))
+    [alert] = alerts_of(died)
+    assert alert.key == "router died 2"
+    assert "requests that were under way ended with it. That was death 2" in alert.text
+    assert alerts_of(replace(died, at=died.at + 3600)) == ()
+
+
 def test_a_fleet_of_which_every_machine_is_used_has_no_such_alert():
     assert alerts_of(situation(routing=Routing(PLAN, frozenset(REPLICAS)))) == ()

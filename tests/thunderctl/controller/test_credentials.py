@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime
+import os
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,8 @@ from planner.errors import HostError, Refused, SpecError
 from provisioners.base import Machine
 from runtime.tls import client_context
 from tests.thunderctl.controller.situations import row
-from thunderctl.controller.credentials import keep_fresh, renew
+from thunderctl.controller.credentials import UNSENT, keep_fresh, renew
+from thunderctl.controller.undelivered import LONG_S, Undelivered
 from thunderctl.keys import certificates
 from thunderctl.keys.certificates import is_fresh
 from thunderctl.world import open_world
@@ -110,6 +113,38 @@ async def test_while_a_command_changes_the_deployment_nothing_is_renewed_under_i
     await renew(world, ROWS, MACHINES)
     assert [is_fresh(folder) for folder in folders(world)] == [True, True]
     assert world.store.holder("d") is None
+
+
+async def test_one_that_waits_is_sent_though_another_can_not_be_made_now(world, host):
+    first = ROWS[0].provider_id
+    host.deaf = {first}
+    await renew(world, ROWS, MACHINES)
+    host.deaf = set()
+    (folders(world)[1] / "tls.crt").unlink()
+    with world.store.lock("d", "up"), pytest.raises(Refused, match="up"):
+        await renew(world, ROWS, MACHINES)
+    assert host.files[first, "tls/tls.crt"][0] == (folders(world)[0] / "tls.crt").read_bytes()
+
+
+async def test_how_long_a_certificate_waits_is_told_after_a_day_and_counts_from_the_first(world, host):
+    one, start = ROWS[0], time.time()
+    told = Undelivered(world.folder / "agents")
+    host.deaf = {one.provider_id}
+    await renew(world, ROWS, MACHINES)
+    told.clock = lambda: start + LONG_S / 2
+    assert told.long(ROWS) == {}
+    waiting = folders(world)[0]
+    before = (waiting / UNSENT).stat().st_mtime
+    os.utime(waiting / UNSENT, (before - 10, before - 10))
+    (waiting / "tls.crt").unlink()  # so that it is made once more
+    await renew(world, ROWS, MACHINES)
+    told.clock = lambda: start + LONG_S + 60
+    assert told.long(ROWS) == {one.lease_id: pytest.approx(before - 10, abs=0.01)}
+    host.deaf = set()
+    await renew(world, ROWS, MACHINES)
+    assert told.long(ROWS), "looked up once a minute"
+    told.clock = lambda: start + LONG_S + 120
+    assert told.long(ROWS) == {}
 
 
 async def test_without_their_authority_agents_keep_what_they_have_and_are_sent_nothing(world, host):

@@ -374,6 +374,37 @@ def test_an_up_that_died_while_it_replaced_a_machine_is_gone_on_with():
     assert both.instances == ("i2",)
 
 
+def test_each_machine_that_was_lost_is_a_step_of_its_own():
+    """They wait for different reasons."""
+    both = short(lost=(GONE, row("i1", LeaseState.GONE, reason="host died")), rows=(row("i0"),))
+    found = [step for step in decide(both) if isinstance(step, Replace)]
+    assert [(one.instances, one.reason) for one in found] == [
+        (("i1",), "i1 is gone: host died"),
+        (("i2",), "i2 is gone: outbid"),
+    ]
+
+
+def test_what_is_being_replaced_is_not_begun_again_and_another_is_beside_it():
+    both = short(lost=(GONE, row("i1", LeaseState.GONE)), rows=(row("i0"),))
+    at_it = replace(both, replacing=frozenset({"i1"}))
+    assert [one.instances for one in decide(at_it) if isinstance(one, Replace)] == [("i2",)]
+    halfway = short(plan_id="amended", replaced=("i2",), lost=(), replacing=frozenset({"i2"}))
+    assert decide(halfway) == ()
+
+
+def test_what_an_up_that_died_was_making_ready_is_gone_on_with_once_nobody_is_at_it():
+    left = short(lost=())
+    booting = replace(row("i2", LeaseState.CREATED, created_at=NOW - 300), sent_at=NOW - 300)
+    left = replace(left, rows=(*left.rows, booting))
+    reason = "i2 was leased and is not ready, and nobody goes on with it"
+    assert [(one.instances, one.reason) for one in decide(left)] == [(("i2",), reason)]
+    assert decide(replace(left, replacing=frozenset({"i2"}))) == ()
+    assert decide(replace(left, worked_on_at=NOW - 10)) == (), "a command has only just ended"
+    assert decide(replace(left, replaces=False)) == ()
+    beside = replace(left, worked_on_at=NOW, replacing=frozenset({"i7"}))
+    assert [one.instances for one in decide(beside)] == [("i2",)], "who is at work there is at another one"
+
+
 def test_where_machines_were_replaced_replicas_come_back():
     halfway = short(plan_id="amended", replaced=("i2",), replaces=False)
     back = replace(halfway, routing=Routing(PLAN, frozenset({"r1"})))

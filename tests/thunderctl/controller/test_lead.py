@@ -189,7 +189,13 @@ def test_a_controller_whose_stores_file_is_replaced_begins_anew_with_the_one_tha
         with Store(url) as store:
             process = ControllerProcess(tmp_path / "controller", name)
             yield SimpleNamespace(
-                name=name, store=store, router=None, operator_tls=tmp_path, spec=Spec, controller=process
+                name=name,
+                store=store,
+                router=None,
+                operator_tls=tmp_path,
+                spec=Spec,
+                controller=process,
+                folder=tmp_path,
             )
 
     lead.look_after("d", tick_s=0.01, opened=opened)
@@ -227,7 +233,7 @@ def test_who_loses_the_row_ends_however_long_its_tick_takes(world, monkeypatch):
     monkeypatch.setattr(lead, "client_context", lambda _: None)
     monkeypatch.setattr(lead, "serving", lambda *_: nullcontext(SimpleNamespace(told=None, ticked=None)))
     folder = world.controller.folder
-    acting = SimpleNamespace(name="d", store=world.store, router=None, operator_tls=folder, spec=Spec)
+    acting = SimpleNamespace(name="d", store=world.store, router=None, operator_tls=folder, spec=Spec, folder=folder)
     with pytest.raises(Refused):
         asyncio.run(lead._run(acting, Lost(), 2.0))
     assert ended == [True]

@@ -26,8 +26,9 @@ from thunderctl.controller import act
 from thunderctl.controller.clock import HELD_S
 from thunderctl.controller.listings import SELDOM_S, WATCHFUL_S
 from thunderctl.controller.loop import IDLE_S
-from thunderctl.deploying.lifecycle import take_down
+from thunderctl.controller.process import REPLACING
 from thunderctl.deploying.routing import DRAIN_DEADLINE_S
+from thunderctl.deploying.taking_down import take_down
 from thunderctl.spec.spec import Spec
 from thunderctl.store.locks import Held
 from thunderctl.store.values import DeploymentState, Holder
@@ -279,7 +280,7 @@ async def test_what_was_lost_is_replaced_by_an_up_that_is_tried_again_ever_less_
     await made.run(120)
     del made.cloud.machines["m-i1"]
     await made.until(lambda: Ups.commands, within_s=SELDOM_S + SETTLE_S + 60)
-    assert Ups.commands[0][-5:-1] == ["up", "--yes", "--replacing", "--max-hours"]
+    assert Ups.commands[0][-6:-1] == ["up", "--yes", "--replacing", "i1", "--max-hours"]
     assert 47.5 < float(Ups.commands[0][-1]) < 48.0
     assert made.events("controller.replace") == [
         "a machine in the place of i1: i1 is gone: the provider no longer lists it"
@@ -314,6 +315,42 @@ async def test_what_never_comes_to_serve_is_leased_ever_less_often_whatever_the_
     assert any("i1 failed 7 times in a row (CUDA could not be initialized)" in text for text in made.alerts)
 
 
+def failed_just_now(made, instance, times):
+    """It was leased so often, and each time its machine was of no use."""
+    at = made.clock.at
+    for number in range(times):
+        name = f"{instance}-{number}"
+        known = replace(made.store.leases("d")[0], instance=instance, lease_id=name, provider_id=name, label=name)
+        gone = replace(known, created_at=at, sent_at=at, state=LeaseState.GONE, ended_at=at)
+        made.store.add_lease(replace(gone, reason="CUDA could not be initialized"))
+
+
+async def test_one_that_waits_after_failures_is_not_tried_when_another_is_lost(world):
+    Ups.commands.clear()
+    made = world(lease_h=48.0, tick_s=10.0)
+    await made.run(120)
+    del made.cloud.machines["m-i1"]
+    await made.until(lambda: made.state("i1") is LeaseState.GONE, within_s=SELDOM_S + SETTLE_S + 60)
+    failed_just_now(made, "i1", times=6)
+    Ups.commands.clear()
+    del made.cloud.machines["m-i2"]
+    await made.until(lambda: any("i2" in one for one in Ups.commands), within_s=SELDOM_S + SETTLE_S + 60)
+    await made.run(300)
+    assert not [one for one in Ups.commands if "i1" in one]
+    assert any("i1 failed 7 times in a row (CUDA could not be initialized)" in text for text in made.alerts)
+
+
+async def test_while_a_replacement_is_at_work_limits_of_others_are_kept_and_it_is_not_begun_again(world):
+    Ups.commands.clear()
+    made = world(lease_h=48.0, ends_h={"i2": 2.0}, tick_s=10.0)
+    await made.run(120)
+    del made.cloud.machines["m-i1"]
+    made.store.replacing = f"{REPLACING}: i1"
+    await made.until(lambda: made.state("i2") is LeaseState.GONE, within_s=3 * HOURS)
+    assert Ups.commands == []
+    assert made.events("controller.drain")
+
+
 async def test_an_up_that_replaced_a_machine_and_died_is_gone_on_with_and_what_blinked_comes_back(world):
     Ups.commands.clear()
     made = world(tick_s=10.0)
@@ -335,8 +372,8 @@ async def test_an_up_that_has_ended_is_reaped_in_the_next_tick(world, monkeypatc
     monkeypatch.setattr(act, "COMMAND", (sys.executable, "-c", ""))
     made = world()
     made.world.spec = lambda: Spec()
-    made.controller.actor._replace(None)
-    child = made.controller.actor._replacing.pid
+    made.controller.actor._replace(["i1"], None)
+    [child] = [one.pid for one in made.controller.actor._ups]
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     await made.run(2)
     assert not psutil.pid_exists(child)
@@ -494,6 +531,7 @@ async def test_machines_under_a_router_that_no_link_leads_to_are_released_at_the
     await made.run(60)
     made.router.is_running, made.router.is_unlinked, made.router.refuses = False, True, True
     await made.until(lambda: made.state("i0") is LeaseState.DRAINING, within_s=3600.0)
+    assert any("No link leads to the router" in text for text in made.alerts)
     waited_s = await made.until(lambda: made.state("i0") is not LeaseState.DRAINING, within_s=3600.0)
     assert waited_s >= DRAIN_DEADLINE_S - 2.0
 

@@ -12,7 +12,7 @@ from planner.workload import Slo
 from tests.planner.plans import split_plan
 from tests.planner.search.fleets import plan_of
 from thunderctl.controller import reroute
-from thunderctl.controller.reroute import left_of, plan_over
+from thunderctl.controller.reroute import MOST_CONFIRMED, left_of, plan_over
 from thunderctl.deploying.routing import shares_of
 
 PLAN = split_plan()
@@ -59,12 +59,13 @@ def test_a_prefill_replica_that_is_left_alone_decodes_as_well():
     assert [one.phase for one in found.replicas] == [Phase.MIXED]
 
 
-def test_over_what_is_left_of_a_large_fleet_routes_are_decided_and_nobody_waits_for_simulations(monkeypatch):
+@pytest.mark.parametrize("count", [MOST_CONFIRMED + 1, 30, 38])
+def test_over_what_is_left_of_a_fleet_routes_are_decided_and_nobody_waits_for_simulations(monkeypatch, count):
     def simulates(*_given, **_known):
         raise AssertionError("it was simulated")
 
-    monkeypatch.setattr(reroute, "rebalance", simulates)
-    large = replace(plan_of([("L40S", (1,))] * 40, gbit_per_s=5.0), slo=Slo(2.0, 0.06))
+    monkeypatch.setattr("planner.choosing.search.simulated_goodput", simulates)
+    large = replace(plan_of([("L40S", (1,))] * (count + 2), gbit_per_s=5.0), slo=Slo(2.0, 0.06))
     left = [one.id for one in large.replicas[2:]]
     found, how = plan_over(large, left, WORKLOAD)
     assert [one.id for one in found.replicas] == left

@@ -1,9 +1,11 @@
 """What is tried again, and after how long: nothing that comes back every other look is tried without a pause."""
 
+from functools import reduce
+
 from thunderctl.controller.steps import Replace, Route
 from thunderctl.controller.told import FADES_S, Told
 
-I1, BOTH = Replace(("i1",), "gone"), Replace(("i1", "i2"), "gone")
+I1, I2, BOTH = Replace(("i1",), "gone"), Replace(("i2",), "gone"), Replace(("i1", "i2"), "gone")
 
 
 def tries(decided, until_s):
@@ -29,6 +31,31 @@ def test_what_is_not_decided_in_every_other_look_is_tried_no_sooner():
 
 def test_another_one_that_is_lost_too_is_tried_for_at_once_and_makes_the_first_no_sooner():
     assert tries(lambda now: [BOTH] if 100 <= now < 110 else [I1], 2000) == [0, 100, 340, 820, 1780]
+
+
+def test_of_two_that_are_decided_one_by_one_each_keeps_to_its_own_pauses():
+    told, found = Told(), []
+    for now in range(0, 400, 2):
+        steps = [I1, *([I2] if now >= 100 else [])]
+        told.keep(steps, now)
+        if due := told.due(steps, now):
+            together = reduce(Replace.and_also, due)
+            found.append((now, together.instances, told.is_news(together)))
+            told.failed(together, now)
+    assert found == [
+        (0, ("i1",), True),
+        (100, ("i2",), True),
+        (120, ("i1",), False),
+        (220, ("i2",), False),
+        (360, ("i1",), False),
+    ]
+
+
+def test_two_that_are_done_as_one_last_as_long_as_the_shorter_and_say_both_reasons():
+    both = Replace(("i1",), "gone", 3.0).and_also(Replace(("i2",), "outbid", 2.0))
+    assert both == Replace(("i1", "i2"), "gone; outbid", 2.0)
+    assert both.and_also(Replace(("i3",), "lost")).hours == 2.0
+    assert I1.and_also(I2).hours is None
 
 
 def test_what_was_not_decided_for_long_begins_anew():

@@ -24,10 +24,22 @@ async def test_who_is_lost_leaves_the_routes_and_it_is_said_once(tmp_path, monke
     assert "/no/such/folder/requests.csv can't be read" in said
 
 
-async def test_a_fleet_is_sized_by_what_the_plan_knows(caplog):
+async def test_who_is_lost_of_a_fleet_that_is_sized_leaves_too_and_it_is_said_once_by_both(tmp_path, monkeypatch):
+    monkeypatch.setenv("THUNDER_HOME", str(tmp_path / "home"))
+    sized = {"controller": {"scale": "down-and-up"}, **GONE}
+    made = ControllerWorld(tmp_path / "controller", spec=Spec.model_validate(sized))
+    await made.run(10)
+    [said] = made.events("controller.workload")
+    assert "/no/such/folder/requests.csv can't be read" in said
+    made.contact.deaf = {"i0"}
+    await made.until(lambda: len(made.router.replicas) < 3, within_s=10.0)
+    assert made.events("controller.workload") == [said]
+
+
+async def test_a_fleet_is_sized_by_what_the_plan_knows():
     sizer, spec = Sizer(), Spec.model_validate({"controller": {"scale": "down-and-up"}, **GONE})
-    for after in (0.0, 2.0):
-        await sizer.learn(fleet(at=NOW + after), spec, {})
+    told = [await sizer.learn(fleet(at=NOW + after), spec, {}) for after in (0.0, 2.0)]
     view = sizer.view(fleet(), spec)
     assert view.serves(frozenset({"i0", "i1", "i2"})) == pytest.approx(PLAN.predicted.goodput_rps)
-    assert caplog.text.count("requests.csv can't be read") == 1
+    assert "requests.csv can't be read" in told[0]
+    assert told[1] == ""

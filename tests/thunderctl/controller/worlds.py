@@ -32,7 +32,7 @@ HOURS = 3600.0
 
 class MemoryStore(MemoryJournal):
     """Everything that the controller asks of a store. `down` says why nothing can be read or written, `held` who has
-    the deployment's lock."""
+    the deployment's lock, `replacing` who a row of those that replace machines."""
 
     def __init__(self, clock: FakeClock, spec: Spec) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class MemoryStore(MemoryJournal):
         self.told: list[tuple[float, str, str]] = []
         self.details: dict[int, dict] = {}
         self.known = [PLAN]
-        self.down = self.held = ""
+        self.down = self.held = self.replacing = ""
         self.locked = 0
 
     def leases(self, deployment=None, **how):
@@ -89,12 +89,13 @@ class MemoryStore(MemoryJournal):
     def record_transfers(self, readings):
         self.readings = tuple(readings)
 
-    def holder(self, _deployment):
+    def holder(self, row):
         self._works()
-        return SimpleNamespace(message=self.held) if self.held else None
+        said = self.replacing if row == "d#replacing-0" else "" if "#" in row else self.held
+        return SimpleNamespace(message=said) if said else None
 
     @contextmanager
-    def lock(self, _deployment, _message, *, lasts_s=0.0):
+    def lock(self, _deployment, _message, *, lasts_s=0.0, waits=True):
         if self.held:
             raise Refused(f"Deployment d is being changed: {self.held}.")
         self.locked += 1
@@ -114,14 +115,19 @@ class FakeRouter:
         )
         self.in_force = Routes(1, "llama", addresses, tuple(shares_of(PLAN)), PLAN.plan_id)
         self.is_running, self.is_closed, self.refuses = True, False, False
-        self.is_unlinked = False
+        self.is_unlinked, self.deaths = False, (0, 0.0)
         self.requests: dict[str, int] = {}
         self.served: list[Routes] = []
         self.traffic: dict = {}
+        self.stop_grace_s = 0.0
         self.endpoint = "http://127.0.0.1:8000/v1"
 
     def running(self):
         return {"pid": 1} if self.is_running else None
+
+    @property
+    def may_run(self):
+        return self.is_running or self.is_unlinked
 
     def routes(self):
         return self.in_force
@@ -132,7 +138,8 @@ class FakeRouter:
     async def observed(self, window_s=None):
         if self.is_unlinked:
             raise HostError("The router has no link from here.")
-        return {"in_flight_at": self.requests, "closed": self.is_closed, "replicas": [], **self.traffic}
+        seen = {"in_flight_at": self.requests, "in_flight": {"1": sum(self.requests.values())}}
+        return {**seen, "closed": self.is_closed, "replicas": [], **self.traffic}
 
     async def serve(self, routes, _serving):
         if self.refuses:
@@ -242,7 +249,7 @@ class ControllerWorld:
         self.controller = Controller(
             self.world,
             self.observer,
-            Actor(self.world, listings),
+            Actor(self.world, listings, self.observer.missing),
             self.reports.append,
             tick_s=self.tick_s,
             adapter=adapter,

@@ -9,6 +9,7 @@ from planner.errors import AuthError, NoCapacity
 from tests.planner.plans import split_plan
 from thunderctl.deploying import leasing
 from thunderctl.deploying.leasing import group_of, lease
+from thunderctl.deploying.turns import Throughout
 
 
 @pytest.mark.parametrize(("instance", "group"), [("i0", ""), ("i1", "r2"), ("i2", "r2")])
@@ -22,6 +23,8 @@ async def test_credentials_that_are_refused_stop_all_but_for_a_substitute(monkey
         raise AuthError("No such key.")
 
     monkeypatch.setattr(leasing, "_asked", refused)
-    site = SimpleNamespace(clock=lambda: 0.0, pace=SimpleNamespace(poll_s=1.0), replaced=Counter(i0=replaced))
+    site = SimpleNamespace(
+        clock=lambda: 0.0, pace=SimpleNamespace(poll_s=1.0), replaced=Counter(i0=replaced), turn=Throughout()
+    )
     with pytest.raises(error, match="No such key"):
         await lease(site, SimpleNamespace(under_way=False), "i0")

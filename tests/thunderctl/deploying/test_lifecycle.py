@@ -1,5 +1,6 @@
 """What a rebalance changes, told from two plans; and what `down` looks at."""
 
+import asyncio
 import time
 from dataclasses import replace
 
@@ -10,13 +11,16 @@ from planner.errors import AuthError, Incomplete
 from provisioners.base import Label, Machine
 from provisioners.leases.journal import LATE_S, LeaseRow, LeaseState
 from provisioners.ssh.login import SshAddress
+from runtime.files import write_json
+from runtime.processes import own_process_id
 from tests.planner.plans import split_plan
 from tests.provisioners.fakes import OWNER, FakeClock, FakeCloud
 from tests.provisioners.sshd import free_port
 from thunderctl.controller.process import ControllerProcess
 from thunderctl.deploying.apply import StepState
-from thunderctl.deploying.lifecycle import Flip, differ, flips_between, take_down
+from thunderctl.deploying.lifecycle import Flip, differ, flips_between
 from thunderctl.deploying.settling import providers_to_prove
+from thunderctl.deploying.taking_down import take_down
 from thunderctl.hosted.place import ControlHost
 from thunderctl.hosted.router_end import RouterThere
 from thunderctl.processes.router_process import THERE, RouterProcess
@@ -61,7 +65,8 @@ def world(tmp_path, cloud, monkeypatch):
         made = World("d", store, tmp_path / "d")
         made.folder.mkdir()
         made._provisioners["vast"] = cloud
-        store.save_deployment(replace(store.deployment("d"), spec={"leases": {"poll_s": 0.1}}))
+        spec = {"leases": {"poll_s": 0.1}, "serve": {"stop_grace_s": 0}}
+        store.save_deployment(replace(store.deployment("d"), spec=spec))
         store.add_lease(given_up(time.time() - 60))
         yield made
 
@@ -134,6 +139,39 @@ async def test_a_router_elsewhere_that_can_not_be_reached_holds_up_no_release(wo
         assert world.store.deployment("d").state is DeploymentState.STOPPING
     await take_down(world, report=lambda _: None, host_gone=True)
     assert not world.folder.exists()
+    assert world.store.deployment("d").state is DeploymentState.ABSENT
+
+
+async def test_machines_are_released_while_a_router_elsewhere_still_ends(world, cloud, monkeypatch):
+    """It ends here only once they are gone: whoever waits for it first waits for ever."""
+    at = time.time() - 60
+    label = str(Label(OWNER, "d", "l1"))
+    world.store.add_lease(
+        LeaseRow("l1", OWNER, "d", "p", "i1", "vast", "", "o", label, 1.0, LeaseState.READY, at, at, provider_id="m")
+    )
+    cloud.machines["m"] = Machine("m", label, "running", 1.0)
+    world.router.folder.mkdir()
+    me = own_process_id()
+    state = {"pid": me.pid, "started_at": me.started_at, "place": "ssh:office", "stop_grace_s": 600.0}
+    write_json(world.router.folder / "router.json", state)
+    closed = []
+
+    async def close(_self):
+        closed.append(dict(cloud.machines))
+
+    async def observed(_self):
+        return {"closed": bool(closed), "in_flight": {"4": 0}}
+
+    async def stop(_self):
+        while cloud.machines:
+            await asyncio.sleep(0.01)
+
+    for name, does in (("close", close), ("observed", observed), ("stop", stop)):
+        monkeypatch.setattr(RouterProcess, name, does)
+    async with asyncio.timeout(60):
+        await take_down(world, report=lambda _: None)
+    assert closed
+    assert "m" in closed[0], "nobody is let in before anything goes"
     assert world.store.deployment("d").state is DeploymentState.ABSENT
 
 

@@ -2,18 +2,20 @@
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
 from planner.crossover import local_below_tokens, local_rates
 from planner.deployment import Codec, Phase
-from planner.errors import Incomplete
+from planner.errors import HostError, Incomplete
 from runtime.messages import ReplicaAddress, Routes, RouteShare, agent_name
 from tests.fakes import FakeEngine, serving
 from tests.planner.plans import split_plan
 from thunderctl.deploying import routing
 from thunderctl.spec.sections import ServeSection
+from thunderctl.spec.spec import Spec
 from thunderctl.store.store import Store
 from thunderctl.world import World
 
@@ -106,6 +108,53 @@ async def test_an_engine_whose_name_another_machine_has_taken_is_drained_and_its
         assert b"[DONE]" in await answer.content.read()
         await asyncio.wait_for(draining, 10)
         await session.close()
+
+
+class Unlinked:
+    """A router elsewhere whose link has died: it has `requests`, and can be asked once it is linked again."""
+
+    def __init__(self, requests, refuses=False):
+        self.requests, self.refuses = requests, refuses
+        self.is_unlinked, self.links = True, 0
+
+    @property
+    def may_run(self):
+        return True
+
+    def routes(self):
+        addresses = ReplicaAddress("p0", Phase.PREFILL, "http://x"), ReplicaAddress("d0", Phase.DECODE, "http://x")
+        return Routes(1, "tiny", addresses, (RouteShare("p0", "d0", 1.0, Codec.RAW),))
+
+    async def drained(self, _replica, _wait_s):
+        if self.is_unlinked:
+            raise HostError("The router has no link from here.")
+        return self.requests.pop(0)
+
+    async def link_again(self, _serving):
+        if self.refuses:
+            raise HostError("The host does not answer.")
+        self.is_unlinked, self.links = False, self.links + 1
+
+
+def over(router):
+    return SimpleNamespace(router=router, spec=Spec)
+
+
+async def test_a_router_that_no_link_leads_to_is_linked_again_and_waited_for():
+    told = []
+    for waits in (
+        lambda router: routing.drain(over(router), "d1", lambda *words: told.append(words), lease_id="l0"),
+        lambda router: routing.finished(over(router), "d1", lambda *words: told.append(words)),
+    ):
+        router = Unlinked([2, 1, 0])
+        await waits(router)
+        assert (router.links, router.requests) == (1, [])
+    assert [text for _, text in told] == ["draining, 2 requests left", "draining, 1 requests left"] * 2
+
+
+async def test_nothing_counts_as_drained_while_the_host_of_the_router_is_silent():
+    with pytest.raises(HostError, match="does not answer"):
+        await routing.drain(over(Unlinked([], refuses=True)), "d1", lambda *_: None, lease_id="l0")
 
 
 def test_the_router_is_told_which_prompts_need_no_transfer_and_how_much_of_them_decode_replicas_bear():

@@ -13,6 +13,7 @@ from tests.planner.plans import split_plan
 from tests.virtual_time import VirtualLoop
 from thunderctl.deploying import starting
 from thunderctl.deploying.starting import SILENT_S, start, stop
+from thunderctl.deploying.turns import Throughout
 from thunderctl.spec.spec import Spec
 
 
@@ -50,6 +51,7 @@ def site_of(agent):
         clock=lambda: asyncio.get_running_loop().time(),
         spec=Spec.model_validate({"leases": {"ready_deadline_s": 100}}),
         narrate=lambda *_: None,
+        turn=Throughout(),
     )
 
 

@@ -1,6 +1,10 @@
 """A router on another host that no link leads to: it is ended before anything takes its place, or it stays noted."""
 
+import asyncio
 import json
+import subprocess
+import sys
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -17,8 +21,9 @@ from thunderctl.cli.main import app
 from thunderctl.hosted.bundle import pack
 from thunderctl.hosted.moving import move
 from thunderctl.hosted.note import read_away
+from thunderctl.hosted.only_link import only_link
 from thunderctl.hosted.place import ControlHost
-from thunderctl.hosted.router_end import RouterThere, end_by
+from thunderctl.hosted.router_end import RouterThere, end_by, noted
 from thunderctl.hosted.router_link import Link
 from thunderctl.processes.router_process import THERE, RouterProcess
 from thunderctl.spec.sections import ServeSection
@@ -28,6 +33,13 @@ from thunderctl.world import open_world
 MIXED = ReplicaAddress("m0", Phase.MIXED, "http://127.0.0.1:9")
 ROUTES = Routes(1, "m", (MIXED,), (RouteShare("m0", "m0", 1.0, Codec.LOCAL),))
 OFFICE = ControlHost("office", SshAddress("10.0.0.9", user="me"))
+MAKES_A_LINK = """
+import sys, time
+from pathlib import Path
+from thunderctl.hosted.only_link import only_link
+with only_link(Path(sys.argv[1]), {"place": "ssh:office", "at": "me@10.0.0.9:22"}):
+    time.sleep(600)
+"""
 THERE_IT_IS = RouterThere(OFFICE, "/there/d-router", 0.0)
 
 
@@ -39,11 +51,16 @@ def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     silent = ControlHost("office", SshAddress("127.0.0.1", free_port(), "me"))
     with open_world("default") as made:
-        spec = {"serve": {"place": "ssh:office"}}
+        own = {name: {"address": str(silent.address), "gpu": "CPU", "gpu_count": 1} for name in ("office", "renamed")}
+        spec = {"serve": {"place": "ssh:office"}, "ssh": {"hosts": own}}
         made.store.save_deployment(Deployment("default", DeploymentState.SERVING, 4, "", "http://x", 1.5, spec))
         made.router.folder.mkdir(parents=True)
         RouterThere(silent, "/there/d-router", 0.0).note(made.router.folder)
         yield made
+
+
+def silent_address():
+    return f"me@127.0.0.1:{free_port()}"
 
 
 class Root:
@@ -91,16 +108,86 @@ async def test_no_router_starts_elsewhere_while_the_one_before_can_not_be_ended(
         assert world.router.routes() is None
 
 
-async def test_the_one_that_the_spec_has_there_is_linked_again_not_ended(world, monkeypatch):
+@pytest.mark.parametrize("place", ["ssh:office", "ssh:renamed"])
+async def test_the_one_that_the_spec_has_there_is_linked_again_not_ended_whatever_its_host_is_called(
+    world, monkeypatch, place
+):
     started = []
 
     async def start(_self, serving):
         started.append(serving.place)
 
     monkeypatch.setattr(RouterProcess, "_start", start)
-    await world.router.serve(ROUTES, ServeSection(place="ssh:office"))
-    assert started == ["ssh:office"]
+    await world.router.serve(ROUTES, ServeSection(place=place))
+    assert started == [place]
     assert world.router.is_unlinked
+
+
+async def test_one_of_the_same_name_at_another_address_is_another_host(world):
+    moved = world.router.folder / THERE
+    write_json(moved, json.loads(moved.read_text()) | {"host": OFFICE.to_json() | {"address": silent_address()}})
+    with pytest.raises(HostError, match="The router on office can't be ended"):
+        await world.router.serve(ROUTES, ServeSection(place="ssh:office"))
+
+
+async def test_a_link_that_is_still_made_is_waited_for_and_told_not_started_a_second_time(world, monkeypatch):
+    """Who started it was killed; its process goes on."""
+    router, told = world.router, []
+
+    async def start(_self, _serving):
+        raise AssertionError("a second link")
+
+    async def admin(_self, *asked):
+        told.append(asked)
+
+    monkeypatch.setattr(RouterProcess, "_start", start)
+    monkeypatch.setattr(RouterProcess, "_admin", admin)
+    host = noted(router.folder).host
+    with only_link(router.folder, {"place": "ssh:office", "at": host.identity}):
+        serving = asyncio.create_task(router.serve(ROUTES, ServeSection(place="ssh:office")))
+        await asyncio.sleep(0)
+        assert not serving.done()
+        Link(world, "ssh:office", host, Root())._write({"host": "127.0.0.1", "port": 8000}, 8001)
+        async with asyncio.timeout(30):
+            await serving
+    assert told == [("PUT", "/admin/routes", ROUTES.to_json())]
+    assert router.routes() == ROUTES
+
+
+async def test_a_link_that_is_still_made_is_ended_where_the_router_belongs_elsewhere_by_now(world):
+    router = world.router
+    (router.folder / THERE).unlink()  # nothing was started there yet
+    making = subprocess.Popen([sys.executable, "-c", MAKES_A_LINK, str(router.folder)])
+    try:
+        async with asyncio.timeout(60):
+            while router.linking() is None:
+                await asyncio.sleep(0.02)
+        await router.stop()
+        assert making.wait(timeout=20) != 0
+    finally:
+        making.kill()
+        making.wait()
+    assert router.linking() is None
+
+
+def test_of_two_links_one_alone_makes_the_way_and_its_file_says_who(world):
+    folder = world.router.folder
+    with only_link(folder, {"at": "me@office:22"}):
+        with pytest.raises(HostError, match="Another process makes or keeps"), only_link(folder, {"at": "x"}):
+            raise AssertionError
+        assert world.router.linking() == {**asdict(own_process_id()), "at": "me@office:22"}
+    with only_link(folder, {"at": "x"}):
+        assert world.router.linking()["at"] == "x"
+
+
+def test_a_link_that_ends_takes_back_what_names_it_and_nobody_else_s(world):
+    link, state = Link(world, "ssh:office", OFFICE, Root()), world.router.folder / "router.json"
+    link._write({"host": "127.0.0.1", "port": 8000}, 8001)
+    link._unsay()
+    assert not state.exists()
+    write_json(state, {"pid": 1, "started_at": 1.0})
+    link._unsay()
+    assert state.exists()
 
 
 async def test_it_is_not_known_to_have_ended_while_it_is_noted_and_no_link_runs(world):

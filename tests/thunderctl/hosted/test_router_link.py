@@ -12,7 +12,7 @@ from runtime.files import write_json
 from runtime.messages import ReplicaAddress, Routes, RouteShare
 from tests.operating import until
 from tests.provisioners.sshd import free_port, sshd
-from thunderctl.deploying.lifecycle import take_down
+from thunderctl.deploying.taking_down import take_down
 from thunderctl.processes.router_process import THERE
 from thunderctl.spec.spec import parse_spec
 from thunderctl.store.values import Deployment, DeploymentState

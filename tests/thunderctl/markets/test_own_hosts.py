@@ -82,8 +82,19 @@ def test_the_market_has_the_hosts_that_answer_and_says_which_do_not(tmp_path):
     assert [(offer.offer_id, offer.leasable) for offer in market.offers] == [("lab", True)]
     assert market.source == "live"
     [line] = said
-    assert line.startswith("Left out the host off: ")
+    assert line.startswith("Left out [ssh.hosts.off]: ")
     assert "refused the connection" in line
+
+
+def test_where_no_host_answers_each_is_named_by_its_section_with_the_mend(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THUNDER_HOME", str(tmp_path))
+        nobody = written(f"127.0.0.1:{free_port()}", "CPU", f"{tmp_path}/login", f"{tmp_path}/lab")
+        said: list[str] = []
+        read_market(nobody, narrate=said.append)
+    [line] = said
+    assert "None of [ssh.hosts] answers. [ssh.hosts.lab]: " in line
+    assert "`thunderctl doctor` tries each host" in line
 
 
 def test_own_hosts_can_be_rented_and_lambda_can_not():

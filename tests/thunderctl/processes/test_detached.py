@@ -1,13 +1,16 @@
 """Processes that outlive whoever starts them: real ones, each a line of Python."""
 
+import asyncio
 import json
 import os
 import sys
+from dataclasses import asdict
 
 import psutil
 import pytest
 
 from planner.errors import HostError, SpecError
+from runtime.processes import own_process_id
 from thunderctl.processes import detached
 
 WRITES_ITSELF = """
@@ -72,6 +75,28 @@ async def test_what_it_said_is_the_error(start):
 async def test_one_that_never_comes_up_is_ended_and_said(start):
     with pytest.raises(HostError, match=r"was not up within 0 s"):
         await start("import time; time.sleep(600)", deadline_s=0.3)
+
+
+async def test_one_that_is_still_coming_up_ends_with_the_command_that_waits_for_it(start, tmp_path):
+    starting = asyncio.create_task(start("print('here', flush=True); import time; time.sleep(600)"))
+    async with asyncio.timeout(30):
+        while not (tmp_path / "log").exists() or b"here" not in (tmp_path / "log").read_bytes():
+            await asyncio.sleep(0.02)
+    [child] = psutil.Process().children()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert psutil.wait_procs([child], timeout=20)[1] == []
+
+
+async def test_one_that_another_has_started_is_waited_for_while_its_maker_lives(tmp_path):
+    state, maker = tmp_path / "state.json", tmp_path / "maker.json"
+    me = json.dumps(asdict(own_process_id()))
+    assert not await detached.awaited(state, maker)
+    maker.write_text(me)
+    assert not await detached.awaited(state, maker, deadline_s=0.1)
+    state.write_text(me)
+    assert await detached.awaited(state, maker)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"pid": 1}', json.dumps({"pid": 1, "started_at": 1.0})])

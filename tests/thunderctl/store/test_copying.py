@@ -79,3 +79,13 @@ def test_a_store_is_not_copied_into_itself(old, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("THUNDER_DATABASE_URL", str(old.address.url))
     assert run(str(tmp_path / "old.db")) == 2
     assert "is the store in use" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema": 1}', b"SQLite format 2"])
+def test_a_file_that_is_no_store_is_the_callers_fault_and_stays_as_it_is(tmp_path, monkeypatch, capsys, content):
+    path = tmp_path / "wrong"
+    path.write_bytes(content)
+    monkeypatch.setenv("THUNDER_HOME", str(tmp_path / "home"))
+    assert run(str(path)) == 2
+    assert "is not a database of SQLite" in capsys.readouterr().out
+    assert path.read_bytes() == content

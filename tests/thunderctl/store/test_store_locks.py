@@ -210,3 +210,14 @@ async def test_what_fails_under_a_lock_fails(store):
 
     with store.lock("d", "up") as held, pytest.raises(KeyError):
         await held.during(work())
+
+
+def test_a_user_whom_the_host_has_no_name_for_may_hold_a_lock(store, monkeypatch):
+    """As containers have it, which run as whatever number they are told."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000710000")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    with store.lock("d", "up") as held:
+        assert held.holder.user.startswith(f"{os.getuid()}@")

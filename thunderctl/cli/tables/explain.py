@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+STAYS = (
+    "Shares stay as they are: a rate at which one part of the fleet falls far behind (fewer than half of its requests "
+    "in time) counts as lost, however well the others do. `rebalance` would move shares away from it.\n"
+)
+
 
 def explain_tables(plan: Plan, found: Explanation) -> "Iterator[RenderableType]":
     """Why these instances, what binds, how it degrades, and where the time to the first token goes."""
@@ -23,6 +28,7 @@ def explain_tables(plan: Plan, found: Explanation) -> "Iterator[RenderableType]"
     if found.levers_left_out:
         yield Text(found.levers_left_out)
     yield _what_ifs(plan, found)
+    yield Text(STAYS)
     yield _startup(plan, found)
 
 

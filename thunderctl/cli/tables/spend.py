@@ -25,6 +25,9 @@ NO_MODEL = "(no plan)"
 def spend_tables(report: "SpendReport") -> "Iterator[RenderableType]":
     """The report of `thunderctl leases --report`. Each table adds up to the same whole."""
     of_time = _of_time(report)
+    if not report.parts:
+        yield f"Nothing was spent{of_time}"
+        return
     for by, sums in report.tables.items():
         name = " and ".join(by)
         yield table(f"Spend by {name}{of_time}", *_sums(report, by, sums), right=("$/h", *AMOUNTS))

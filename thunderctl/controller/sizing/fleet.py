@@ -71,17 +71,3 @@ def _known_usd(one: Instance, rows: Sequence[LeaseRow], at: float) -> float:
     """What an instance without a machine is thought to cost."""
     last = [row for row in rows if at - (row.ended_at or row.created_at) <= REMEMBERED_S]
     return one.usd_per_hour if not last else max(one.usd_per_hour, last[-1].usd_per_hour)
-
-
-def outside_of(fleet: Fleet) -> float:
-    """$/h of the machines that stand for no instance of the plan: it lacks them, or they are another one's twins."""
-    places: dict[tuple[str, str], list[LeaseRow]] = {(one.id, one.offer_id): [] for one in fleet.plan.instances}
-    outside: list[LeaseRow] = []
-    for row in fleet.rows:
-        if row.state.may_cost:
-            places.get((row.instance, row.offer_id), outside).append(row)
-    for rows in places.values():
-        if len(rows) > 1:
-            it = standing_for(rows)
-            outside += [row for row in rows if row is not it]
-    return sum(row.usd_per_hour for row in outside)

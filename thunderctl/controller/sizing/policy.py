@@ -80,7 +80,7 @@ def room_to_come_back(view: View, rules: Rules, some: frozenset[str], share: flo
     """$/h for the machines of the plan with some that rest now: of a share of the budget, for long enough."""
     within_s = max(rules.lead_s, PAYS_TWICE * view.start_s(some))
     transfer = max(view.transfer_usd_per_hour, view.planned_transfer_usd_per_hour)
-    return view.budget.least(within_s) * share - transfer - view.outside_usd_per_hour
+    return view.budget.least(within_s) * share - transfer - view.outside_usd_per_hour - view.going_usd_per_hour
 
 
 def lull_of(view: View, rules: Rules) -> float:

@@ -5,8 +5,7 @@ at rest is in the store.
 """
 
 import asyncio
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +16,8 @@ from provisioners.leases.journal import LeaseRow
 from provisioners.leases.windows import QUARTER_S, budget_at
 from thunderctl.controller.sizing.beside import Beside
 from thunderctl.controller.sizing.budgets import Budget, budget_from
-from thunderctl.controller.sizing.fleet import Fleet, broken_in, outside_of, parts_of
+from thunderctl.controller.sizing.fleet import Fleet, broken_in, parts_of
+from thunderctl.controller.sizing.going import besides, going_since
 from thunderctl.controller.sizing.load import load_of
 from thunderctl.controller.sizing.lulls import Peaks
 from thunderctl.controller.sizing.market import EVERY_S, quotes
@@ -35,8 +35,6 @@ LARGE = 64
 SAFETY_S = 60.0
 """Before a smaller budget begins: for looks and asks between draining and the proof that a machine is gone."""
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(slots=True)
 class Sizer:
@@ -49,17 +47,24 @@ class Sizer:
     _quoted_at: float | None = None
     _standing: tuple[str, Standing | None] = ("", None)
     _over_since: float | None = None
+    _going_since: Mapping[str, float] = field(default_factory=dict)
     _known_budget: tuple[tuple[BudgetSection, float], Budget] | None = None
     _known_parts: tuple[tuple[Plan, Sequence[LeaseRow], frozenset[str]], tuple[Part, ...]] | None = None
     _replicas_on: tuple[str, Mapping[str, frozenset[str]]] | None = None
 
-    async def learn(self, fleet: Fleet, spec: Spec, observed: Mapping[str, Any] | None) -> None:
-        """Note what comes in, and find out what parts of a plan serve that nobody has asked about yet."""
+    async def learn(self, fleet: Fleet, spec: Spec, observed: Mapping[str, Any] | None) -> str:
+        """Note what comes in, and find out what parts of a plan serve that nobody has asked about yet.
+
+        Says why what the spec says is coming can't be read, where that was just found out.
+        """
         self.load_rps = load_of(observed, fleet.plan)
         if self.load_rps is not None:
             self.peaks = self.peaks.noted(fleet.at, self.load_rps)
         if self._matters(fleet, spec) and self._standing[0] != fleet.plan.plan_id:
-            self._standing = (fleet.plan.plan_id, await asyncio.to_thread(_standing, fleet.plan, spec))
+            standing, unread = await asyncio.to_thread(_standing, fleet.plan, spec)
+            self._standing = fleet.plan.plan_id, standing
+            return unread
+        return ""
 
     async def look_at_market(self, world: World, plan: Plan, spec: Spec) -> None:
         """Find out what would be cheaper; what is known is forgotten where nobody answers."""
@@ -88,15 +93,19 @@ class Sizer:
         plan_id, standing = self._standing
         if plan_id != fleet.plan.plan_id or standing is None or not self._matters(fleet, spec):
             return None
+        parts = self._parts(fleet)
+        self._going_since = going_since(fleet, self._going_since)
+        beside = besides(fleet, self._going_since, _patience_s(parts, spec))
         ends = [row.expires_at for row in fleet.rows if row.state.may_cost and row.expires_at is not None]
         return View(
             at=fleet.at,
-            parts=self._parts(fleet),
+            parts=parts,
             resting=fleet.resting,
             budget=self._budget(spec, fleet.planned_usd_per_hour, fleet.at),
             serves=standing,
             transfer_usd_per_hour=fleet.transfer_usd_per_hour,
-            outside_usd_per_hour=outside_of(fleet),
+            outside_usd_per_hour=beside.stays_usd_per_hour,
+            going_usd_per_hour=beside.going_usd_per_hour,
             planned_transfer_usd_per_hour=fleet.plan.transfer_usd_per_hour,
             load_rps=self.load_rps,
             peaks=self.peaks,
@@ -145,6 +154,12 @@ def rules_of(spec: Spec) -> Rules:
     )
 
 
+def _patience_s(parts: Iterable[Part], spec: Spec) -> float:
+    """How long a machine may take to be gone before another would rather rest for it: what that one would take to drain
+    and go, or to come back."""
+    return max((one.start_s for one in parts), default=0.0) + rules_of(spec).lead_s
+
+
 def budget_of(spec: Spec, planned_usd_per_hour: float, at: float) -> Budget:
     """The budget in force from `at` on, and what it is outside all windows."""
     windows = tuple(one.window for one in spec.budget.windows)
@@ -152,16 +167,15 @@ def budget_of(spec: Spec, planned_usd_per_hour: float, at: float) -> Budget:
     return budget_from(at, lambda when: min(usual, budget_at(when, usual, windows)), usual, windows)
 
 
-def _standing(plan: Plan, spec: Spec) -> Standing | None:
+def _standing(plan: Plan, spec: Spec) -> tuple[Standing | None, str]:
     """None where the plan can't be worked out with what the spec says of the workload: then its size stays.
 
-    Where that can't be read any more, it is worked out with what the plan knows of it: budgets don't wait for a file.
+    Where that can't be read any more, it is worked out with what the plan knows of it, and why is said: budgets don't
+    wait for a file.
     """
     workload, unread = stated_workload(spec, plan)
-    if unread:  # once a plan: what was worked out is kept
-        log.warning("sizing: %s", unread)
     try:
         abilities = abilities_of(plan, workload)
     except ThunderError:
-        return None
-    return Standing(abilities, plan.predicted.goodput_rps)
+        return None, unread
+    return Standing(abilities, plan.predicted.goodput_rps), unread

@@ -62,7 +62,8 @@ class View:
 
     `over_since` is when what is leased began to cost more than the budget. `left_s`: until the first lease ends.
     `outside_usd_per_hour` is what machines cost that may cost and are none of the parts: they are paid of the same
-    budget, and nothing here can let them go.
+    budget, and nothing here can let them go. `going_usd_per_hour` is what those cost that are about to be gone: nothing
+    is leased of that, and nothing rests for it (`going.py`).
     """
 
     at: float
@@ -73,6 +74,7 @@ class View:
     transfer_usd_per_hour: float = 0.0
     planned_transfer_usd_per_hour: float = 0.0
     outside_usd_per_hour: float = 0.0
+    going_usd_per_hour: float = 0.0
     load_rps: float | None = None
     peaks: Peaks = field(default_factory=Peaks)
     over_since: float | None = None

@@ -85,8 +85,9 @@ def test_what_is_wanted_again_is_leased_though_lost_machines_are_not_replaced():
         lost=tuple(row(name, LeaseState.GONE, expires_at=NOW - 60) for name in ("i1", "i2")),
         replaces=False,
     )
-    why = "i1 is wanted again: the budget has room; i2 is wanted again: the budget has room"
-    assert decide(now) == (Replace(("i1", "i2"), why, 2.0),)
+    assert decide(now) == tuple(
+        Replace((name,), f"{name} is wanted again: the budget has room", 2.0) for name in ("i1", "i2")
+    )
     assert decide(replace(now, usd_per_hour=Decimal("5.01"))) == ()
     assert decide(replace(now, limits=(limit(Due.WARN, "i0"),))) == ()
 

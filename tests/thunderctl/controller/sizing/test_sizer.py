@@ -7,10 +7,12 @@ import pytest
 from provisioners.leases.journal import LeaseState
 from tests.planner.test_substitute import apart, offer
 from tests.thunderctl.controller.situations import ALIVE, LOST, NOW, PLAN, resting, row
-from thunderctl.controller.sizing.fleet import Fleet, outside_of, parts_of
+from thunderctl.controller.sizing.fleet import Fleet, parts_of
+from thunderctl.controller.sizing.going import Besides, besides, going_since
 from thunderctl.controller.sizing.load import load_of
 from thunderctl.controller.sizing.market import quotes_of
-from thunderctl.controller.sizing.sizer import Sizer
+from thunderctl.controller.sizing.policy import room_to_come_back
+from thunderctl.controller.sizing.sizer import Sizer, _patience_s, rules_of
 from thunderctl.fleet.resting import Resting
 from thunderctl.spec.spec import Spec
 
@@ -55,10 +57,39 @@ def test_machines_that_the_plan_lacks_and_twins_are_counted_besides_it():
     drained = replace(row("i0"), instance="i9", lease_id="l-i9", live_usd_per_hour=2.0)
     twin = replace(row("i0"), lease_id="l-twin", live_usd_per_hour=0.75)
     over = replace(row("i2", LeaseState.GONE), live_usd_per_hour=9.0, ended_at=NOW - 60)
-    assert outside_of(fleet()) == 0.0
-    assert outside_of(fleet(row("i0"), row("i1"), row("i2"), drained, twin, over)) == 2.75
+    assert besides(fleet(), {}, 600.0) == Besides()
+    assert besides(fleet(row("i0"), row("i1"), row("i2"), drained, twin, over), {}, 600.0) == Besides(2.75)
     leaving = replace(drained, state=LeaseState.DELETING)
-    assert outside_of(fleet(leaving)) == 2.0, "until it is proven gone it costs"
+    assert besides(fleet(leaving), {}, 600.0) == Besides(going_usd_per_hour=2.0), "until it is proven gone it costs"
+    assert besides(fleet(leaving), {"l-i9": NOW - 601}, 600.0) == Besides(2.0), "who is never gone stays"
+
+
+def test_a_machine_at_rest_costs_until_it_is_proven_gone():
+    going = row("i1", LeaseState.DELETING)
+    assert besides(fleet(row("i0"), going, resting=resting("i1")), {}, 600.0) == Besides(going_usd_per_hour=1.0)
+    assert besides(fleet(row("i0"), going), {}, 600.0) == Besides(), "one that is wanted is counted as itself"
+
+
+def test_since_when_a_machine_goes_is_remembered_until_it_is_gone():
+    going = row("i1", LeaseState.DELETING)
+    since = going_since(fleet(row("i0"), going), {"l-i1": NOW - 60, "l-gone": NOW - 90})
+    assert since == {"l-i1": NOW - 60}
+    assert going_since(fleet(row("i0"), going), {}) == {"l-i1": NOW}
+
+
+async def test_a_machine_that_is_slow_to_go_makes_no_third_one_rest_until_that_would_have_been_the_better_deal():
+    """Its successor runs, and the budget holds the plan and no more."""
+    sizer, tight = Sizer(), Spec.model_validate({"budget": {"usd_per_hour": 3.0}})
+    rows = (*(row(name) for name in ("i0", "i1", "i2")), replace(row("i1", LeaseState.DELETING), lease_id="l-before"))
+    known = {"planned_usd_per_hour": 3.0}
+    await sizer.learn(fleet(*rows, **known), tight, {})
+    patience_s = _patience_s(parts_of(fleet()), tight)
+    for after_s in (0.0, 400.0, patience_s):
+        now = fleet(*rows, at=NOW + after_s, **known)
+        assert sizer.wanted(now, tight) == Resting(), f"after {after_s} s"
+    assert room_to_come_back(sizer.view(now, tight), rules_of(tight), frozenset()) <= 2.0, "it bills"
+    late = [sizer.wanted(fleet(*rows, at=NOW + patience_s + more, **known), tight) for more in (10.0, 400.0)]
+    assert [bool(found.instances) for found in late] == [False, True], "it never goes: the budget is kept without it"
 
 
 async def test_what_the_plan_lacks_is_paid_of_the_same_budget_so_that_less_of_the_plan_stays():
