@@ -82,7 +82,7 @@ def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["P
     from planner.document import plan_from_json
     from thunderctl.cli.tables.plan_difference import difference
     from thunderctl.deploying.lifecycle import lineage, plan_in_force
-    from thunderctl.deploying.useless import of_no_use
+    from thunderctl.deploying.unfit import unfit_machines
     from thunderctl.planning import make_plan
     from thunderctl.spec.inputs import read_plan
     from thunderctl.spec.spec import DEFAULT_PATH, load_spec, planning_changes
@@ -95,7 +95,7 @@ def choose_plan(world: "World", plan: str | None, path: Path | None) -> tuple["P
             return current, written
         output.narrate(f"The spec changed since the plan was made ({', '.join(changed)}): planning anew.")
     if plan is None:
-        return make_plan(written, output.narrate, tried=of_no_use(world)), written
+        return make_plan(written, output.narrate, tried=unfit_machines(world)), written
     if Path(plan).exists() or plan.endswith(".json"):
         chosen = read_plan(Path(plan))
     else:

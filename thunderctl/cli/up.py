@@ -87,7 +87,7 @@ def _carry_out(
     as_json: bool,
 ) -> None:
     from thunderctl.deploying.replacers import replacers
-    from thunderctl.deploying.staying import go_on
+    from thunderctl.deploying.wanted_again import go_on
 
     if asyncio.run(world.controller.stop_replacing(replacers(world.store, world.name))):
         output.narrate("The controller was replacing machines; this goes on with it.")
@@ -141,7 +141,7 @@ def _bring_up(
 
 
 def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_json: bool) -> None:
-    from thunderctl.deploying.staying import go_on
+    from thunderctl.deploying.wanted_again import go_on
 
     if not dry_run:
         go_on(world, found.written, found.resting, is_whole=not found.steps)
@@ -152,14 +152,14 @@ def _show_nothing_done(world: "World", found: Intended, *, dry_run: bool, as_jso
 
 def _show_intended(world: "World", found: Intended, renewed_h: float | None, *, as_json: bool) -> None:
     from thunderctl.cli.tables.plan import plan_tables
-    from thunderctl.deploying.staying import of_no_use
+    from thunderctl.deploying.wanted_again import leaving_for_good
     from thunderctl.weights.weights import sent_secrets
 
     if not as_json:
         output.show(*plan_tables(found.wanted))
         output.show(*([_steps_table(found.steps)] if found.steps else []))
     if renewed_h:
-        released = "; ".join(f"{row.instance} is being released: {row.reason}" for row in of_no_use(world))
+        released = "; ".join(f"{row.instance} is being released: {row.reason}" for row in leaving_for_good(world))
         but = f" But {released.rstrip('.')}." if released else ""
         output.narrate(f"The machines that run go on for {renewed_h:g} h from now, and then end.{but}")
     if sent := sent_secrets(found.wanted, found.written):

@@ -34,7 +34,7 @@ from thunderctl.demand import observed_workload, stated_workload
 from thunderctl.deploying.lifecycle import flips_from, record_rebalance
 from thunderctl.deploying.replacers import MOST
 from thunderctl.deploying.routing import push_routes
-from thunderctl.deploying.staying import keep
+from thunderctl.deploying.wanted_again import keep
 from thunderctl.fleet.resting import Resting
 from thunderctl.observing.known_leases import Costing
 from thunderctl.observing.links import known_links, measured_links

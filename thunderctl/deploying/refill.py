@@ -24,8 +24,8 @@ from thunderctl.deploying.lifecycle import check_host, check_money, engine_specs
 from thunderctl.deploying.partly import routed_of
 from thunderctl.deploying.routes import route, route_over
 from thunderctl.deploying.site import Amended, Site
-from thunderctl.deploying.staying import due
 from thunderctl.deploying.turns import Turns
+from thunderctl.deploying.wanted_again import due
 from thunderctl.fleet.resting import Resting, but_for, cost_at_rest, replicas_at_rest
 from thunderctl.hosts.hosts import list_weights
 from thunderctl.observing.observe import fleet_state, observe_once

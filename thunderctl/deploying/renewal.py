@@ -15,7 +15,7 @@ from provisioners.base import Listing, Machine
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.observe import matched
 from provisioners.transport import Transport
-from thunderctl.deploying.staying import due
+from thunderctl.deploying.wanted_again import due
 from thunderctl.world import World
 
 ANSWER_S = 20.0

@@ -13,7 +13,7 @@ from provisioners.leases.journal import LeaseState
 from thunderctl.deploying.joined import Joined
 from thunderctl.deploying.leaving import Leaving
 from thunderctl.deploying.site import Site
-from thunderctl.deploying.useless import of_no_use, remember
+from thunderctl.deploying.unfit import remember, unfit_machines
 from thunderctl.hosts.hosts import check_hosts
 
 MOST_REPLACED = 3
@@ -78,7 +78,7 @@ class Replacing:
 
     async def _take_another(self, instance_id: str, offers: tuple[Offer, ...], error: ThunderError) -> None:
         site = self._site
-        tried: tuple[Tried, ...] = (*site.tried, *of_no_use(site.world))
+        tried: tuple[Tried, ...] = (*site.tried, *unfit_machines(site.world))
         found = substitutes(site.plan, instance_id, offers, tried=tried, promised=self._promised(instance_id))
         refused: dict[str, str] = {}
         taken = self._first_that_works(instance_id, found, error, refused)

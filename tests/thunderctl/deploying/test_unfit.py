@@ -10,14 +10,14 @@ from planner.gpus import gpu_named
 from planner.market import Market
 from tests.planner.plans import split_plan
 from thunderctl import planning
-from thunderctl.deploying import useless
-from thunderctl.deploying.useless import REMEMBERED_S, Useless, of_no_use, remember
+from thunderctl.deploying import unfit
+from thunderctl.deploying.unfit import REMEMBERED_S, UnfitMachine, remember, unfit_machines
 from thunderctl.spec.spec import Spec
 from thunderctl.store.store import Store
 from thunderctl.world import World
 
 RENTED = replace(split_plan().instances[0], provider="vast", offer_id="7-100gb", machine="1007")
-KNOWN = (Useless("vast", "7-100gb", "1007"),)
+KNOWN = (UnfitMachine("vast", "7-100gb", "1007"),)
 
 
 @pytest.fixture
@@ -41,17 +41,17 @@ def world(tmp_path):
 )
 def test_a_machine_is_remembered_where_another_of_its_kind_may_do(world, instance, error, remembered):
     remember(world, instance, error)
-    assert of_no_use(world) == (KNOWN if remembered else ())
-    assert of_no_use(replace(world, name="other")) == ()
+    assert unfit_machines(world) == (KNOWN if remembered else ())
+    assert unfit_machines(replace(world, name="other")) == ()
 
 
 def test_it_is_forgotten_after_hours(world, monkeypatch):
-    now = useless.time.time()
+    now = unfit.time.time()
     remember(world, RENTED, HostLied("It is an A40."))
-    monkeypatch.setattr(useless.time, "time", lambda: now + REMEMBERED_S - 10)
-    assert of_no_use(world) == KNOWN
-    monkeypatch.setattr(useless.time, "time", lambda: now + REMEMBERED_S + 60)
-    assert of_no_use(world) == ()
+    monkeypatch.setattr(unfit.time, "time", lambda: now + REMEMBERED_S - 10)
+    assert unfit_machines(world) == KNOWN
+    monkeypatch.setattr(unfit.time, "time", lambda: now + REMEMBERED_S + 60)
+    assert unfit_machines(world) == ()
 
 
 def test_no_plan_is_made_with_what_was_of_no_use(monkeypatch):

@@ -54,7 +54,7 @@ def keep(world: World, row: LeaseRow) -> None:
     )
 
 
-def of_no_use(world: World) -> tuple[LeaseRow, ...]:
+def leaving_for_good(world: World) -> tuple[LeaseRow, ...]:
     """The leases that are on their way out whatever is said of time and money."""
     rows = world.store.leases(world.name)
     return tuple(row for row in rows if row.state is LeaseState.DRAINING and row.drained_for is None)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
-from thunderctl.deploying.staying import go_on, of_no_use
+from thunderctl.deploying.wanted_again import go_on, leaving_for_good
 from thunderctl.fleet.resting import Rest, RestCause, Resting
 from thunderctl.spec.spec import Spec
 from thunderctl.store.store import Store
@@ -48,7 +48,7 @@ def test_what_drained_for_money_stays_once_more_may_be_spent(world):
 def test_what_is_of_no_use_goes_all_the_same(world):
     draining = drained_for(world, None)
     go_on(world, Spec.model_validate(RICH), is_whole=True)
-    assert of_no_use(world) == (draining,)
+    assert leaving_for_good(world) == (draining,)
 
 
 def test_one_whose_end_has_come_goes_on_with_that(world):

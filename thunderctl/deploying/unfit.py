@@ -14,7 +14,7 @@ REMEMBERED_S = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Useless:
+class UnfitMachine:
     """By which name it was rented, and which machine it is."""
 
     provider: str
@@ -39,7 +39,7 @@ def remember(world: World, instance: Instance, error: ThunderError) -> None:
         )
 
 
-def of_no_use(world: World) -> tuple[Useless, ...]:
+def unfit_machines(world: World) -> tuple[UnfitMachine, ...]:
     """Those of the last hours."""
     found = world.store.events_since(world.name, EVENT, time.time() - REMEMBERED_S)
-    return tuple(Useless(**one.detail) for one in found)
+    return tuple(UnfitMachine(**one.detail) for one in found)
