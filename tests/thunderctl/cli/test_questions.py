@@ -25,7 +25,7 @@ from thunderctl.cli.decided import Decided
 from thunderctl.cli.intended import Intended
 from thunderctl.cli.main import main
 from thunderctl.controller.process import REPLACING
-from thunderctl.deploying import lifecycle, refill, staying, taking_down
+from thunderctl.deploying import lifecycle, refill, taking_down, wanted_again
 from thunderctl.deploying.replacers import MOST, instances_of, replacers, replacing
 from thunderctl.fleet.resting import Resting
 from thunderctl.observing import observe
@@ -189,7 +189,7 @@ def test_up_has_a_controller_run_before_it_leases(monkeypatch):
         return (), None
 
     monkeypatch.setattr(World, "look_after", look_after)
-    monkeypatch.setattr(staying, "go_on", lambda *_, **__: None)
+    monkeypatch.setattr(wanted_again, "go_on", lambda *_, **__: None)
     monkeypatch.setattr(up, "_bring_up", bring_up)
     monkeypatch.setattr(up, "show_outcome", lambda *_, **__: None)
     looks(monkeypatch, FOUND)
@@ -279,7 +279,7 @@ def test_up_takes_over_from_the_controllers_own_once_it_has_the_lock(monkeypatch
     done = []
     looks(monkeypatch, FOUND)
     monkeypatch.setattr(World, "look_after", lambda _: asyncio.sleep(0))
-    monkeypatch.setattr(staying, "go_on", lambda *_, **__: None)
+    monkeypatch.setattr(wanted_again, "go_on", lambda *_, **__: None)
     monkeypatch.setattr(up, "show_outcome", lambda *_, **__: None)
     with held_by_another(*AT_IT) as process:
         monkeypatch.setattr(up, "_bring_up", lambda *_: (done.append(process.wait()) or (), None))
