@@ -189,7 +189,7 @@ def _releases(running: FleetState, kept: Iterable[RunningInstance]) -> list[Step
 def _what(instance: Instance) -> str:
     kind = "interruptible" if instance.interruptible else "on-demand"
     gpus = f"{instance.gpu_count} x {instance.gpu}"
-    return f"{gpus}, {instance.provider} {instance.region}, {kind}, {instance.usd_per_hour:.2f} $/h"
+    return f"{gpus}, {f'{instance.provider} {instance.region}'.strip()}, {kind}, {instance.usd_per_hour:.2f} $/h"
 
 
 def _where(replica: Replica) -> str:

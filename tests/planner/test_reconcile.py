@@ -221,3 +221,9 @@ def test_stopping_anywhere_and_looking_again_reaches_the_plan_too(split_plan, da
     halfway = apply(reconcile(wanted, running)[:done], wanted, running)
     reached = apply(reconcile(wanted, halfway), wanted, halfway)
     assert reconcile(wanted, reached) == ()
+
+
+def test_a_lease_of_a_host_without_a_region_is_told_without_a_gap(split_plan):
+    hosts = tuple(replace(one, provider="ssh", region="") for one in split_plan.instances)
+    lease = reconcile(replace(split_plan, instances=hosts), FleetState())[0]
+    assert ", ssh, on-demand, " in lease.detail

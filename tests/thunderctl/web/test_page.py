@@ -73,6 +73,15 @@ async def test_events_and_points_come_as_they_happen(looking, site):
         assert await page.get_attribute("#chart-rate path.line", "d") != before
 
 
+async def test_a_machine_without_a_region_has_no_comma_after_its_provider(looking, site):
+    first, second, *_ = site.source.document["instances"]
+    first |= {"provider": "ssh", "region": "", "interruptible": False}
+    second |= {"provider": "local", "region": "local", "interruptible": False}
+    async with looking() as page:
+        shown = await page.locator("#instances tbody td[data-name=provider]").all_inner_texts()
+    assert [one.strip() for one in shown[:2]] == ["ssh", "local"]
+
+
 async def test_names_that_are_markup_are_shown_and_not_run(looking, site):
     document = site.source.document
     rename = {one["id"]: f"{one['id']}{HOSTILE}" for key in ("instances", "replicas") for one in document[key]}
