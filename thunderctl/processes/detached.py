@@ -52,10 +52,15 @@ async def start(
                 raise _failed(what, process.returncode, log.read_bytes()[mark:])
             await asyncio.sleep(LOOK_EVERY_S)
     except BaseException:  # who is told to stop waiting leaves none behind that comes up unseen
-        process.kill()
+        _killed(process)
         raise
-    process.kill()
+    _killed(process)
     raise HostError(f"The {what} was not up within {deadline_s:.0f} s.", hint=f"See: thunderctl logs {what}")
+
+
+def _killed(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
 
 
 def _failed(what: str, code: int, output: bytes) -> HostError | SpecError:

@@ -78,15 +78,17 @@ async def test_one_that_never_comes_up_is_ended_and_said(start):
 
 
 async def test_one_that_is_still_coming_up_ends_with_the_command_that_waits_for_it(start, tmp_path):
-    starting = asyncio.create_task(start("print('here', flush=True); import time; time.sleep(600)"))
+    log = tmp_path / "log"
+    starting = asyncio.create_task(start("import os; print(os.getpid(), flush=True); import time; time.sleep(600)"))
     async with asyncio.timeout(30):
-        while not (tmp_path / "log").exists() or b"here" not in (tmp_path / "log").read_bytes():
+        while not log.exists() or not log.read_text().endswith("\n"):
             await asyncio.sleep(0.02)
-    [child] = psutil.Process().children()
+    pid = int(log.read_text())
+    assert psutil.pid_exists(pid)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert psutil.wait_procs([child], timeout=20)[1] == []
+    assert not psutil.pid_exists(pid)
 
 
 async def test_one_that_another_has_started_is_waited_for_while_its_maker_lives(tmp_path):
