@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeAlias
+from weakref import WeakSet
 
 import paramiko
 
@@ -23,6 +24,8 @@ BUSY = paramiko.ChannelException
 
 It counts a session for a moment longer than its command runs.
 """
+
+
 CONNECT_S = 15.0
 CHANNEL_S = 15.0
 KEEPALIVE_S = 15
@@ -32,6 +35,10 @@ USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what matters is raised, in words of ours
+
+
+class NoAnswer(TimeoutError):
+    """A server takes what is sent, and answers a request late or never. It may go on, and so may what runs there."""
 
 
 class _Tunnel:
@@ -55,6 +62,7 @@ class SshClient:
     def __init__(self, transport: paramiko.Transport, address: SshAddress) -> None:
         self._transport = transport
         self.address = address
+        self._channels: WeakSet[Channel] = WeakSet()
 
     @classmethod
     def connect(cls, login: SshLogin, via: "SshClient | None" = None) -> Self:
@@ -70,6 +78,11 @@ class SshClient:
             raise
         transport.set_keepalive(KEEPALIVE_S)
         return cls(transport, login.address)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs over it any more."""
+        return not self.alive or all(one.closed for one in self._channels)
 
     @property
     def alive(self) -> bool:
@@ -127,6 +140,7 @@ class SshClient:
                 raise
             raise self._refused(error, "no more sessions") from error
         channel.settimeout(CHANNEL_S)
+        self._channels.add(channel)
         return channel
 
     def _refused(self, error: paramiko.SSHException, why: str) -> Exception:
@@ -138,7 +152,7 @@ class SshClient:
 
 @contextmanager
 def _answered(channel: Channel) -> Iterator[None]:
-    """Close the channel when the block takes longer than CHANNEL_S, and raise TimeoutError, which is one of LOST.
+    """Close the channel when the block takes longer than CHANNEL_S, and raise NoAnswer, which is one of LOST.
 
     A request that waits for its answer knows no timeout of its own: a frozen server would be waited for without end.
     """
@@ -156,7 +170,7 @@ def _answered(channel: Channel) -> Iterator[None]:
         yield
     except (BUSY, *LOST) as error:
         if late.is_set():
-            raise TimeoutError("no answer") from error
+            raise NoAnswer("no answer") from error
         raise
     finally:
         timer.cancel()

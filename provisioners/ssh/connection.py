@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from planner.errors import HostError
-from provisioners.ssh.client import BUSY, LOST, SshClient
+from provisioners.ssh.client import BUSY, LOST, NoAnswer, SshClient
 from provisioners.ssh.login import SshAddress, SshLogin
 
 WORKERS = 8
@@ -31,6 +31,7 @@ class SshConnection:
         self._login = login
         self._jump = SshConnection(login.jump) if login.jump else None
         self._live: SshClient | None = None
+        self._retired: list[SshClient] = []
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix=f"ssh {login.address.host}")
 
@@ -73,7 +74,10 @@ class SshConnection:
                     raise HostError(f"{self.address} grants no more sessions: {error.text}.") from error
                 time.sleep(BUSY_POLL_S)
             except LOST as error:
-                self._drop(client)
+                if isinstance(error, NoAnswer):
+                    self._retire(client)
+                else:
+                    self._drop(client)
                 losses += 1
                 if losses > 1:
                     raise HostError(f"{self.address} takes no commands: {error or type(error).__name__}.") from error
@@ -81,6 +85,7 @@ class SshConnection:
     def client(self) -> SshClient:
         """The connection, made if there is none. Of several threads one connects, the others wait. Raises HostError."""
         with self._lock:
+            self._close_idle()
             if self._live is None or not self._live.alive:
                 self._live = SshClient.connect(self._login, self._jump.client() if self._jump else None)
             return self._live
@@ -92,10 +97,25 @@ class SshConnection:
     def close(self) -> None:
         """End it; what is under way fails. It may be used again."""
         with self._lock:
-            if self._live is not None:
-                self._live.close()
+            for one in (self._live, *self._retired):
+                if one is not None:
+                    one.close()
+            self._retired.clear()
         if self._jump is not None:
             self._jump.close()
+
+    def _retire(self, client: SshClient) -> None:
+        """Begin nothing more on it; what runs there goes on, and it is closed once that has ended."""
+        with self._lock:
+            if self._live is client:
+                self._live = None
+                self._retired.append(client)
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        for one in [one for one in self._retired if one.is_idle]:
+            one.close()
+            self._retired.remove(one)
 
     def _drop(self, client: SshClient) -> None:
         with self._lock:

@@ -74,6 +74,7 @@ class Supervisor:
             os.setpgid(0, 0)  # Ctrl-C of a terminal comes by the supervisor alone, and so once
             for number in HANDED_ON:
                 signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it reads its files in a moment anyway
             threading.Thread(target=_die_with, args=(end,), name="lifeline", daemon=True).start()
             return 0
         finally:

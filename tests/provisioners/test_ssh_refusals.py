@@ -140,3 +140,20 @@ async def test_a_command_whose_caller_left_before_a_worker_was_free_never_starts
         await asyncio.gather(*running)
         assert (await transport.run("true", timeout_s=30)).code == 0
         assert not [command for command in server.commands if b"late" in command]
+
+
+async def test_a_server_that_stalls_for_longer_than_the_limit_costs_no_command_that_runs(tmp_path, monkeypatch):
+    server = Moody()
+    with served(server, tmp_path) as transport:
+        running = asyncio.create_task(transport.run("wait", timeout_s=30))
+        while not server.commands:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(client_module, "CHANNEL_S", 0.3)
+        server.frozen.set()
+        late = asyncio.create_task(transport.run("true", timeout_s=30))
+        await asyncio.sleep(0.5)
+        server.frozen.clear()
+        server.mended.set()
+        await late
+        server.ending.set()
+        await running

@@ -1,4 +1,4 @@
-"""`thunderctl up --replacing INSTANCE`, which the controller runs for machines that were lost, or are wanted again."""
+"""`up --replacing --only INSTANCE`, which the controller runs for machines that were lost, or are wanted again."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,23 +10,24 @@ if TYPE_CHECKING:
 
 
 def replace_lost(world: "World", instances: Sequence[str], max_hours: float | None, *, as_json: bool) -> None:
-    """Lease these instances of the plan in force and no others, and have them serve beside the rest.
+    """Lease these instances of the plan in force and no others, and have them serve beside the rest; all that have no
+    machine where none is named, as a controller of an earlier version asks.
 
     Everybody else may change the deployment meanwhile: its lock is held for each change alone.
     """
     from thunderctl.cli.progress import step_lines
     from thunderctl.cli.up import ended_by, hint_for, result_entry, show_outcome, with_hint
     from thunderctl.controller.process import REPLACING
-    from thunderctl.deploying.refill import error_of, refill, wanted_by
+    from thunderctl.deploying.refill import absent, error_of, refill, wanted_by
     from thunderctl.deploying.replacers import replacing
     from thunderctl.spec.spec import override_spec
     from thunderctl.store.locks import BRIEF_S
 
     spec = world.spec()
     world.written = override_spec(spec, {"--max-hours": {"budget": {"max_hours": max_hours}}})
+    instances = instances or absent(world, wanted_by(world))
     take = partial(world.store.lock, world.name, REPLACING, lasts_s=BRIEF_S, waits=False)
     with replacing(world.store, world.name, instances) as held, step_lines() as (report, narrate):
-        wanted_by(world)
         asyncio.run(world.look_after())  # it proves what is gone, and what became of creates
         work = refill(
             world,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from planner.errors import Incomplete, ThunderError
+from planner.errors import Incomplete, Refused, ThunderError
 from thunderctl.cli import output
 from thunderctl.cli.intended import Intended, intended
 from thunderctl.cli.options import JsonOption, SpecOption, YesOption, confirm
@@ -39,7 +39,8 @@ def up(
     ] = None,
     spec: SpecOption = None,
     as_json: JsonOption = False,
-    replacing: Annotated[list[str] | None, typer.Option(help="An instance of the plan.", hidden=True)] = None,
+    replacing: Annotated[bool, typer.Option("--replacing", hidden=True)] = False,
+    only: Annotated[list[str] | None, typer.Option(help="An instance of the plan.", hidden=True)] = None,
 ) -> None:
     """Make the plan so: rent, prepare, start, route. Run again it resumes, or does nothing.
 
@@ -58,7 +59,7 @@ def up(
         return
     with open_world(context.obj) as world:
         if replacing:
-            replace_lost(world, replacing, max_hours, as_json=as_json)
+            replace_lost(world, only or (), max_hours, as_json=as_json)
             return
         agreed: Intended | None = None
         while True:
@@ -88,9 +89,14 @@ def _carry_out(
 ) -> None:
     from thunderctl.deploying.replacers import replacers
     from thunderctl.deploying.wanted_again import go_on
+    from thunderctl.store.this_host import this_host
 
     if asyncio.run(world.controller.stop_replacing(replacers(world.store, world.name))):
         output.narrate("The controller was replacing machines; this goes on with it.")
+    if elsewhere := [one.host for one in replacers(world.store, world.name) if one.host != this_host()]:
+        raise Refused(
+            f"The controller on {elsewhere[0]} is replacing machines.", hint="Run the command again when it has ended."
+        )
     asyncio.run(world.look_after())
     go_on(world, found.written, found.resting, is_whole=not found.steps)
     unrenewed = _renew(world, held, renewed_h) if renewed_h else None

@@ -150,12 +150,12 @@ class Actor:
         self.reap()
         if len(self._ups) >= MOST:
             raise Incomplete(f"{MOST} replacements are under way.")
-        named = (word for one in instances for word in ("--replacing", one))
+        named = (word for one in instances for word in ("--only", one))
         lasts = () if hours is None else ("--max-hours", f"{hours:.4f}")
         with self.world.controller.log.open("ab") as log:
             self._ups.append(
                 subprocess.Popen(
-                    [*COMMAND, "--deployment", self.world.name, "up", "--yes", *named, *lasts],
+                    [*COMMAND, "--deployment", self.world.name, "up", "--yes", "--replacing", *named, *lasts],
                     cwd=self.world.controller.folder,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

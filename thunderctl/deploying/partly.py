@@ -37,7 +37,7 @@ def can_serve(plan: Plan, standing: Collection[str]) -> bool:
 def routed_of(site: Site) -> frozenset[str] | None:
     """The replicas that get requests now; None where they are another plan's, which gives way to a whole one only."""
     world = site.world
-    routes = world.router.routes() if world.router.running() else None
+    routes = world.router.routes() if world.router.may_run else None
     if routes is None:
         return frozenset()
     return frozenset(one.id for one in routes.replicas) if routes.plan_id in lineage(world, site.plan) else None

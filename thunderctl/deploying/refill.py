@@ -75,6 +75,13 @@ async def refill(
     return results
 
 
+def absent(world: World, plan: Plan) -> tuple[str, ...]:
+    """The plan's instances that have no machine and are not to rest."""
+    asleep = Resting.from_json(world.store.deployment(world.name).resting).of(plan)
+    leased = {row.instance for row in world.store.leases(world.name) if row.state.may_cost}
+    return tuple(one.id for one in plan.instances if one.id not in leased | asleep)
+
+
 def error_of(results: Sequence[StepResult]) -> ThunderError | None:
     """The first that a step failed with."""
     return next((result.error for result in results if result.error), None)

@@ -49,6 +49,8 @@ class Replacing:
     def _spare(self, instance_id: str, error: ThunderError) -> None:
         """Keep a machine that was ready and is only silent: it may be serving, and the way to it closed."""
         row = self._site.leased(instance_id)
+        if row is not None and self._site.turn.beside and self._serves(instance_id):  # an `up` was quicker
+            raise Incomplete(f"{instance_id} ({row.provider} {row.provider_id}) serves by now: it is kept.") from error
         if row is None or row.state is LeaseState.CREATED or not isinstance(error, HostSilent):
             return
         raise Incomplete(
@@ -56,6 +58,13 @@ class Replacing:
             hint="It may be serving: is the way to it open from this network? If it is lost, destroy it at "
             f"{row.provider} and run `thunderctl up` again, which then takes another.",
         ) from error
+
+    def _serves(self, instance_id: str) -> bool:
+        """Whether the router gives requests to a replica on it, of whatever plan its routes are."""
+        router = self._site.world.router
+        routes = router.routes() if router.may_run else None
+        mine = {one.id for one in self._site.plan.replicas if instance_id in one.instances}
+        return routes is not None and not mine.isdisjoint(one.id for one in routes.replicas)
 
     def _let_go(self, instance_id: str, error: ThunderError) -> None:
         """Release whatever machines the instance has; a create may have left one that is of no use."""

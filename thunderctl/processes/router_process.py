@@ -194,7 +194,9 @@ class RouterProcess:
     def _is_misplaced(self, place: str) -> bool:
         """Whether it runs, or may run though no link leads to it, elsewhere than the spec has it now."""
         if state := self.running() or self.linking():
-            return bool(state.get("at", "") != self._at(place))
+            if "at" not in state:  # on this host, or of a link that an earlier version made
+                return bool(state.get("place", HERE) != place)
+            return bool(state["at"] != self._at(place))
         if not self.is_unlinked:
             return False
         from thunderctl.hosted.router_end import noted

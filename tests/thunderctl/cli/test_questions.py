@@ -149,7 +149,7 @@ def test_the_controllers_up_brings_back_nothing_that_was_taken_down(monkeypatch,
     with Store() as store:
         store.save_plan(PLAN.plan_id, "default", plan_to_json(PLAN))
         store.save_deployment(Deployment("default", state, plan_id=PLAN.plan_id))
-    command("up", "--yes", "--replacing", "i0", "--replacing", "i1", code=code)
+    command("up", "--yes", "--replacing", "--only", "i0", "--only", "i1", code=code)
     assert done == [(("i0", "i1"), None, {"i0", "i1"})] * (code == 0), "it says what it is at, and holds no lock"
 
 
@@ -291,7 +291,7 @@ def test_up_takes_over_from_the_controllers_own_once_it_has_the_lock(monkeypatch
 def test_what_is_being_replaced_is_not_begun_twice(monkeypatch, capsys):
     monkeypatch.setattr(refill, "refill", None)
     with held_by_another(*AT_IT) as process:
-        command("up", "--yes", "--replacing", "i1", code=4)
+        command("up", "--yes", "--replacing", "--only", "i1", code=4)
         process.kill()
     assert "Of i1 the machines are being replaced by another process already" in capsys.readouterr().err
 

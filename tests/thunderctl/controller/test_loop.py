@@ -280,7 +280,7 @@ async def test_what_was_lost_is_replaced_by_an_up_that_is_tried_again_ever_less_
     await made.run(120)
     del made.cloud.machines["m-i1"]
     await made.until(lambda: Ups.commands, within_s=SELDOM_S + SETTLE_S + 60)
-    assert Ups.commands[0][-6:-1] == ["up", "--yes", "--replacing", "i1", "--max-hours"]
+    assert Ups.commands[0][-7:-1] == ["up", "--yes", "--replacing", "--only", "i1", "--max-hours"]
     assert 47.5 < float(Ups.commands[0][-1]) < 48.0
     assert made.events("controller.replace") == [
         "a machine in the place of i1: i1 is gone: the provider no longer lists it"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -122,6 +123,13 @@ def test_only_what_it_is_for_is_leased_though_another_one_is_missing_too(fleet):
     assert of(fleet, "i0").state is LeaseState.GONE
     assert of(fleet, "i1").state is LeaseState.READY
     assert replicas(fleet.routed[-1]) == {"r1", "r2", "r3"}
+
+
+def test_a_controller_of_an_earlier_version_that_names_none_means_all_that_have_no_machine(fleet):
+    world = SimpleNamespace(store=fleet.store, name=NAME)
+    assert refill.absent(world, wanted(fleet)) == ()
+    lose(fleet, "i0", "i1")
+    assert refill.absent(world, wanted(fleet)) == ("i0", "i1")
 
 
 def test_a_notice_for_another_machine_is_carried_out_while_it_boots(fleet):

@@ -79,7 +79,7 @@ def test_while_one_machine_boots_another_ones_lease_ends_and_down_takes_all(oper
             row = last(store, name)
             market.contracts.pop(int(row.provider_id))
             store.update_lease(row.moved(LeaseState.GONE, reason="outbid", ended_at=time.time()), was=row.state)
-        at_work = operator.start("up", "--yes", "--replacing", "i1")
+        at_work = operator.start("up", "--yes", "--replacing", "--only", "i1")
         until(lambda: last(store, "i1").state is LeaseState.CREATED)
         ends = last(store, "i2")
         store.update_lease(replace(ends, expires_at=time.time() + LEFT_S), was=ends.state)
