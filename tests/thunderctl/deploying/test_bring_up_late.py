@@ -157,5 +157,5 @@ def test_a_route_that_crosses_nothing_needs_one_replica_only():
 def test_routes_of_the_plan_and_of_those_it_took_over_from_are_its_own(monkeypatch, plan_id, routed):
     monkeypatch.setattr(partly, "lineage", lambda _world, _plan: ("this", "before"))
     routes = SimpleNamespace(plan_id=plan_id, replicas=[SimpleNamespace(id="r0")])
-    router = SimpleNamespace(running=lambda: {"pid": 1}, routes=lambda: routes)
+    router = SimpleNamespace(may_run=True, routes=lambda: routes)
     assert routed_of(SimpleNamespace(world=SimpleNamespace(router=router), plan=None)) == routed
