@@ -28,6 +28,7 @@ from benchmarks.fluid.service import Curve
 from benchmarks.fluid.windows import compared, curve_of, served_rps
 from planner.advice.startup import startup
 from planner.deployment import Plan
+from thunderctl.calibration.record import Machine
 from thunderctl.spec.spec import Spec
 
 TARGET = Path(__file__).parent / "results" / "controller_at_scale.md"
@@ -58,10 +59,11 @@ def main() -> None:
     if not SAMPLES.exists():
         print("Skipped: the price samples are not beside the project (../shared/data).", file=sys.stderr)
         return
-    os.environ["THUNDER_HOME"] = tempfile.mkdtemp()
     began = time.process_time()
-    made = setting(given)
-    lived = lived_through(made, given)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["THUNDER_HOME"] = folder
+        made = setting(given)
+        lived = lived_through(made, given, Path(folder) / "controller")
     tell("the fleets to compare with")
     others = fixed_fleets(made, lived)
     tell("windows, request by request")
@@ -103,11 +105,10 @@ def losses(given: argparse.Namespace) -> tuple[Loss, ...]:
     return tuple(Loss(float(at), bool(random.random() < 0.5), float(random.random())) for at in times)
 
 
-def lived_through(made: Made, given: argparse.Namespace) -> Lived:
+def lived_through(made: Made, given: argparse.Namespace, folder: Path) -> Lived:
     section = {"scale": "down-and-up", "min_replicas": 12, "assess_s": ASSESS_S}
     spec = Spec.model_validate({"controller": section, "budget": {"max_total_usd": 1e6, "max_hours": 100}})
     minutes = np.linspace(30, made.load.minutes - 30, WINDOWS).astype(int)
-    folder = Path(tempfile.mkdtemp()) / "controller"
     lived = Days(
         made.plan,
         spec,
@@ -147,9 +148,7 @@ def command(given: argparse.Namespace) -> str:
 
 
 def machine(began: float) -> str:
-    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-        cpu = next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
-    took = time.process_time() - began
+    took, cpu = time.process_time() - began, Machine.here().cpu
     return f"one core of {cpu}, Python {platform.python_version()}, numpy {np.__version__}: {took / 60:.1f} min of CPU"
 
 

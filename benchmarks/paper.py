@@ -4,6 +4,7 @@ Run by `.venv/bin/python -m benchmarks.paper [--quick]`. Everything is computed 
 process a core; `--quick` takes a few cells only and prints what it would write. All figures are simulated.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -119,4 +120,6 @@ def gate(found: Sequence[Solved]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(quick="--quick" in sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few cells only, printed")
+    main(quick=parser.parse_args().quick)

@@ -32,6 +32,7 @@ from planner.rebalancing.flips import served, turned
 from planner.traces import workload_named
 from planner.workload import Slo, Workload
 from tests.planner.search.fleets import LAN_GBIT_PER_S, paper_coding_plan, plan_of
+from thunderctl.calibration.record import Machine
 
 TARGET = Path(__file__).parent / "results" / "rebalance.md"
 ROOT = Path(__file__).parents[1]
@@ -181,8 +182,7 @@ def slowed(places: Sequence[Place], part: float) -> list[Place]:
 
 
 def header() -> list[str]:
-    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-        cpu = next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
+    cpu = Machine.here().cpu
     versions = f"Python {platform.python_version()}, numpy {np.__version__}, HiGHS {highspy.Highs().version()}"
     return [
         "# Rebalance: time to decide, and regret",

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import takes_none
 from planner.costmodel.pace import pace
 from planner.demand import demand_of
 from planner.evaluate import requests_at
@@ -197,4 +198,5 @@ if __name__ == "__main__":
         fleet, size, repeats, trace = sys.argv[1:]
         print(json.dumps(asdict(measure(fleet, int(size), int(repeats), trace=trace == "1"))))
     else:
+        takes_none(__doc__)
         main()

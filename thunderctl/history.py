@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thunderctl.store.values import Deployment, DeploymentState, Event, SavedPlan
 
+if TYPE_CHECKING:
+    from thunderctl.store.store import Store
+
 IN_FORCE = "plan.in_force"
 """The kind of the event that a plan comes into force; its detail has `plan_id`, and `before` where another was."""
+MOST_LOOKED_AT = 10_000
+"""Of these events, the latest: a deployment that adapts for months has many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,12 @@ class PlanEntry:
         for replica in self.document.get("replicas") or ():
             counts[str(replica.get("phase"))] = counts.get(str(replica.get("phase")), 0) + 1
         return ", ".join(f"{count} {phase}" for phase, count in counts.items())
+
+
+def history_of(store: "Store", deployment: str) -> tuple[PlanEntry, ...]:
+    """The deployment's plans, the newest first."""
+    came = store.events_where(deployment, kinds=(IN_FORCE,), limit=MOST_LOOKED_AT)
+    return entries(store.deployment(deployment), store.plans(deployment), came)
 
 
 def entries(deployment: Deployment, plans: Sequence[SavedPlan], events: Iterable[Event]) -> tuple[PlanEntry, ...]:

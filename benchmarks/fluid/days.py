@@ -7,7 +7,7 @@ is the CPU time of its own thread, with the answers of 500 made-up agents in it.
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ import thunderctl.controller.loop as looping
 from benchmarks.fluid.agents import Agents, SimulatedRouter
 from benchmarks.fluid.clocks import beside, measured
 from benchmarks.fluid.cloud import SpotCloud
+from benchmarks.fluid.hands import Hands
 from benchmarks.fluid.judging import by_fluid
 from benchmarks.fluid.leasing import DEPLOYMENT, Leases, Up
 from benchmarks.fluid.lived import Lived, Loss
@@ -28,13 +29,11 @@ from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid
 from benchmarks.fluid.stored import Store
 from planner.deployment import Plan
-from planner.errors import Incomplete
 from planner.rebalancing.phase_program import PHASES
 from provisioners.leases.journal import LeaseState
 from provisioners.leases.ledger import spend, usd_per_hour
 from runtime.router.watching.observed import KEPT_REQUESTS
 from tests.provisioners.fakes import FakeClock
-from thunderctl.controller.act import Actor
 from thunderctl.controller.adapting.adapter import Adapter
 from thunderctl.controller.adapting.in_force import as_routed
 from thunderctl.controller.clock import SteadyClock
@@ -44,7 +43,6 @@ from thunderctl.controller.observe import Observer
 from thunderctl.controller.process import REPLACING
 from thunderctl.controller.sizing.beside import Beside
 from thunderctl.controller.sizing.sizer import Sizer
-from thunderctl.deploying.replacers import MOST
 from thunderctl.fleet.resting import Resting
 from thunderctl.spec.spec import Spec
 
@@ -281,21 +279,3 @@ class Days:
             clock=self.clock,
             sleep=self.clock.sleep,
         )
-
-
-class Hands(Actor):
-    """The controller's, with a simulated `up` in the place of a process."""
-
-    days: Days
-
-    def reap(self) -> None:
-        pass
-
-    def _replace(self, instances: Sequence[str], hours: float | None) -> None:
-        days, plan = self.days, self.days.plan
-        if len(days.ups) >= MOST:
-            raise Incomplete(f"{MOST} replacements are under way.")
-        up = Up(days.leases, plan.budget_usd_per_hour, lambda: Resting.from_json(days.store.saved.resting).of(plan))
-        up.begin(instances)
-        days.ups.append(up)
-        days.say_who_replaces()

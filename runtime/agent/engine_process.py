@@ -22,6 +22,7 @@ from runtime.agent.leftovers import (
     rendezvous_names,
     session_members,
 )
+from runtime.agent.shortening import MOST_BYTES, is_long, shorten
 from runtime.engine import EngineCommand, socket_path
 from runtime.files import write_json
 from runtime.messages import EngineSpec
@@ -45,7 +46,10 @@ def log_path(folder: Path, replica: str) -> Path:
 
 @dataclass(slots=True)
 class EngineProcess:
-    """A running engine. Its record in run/ lets a later agent find it: pid, start time, spec, what it leaves."""
+    """A running engine. Its record in run/ lets a later agent find it: pid, start time, spec, what it leaves.
+
+    Its lines begin in its log at `log_start`, which is negative where that was moved aside (`logs.tail`).
+    """
 
     folder: Path
     spec: EngineSpec
@@ -102,6 +106,14 @@ class EngineProcess:
             "segments": sorted(self.segments),
         }
         write_json(record_path(self.folder, self.spec.replica), document)
+
+    async def shorten_log(self, most_bytes: int = MOST_BYTES) -> bool:
+        """Whether its log had grown, and was moved aside. Raises OSError."""
+        path = log_path(self.folder, self.spec.replica)
+        if not is_long(path, most_bytes):
+            return False
+        self.log_start -= await asyncio.to_thread(shorten, path, most_bytes)
+        return True
 
     def is_alive(self) -> bool:
         if self.child is not None:

@@ -4,6 +4,8 @@ import re
 from itertools import takewhile
 from pathlib import Path
 
+from runtime.agent.shortening import kept_path
+
 TAIL_BYTES = 256 * 1024
 LINES_SHOWN = 30
 LINES_BELOW = 2
@@ -22,16 +24,29 @@ _NOISE = re.compile(
 )
 
 
-def tail(path: Path, lines: int, *, start: int = 0) -> list[str]:
-    """The last lines of a log, none before offset `start`. An engine that never wrote has no lines."""
+def tail(path: Path, lines: int, *, start: int = -TAIL_BYTES) -> list[str]:
+    """The last lines of a log, none before offset `start`. An engine that never wrote has no lines.
+
+    A negative offset is so far before the end of what was moved aside (`shortening.py`).
+    """
+    now, size = _end(path, max(start, 0))
+    if size < start:  # moved aside, which nobody wrote down
+        now, start = _end(path, 0)[0], -TAIL_BYTES
+    missing = TAIL_BYTES - len(now)
+    before = _end(kept_path(path), 0)[0][max(start, -missing) :] if start < 0 < missing else b""
+    text = (before + now).decode(errors="replace")
+    return text.splitlines()[-lines:] if lines > 0 else []
+
+
+def _end(path: Path, start: int) -> tuple[bytes, int]:
+    """The last bytes of a file from an offset on, and the file's size: nothing of one that is not there."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(start, size - TAIL_BYTES))
-            text = file.read().decode(errors="replace")
+            return file.read(), size
     except FileNotFoundError:
-        return []
-    return text.splitlines()[-lines:] if lines > 0 else []
+        return b"", 0
 
 
 def why_it_died(lines: list[str]) -> str:

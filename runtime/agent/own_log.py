@@ -2,14 +2,13 @@
 
 import logging
 import os
-import shutil
 import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-MOST_BYTES = 32 << 20
+from runtime.agent.shortening import MOST_BYTES, shorten
 
 
 class OwnLog(logging.StreamHandler[TextIO]):
@@ -25,9 +24,6 @@ class OwnLog(logging.StreamHandler[TextIO]):
             self._shorten(self.stream.fileno())
 
     def _shorten(self, descriptor: int) -> None:
-        """Keep what is there beside it, under the name with .1, in place of what was kept before."""
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode) and found.st_size > self._most_bytes:
-            path = Path(f"/proc/self/fd/{descriptor}").readlink()
-            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
-            os.ftruncate(descriptor, 0)
+            shorten(Path(f"/proc/self/fd/{descriptor}").readlink(), self._most_bytes)

@@ -14,6 +14,7 @@ from planner.errors import Refused, ReplicaUnhealthy
 from runtime.agent.engine_http import EngineHttp, Load
 from runtime.agent.engine_process import EngineProcess, log_path
 from runtime.agent.logs import tail, why_it_died
+from runtime.agent.shortening import MOST_BYTES
 from runtime.engine import EngineCommand, socket_path
 from runtime.generation import default_max_tokens
 from runtime.messages import EngineHealth, EngineSpec
@@ -46,11 +47,13 @@ class Supervisor:
         command: Callable[[EngineSpec], EngineCommand],
         stop_grace_s: float,
         poll_s: float = 0.25,
+        log_bytes: int = MOST_BYTES,
     ) -> None:
         self._folder = folder
         self._command = command
         self._stop_grace_s = stop_grace_s
         self._poll_s = poll_s
+        self._log_bytes = log_bytes
         self._engines: dict[str, _Engine] = {}
 
     def start(self, spec: EngineSpec) -> None:
@@ -143,6 +146,7 @@ class Supervisor:
             if status == CORE_DEAD and engine.state == READY:
                 await self._failed(engine, "The engine core is dead: /health says 503.")
                 return
+            await _shorten_log(engine.process, self._log_bytes)
             await asyncio.sleep(self._poll_s)
         await self._failed(engine, engine.process.how_it_ended())
 
@@ -162,6 +166,15 @@ def _record(process: EngineProcess) -> None:
         process.record()
     except OSError as error:
         log.warning("what engine %s would leave behind can't be written down: %s", process.spec.replica, error)
+
+
+async def _shorten_log(process: EngineProcess, most_bytes: int) -> None:
+    """Where that fails the engine is watched all the same; it is tried again at the next look."""
+    try:
+        if await process.shorten_log(most_bytes):
+            _record(process)
+    except OSError as error:
+        log.warning("the log of engine %s can't be moved aside: %s", process.spec.replica, error)
 
 
 async def _health(engine: _Engine) -> EngineHealth:

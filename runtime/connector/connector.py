@@ -111,6 +111,7 @@ class ThunderConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
             caches=caches,
             block_size=self._spec.block_size,
             fetch_timeout_s=self._fetch_timeout_s,
+            ranks=self._vllm_config.parallel_config.world_size,
             codec=codec,
         )
 

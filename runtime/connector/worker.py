@@ -7,8 +7,9 @@ ranks.
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from planner.errors import KvTransferError
 from runtime.codec import reference
 from runtime.codec.protocol import TileCodec
 from runtime.codec.rows import BATCH_BYTES, GPU_BATCH_BYTES, Rows, decode, rows_of
+from runtime.connector.copies import Copies
 from runtime.connector.jobs import Load, Share, Step
 from runtime.connector.layouts import PageLayout, write
 from runtime.connector.saving import Saver
@@ -46,7 +48,10 @@ class Outcome:
 
 
 class WorkerSide:
-    """One per rank. `caches` are its KV tensors by global layer; `block_size` is the scheduler's, in tokens."""
+    """One per rank. `caches` are its KV tensors by global layer; `block_size` is the scheduler's, in tokens.
+
+    The engine's `ranks` together hold copies of tiles of no more bytes than the agent's pool, or each a single copy.
+    """
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class WorkerSide:
         caches: Mapping[int, Tensor],
         block_size: int,
         fetch_timeout_s: float,
+        ranks: int = 1,
         codec: TileCodec = reference,
     ) -> None:
         self._door = door
@@ -66,6 +72,8 @@ class WorkerSide:
         self._caches = caches
         self._block_size = block_size
         self._fetch_timeout_s = fetch_timeout_s
+        self._ranks = ranks
+        self._copies = Copies()
         self.saver = Saver(
             door, share=share, layout=layout, caches=caches, cache_blocks=self._cache_blocks, codec=codec
         )
@@ -115,8 +123,7 @@ class WorkerSide:
         """In a fetcher's thread. Whatever happens, the scheduler hears of it."""
         failed = True
         try:
-            tiles = self._fetch(load, deadline)
-            with self._filling, self._beside.after(computed):
+            with self._fetch(load, deadline) as tiles, self._filling, self._beside.after(computed):
                 self._fill(load, tiles)
             failed = False
         except KvTransferError as error:
@@ -134,8 +141,12 @@ class WorkerSide:
                     self._came_at = time.monotonic()
                 self._loaded.notify()
 
-    def _fetch(self, load: Load, deadline: float) -> bytearray:
-        """A private copy of this rank's tiles, so that nobody can change them between check and use."""
+    @contextmanager
+    def _fetch(self, load: Load, deadline: float) -> Iterator[bytearray]:
+        """A private copy of this rank's tiles, so that nobody can change them between check and use.
+
+        Until there may be one more copy the tiles stay in the agent's pool, and what does not fit there waits.
+        """
         if load.first_token % self._block_size:
             raise KvTransferError(f"A load starts at token {load.first_token}, within a block.")
         if time.monotonic() > max(deadline, self._came_at + self._fetch_timeout_s):  # As long as others come, it waits.
@@ -143,9 +154,10 @@ class WorkerSide:
         session, box = self._door.session(), self._box(load.format, load.first_token)
         fields = {"ticket": load.ticket, "box": box.row, "timeout_s": self._fetch_timeout_s}
         answer = session.call_patiently("fetch", fields, every_s=self._fetch_timeout_s)
-        tiles = bytearray(session.memory.view(answer["offset"], answer["length"]))
-        session.tell("release", {"offset": answer["offset"]})
-        return tiles
+        with self._copies.one_more(answer["length"], within=session.memory.size // self._ranks):
+            tiles = bytearray(session.memory.view(answer["offset"], answer["length"]))
+            session.tell("release", {"offset": answer["offset"]})
+            yield tiles
 
     def _fill(self, load: Load, tiles: bytearray) -> None:
         """Decode and scatter; blocks before `first_token` are of a local prefix hit, and others may read them."""

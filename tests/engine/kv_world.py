@@ -18,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
+from runtime.agent.leftovers import make_temporary_folder, remove_leftovers
 from runtime.connector.handing import BACK_OFF_S
 from runtime.engine import engine_command
 from runtime.messages import EngineSpec
@@ -32,7 +33,7 @@ from thunderctl.keys.certificates import ensure_authority, issue
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "examples" / "tiny-llama"
-READY_S = 240
+READY_S = 400
 ATTEMPTS = 4
 STOP_S = 45
 
@@ -82,6 +83,8 @@ class Side:
     shared: SharedPort
     port: int
     engine: "subprocess.Popen[bytes] | None" = None
+    temporary: Path | None = None
+    """The engine's own, as under an agent: by it is known what vLLM leaves in shared memory."""
 
     def asked(self, path: str, body: dict[str, Any], **headers: str) -> http.client.HTTPConnection:
         """A question whose answer is the caller's to await, or not: closing takes the question back."""
@@ -238,7 +241,7 @@ def compared(answer: dict[str, Any], single: dict[str, Any], index: int = 0) -> 
     return "near tie" if best[0] - best[1] <= NEAR_TIE else f"token {at} is {got[at]}, not {wanted[at]}: {best}"
 
 
-def soon(condition: Callable[[], object], within_s: float = 5.0) -> bool:
+def soon(condition: Callable[[], object], within_s: float = 15.0) -> bool:
     """Whether it becomes true."""
     end = time.monotonic() + within_s
     while not condition() and time.monotonic() < end:
@@ -255,7 +258,8 @@ async def whole(reading: Reading) -> memoryview:
 
 def _start(side: Side, spec: EngineSpec) -> None:
     command = engine_command(spec, python=sys.executable)
-    environment = {**os.environ, **command.env, "PYTHONPATH": str(ROOT)}
+    side.temporary = make_temporary_folder()
+    environment = {**os.environ, **command.env, "PYTHONPATH": str(ROOT), "TMPDIR": str(side.temporary)}
     with (side.folder / "engine.log").open("wb") as log:
         side.engine = subprocess.Popen(
             command.argv, cwd=side.folder, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -296,3 +300,5 @@ def _ended(side: Side) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(side.engine.pid, signal.SIGKILL)
         side.engine.wait()
+    if side.temporary is not None:
+        remove_leftovers(side.temporary, ())

@@ -20,7 +20,7 @@ from runtime.messages import EngineSpec
 from tests.engine.cache_size import BLOCK_TOKENS, kv_tokens
 from tests.engine.processes import ended
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 ENGINE_PYTHON = Path(os.environ.get("THUNDER_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))

@@ -19,7 +19,7 @@ from runtime.tiles.layout import Layout
 from tests.engine.held_out import prompts
 from tests.engine.kv_world import ATTEMPTS, TINY, Side, World, compared, soon, whole
 
-pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
+pytestmark = [pytest.mark.engine, pytest.mark.engine_env, pytest.mark.timeout(600)]
 
 LENGTHS = [5, 129, 640]
 SIDES = {"TP2": "tp2", "PP2": "pp2", "TP1": "p"}

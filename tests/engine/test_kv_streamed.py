@@ -14,7 +14,7 @@ import pytest
 from tests.engine.held_out import prompts
 from tests.engine.kv_world import COMPLETIONS, TINY, Side, World, compared, completion, soon
 
-pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
+pytestmark = [pytest.mark.engine, pytest.mark.engine_env, pytest.mark.timeout(600)]
 
 SAME = {"equal", "near tie"}
 LENGTHS = [5, 63, 64, 65, 255, 256, 257, 300, 511, 700, 1023, 1500]

@@ -12,7 +12,7 @@ from runtime.relay.tickets import State
 from tests.engine.held_out import prompts
 from tests.engine.kv_world import Side, World, compared, soon
 
-pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
+pytestmark = [pytest.mark.engine, pytest.mark.engine_env, pytest.mark.timeout(600)]
 
 SAME = {"equal", "near tie"}
 LENGTHS = [5, 17, 63, 64, 65, 100, 127, 128, 129, 191, 256, 300, 384, 500, 640, 777, 1000, 1023, 1280, 1500]

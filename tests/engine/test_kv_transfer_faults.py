@@ -20,7 +20,7 @@ from runtime.relay.tickets import State
 from tests.engine.held_out import prompts
 from tests.engine.kv_world import COMPLETIONS, Side, World, compared, completion, soon
 
-pytestmark = [pytest.mark.engine, pytest.mark.engine_env]
+pytestmark = [pytest.mark.engine, pytest.mark.engine_env, pytest.mark.timeout(600)]
 
 SAME = {"equal", "near tie"}
 OUTPUT = 6

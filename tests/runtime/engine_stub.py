@@ -3,7 +3,8 @@
 Like vLLM it leaves a rendezvous file in the temporary folder and a segment of that NAME in shared memory.
 
 Answers /health and streams completions on a Unix socket. Behaviours: `good`; `slow` (never ready); `crash` (an
-exception of vLLM's kind at start); `deaf` (ignores SIGTERM, and has a child that does too).
+exception of vLLM's kind at start); `deaf` (ignores SIGTERM, and has a child that does too); `loud` (100
+lines, numbered, for each `run/more`, which it removes).
 """
 
 import http.server
@@ -13,6 +14,7 @@ import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -98,5 +100,15 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 
+def loud() -> None:
+    for first in range(0, 10**6, 100):
+        while not Path("run/more").exists():
+            time.sleep(0.001)
+        os.write(1, "".join(f"line {number:06}\n" for number in range(first, first + 100)).encode())
+        Path("run/more").unlink()
+
+
 print("serving", flush=True)
+if behaviour == "loud":
+    threading.Thread(target=loud, daemon=True).start()
 Server(socket_path, Handler).serve_forever()

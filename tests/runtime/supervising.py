@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from runtime.agent.shortening import MOST_BYTES
 from runtime.agent.supervisor import Supervisor
 from runtime.engine import EngineCommand, socket_path
 from runtime.messages import EngineHealth, EngineSpec
@@ -29,10 +30,10 @@ def stub_command(spec: EngineSpec) -> EngineCommand:
     return EngineCommand(argv, {})
 
 
-def supervisor_in(folder: Path, *, stop_grace_s: float = 5.0) -> Supervisor:
+def supervisor_in(folder: Path, *, stop_grace_s: float = 5.0, log_bytes: int = MOST_BYTES) -> Supervisor:
     for name in ("run", "logs"):
         (folder / name).mkdir(exist_ok=True)
-    return Supervisor(folder, command=stub_command, stop_grace_s=stop_grace_s, poll_s=0.02)
+    return Supervisor(folder, command=stub_command, stop_grace_s=stop_grace_s, poll_s=0.02, log_bytes=log_bytes)
 
 
 async def until_state(supervisor: Supervisor, state: str, replica: str = "r0") -> EngineHealth:

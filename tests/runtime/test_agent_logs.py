@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from runtime.agent.logs import tail, why_it_died
+from runtime.agent.logs import TAIL_BYTES, tail, why_it_died
 
 VLLM_LOG = """\
 (APIServer pid=1) INFO 11-21 10:19:02 [api_utils.py:347]   █▄█▀ █     █     █     █  model   /models/tiny
@@ -50,3 +50,16 @@ def test_the_end_of_a_log(tmp_path: Path):
     assert tail(log, 99, start=len("an earlier run\n"))[0] == "line 0"
     assert tail(log, 0) == []
     assert tail(tmp_path / "none.log", 5) == []
+
+
+def test_the_end_of_a_log_goes_on_in_what_was_moved_aside(tmp_path: Path):
+    log, kept = tmp_path / "r0.log", tmp_path / "r0.log.1"
+    kept.write_text("an earlier run\nline 0\nline 1, of wh")
+    log.write_text("ich a part was cut off\nline 2\n")
+    lines = ["line 0", "line 1, of which a part was cut off", "line 2"]
+    assert tail(log, 9, start=-len("line 0\nline 1, of wh")) == lines
+    assert tail(log, 9) == ["an earlier run", *lines]
+    assert tail(log, 9, start=10**6) == ["an earlier run", *lines]  # an offset from before the cut
+    assert tail(log, 9, start=log.stat().st_size) == []
+    log.write_text("x" * TAIL_BYTES)
+    assert len(tail(log, 9)[0]) == TAIL_BYTES

@@ -454,10 +454,11 @@ def test_bytes_overwritten_between_agent_and_rank_are_noticed(start, monkeypatch
     worker = decode.workers[0]
     honest = worker._fetch
 
+    @contextmanager
     def damaged(load, deadline):
-        tiles = honest(load, deadline)
-        tiles[1000] ^= 1
-        return tiles
+        with honest(load, deadline) as tiles:
+            tiles[1000] ^= 1
+            yield tiles
 
     monkeypatch.setattr(worker, "_fetch", damaged)
     assert decode.load(prefill.hand_on()) == [{"d"}]
@@ -494,6 +495,27 @@ def test_a_load_whose_kv_is_there_does_not_wait_behind_many_whose_prompts_are_co
     waiting = [Load(f"waits {number}", pending, kv_format, decode.blocks(), 0) for number in range(20)]
     decode.workers[0].start(Step(loads=waiting))
     assert decode.load(ready) == [set()]
+
+
+def test_tiles_stay_in_the_pool_until_there_may_be_one_more_copy_of_them(start, agent, monkeypatch):
+    prefill, decode = start("p"), start("d")
+    prefill.fill()
+    tickets, worker = [prefill.hand_on() for _ in range(3)], decode.workers[0]
+    kv_format, filled = KvFormat(GEOMETRY, TOKENS, Codec.RAW, 1), threading.Event()
+    size = Layout(kv_format, kv_format.whole).size
+    honest = worker._fill
+    monkeypatch.setattr(worker, "_fill", lambda *arguments: filled.wait(10) and honest(*arguments))
+    monkeypatch.setattr(worker, "_ranks", (1 << 20) // (2 * size))  # as many as share the pool at two copies each
+    before = agent.pool.used_bytes
+    for number, ticket in enumerate(tickets):
+        worker.start(Step(loads=[Load(f"d{number}", ticket, kv_format, decode.blocks(), 0)]))
+    soon(lambda: agent.counts["fetches_done"] == 3 and worker._copies.held_bytes == 2 * size)
+    soon(lambda: before < agent.pool.used_bytes < before + 2 * size)  # of the one that waits
+    filled.set()
+    done = set()
+    soon(lambda: len(done.update(worker.outcome().received) or done) == 3)
+    assert worker._copies.held_bytes == 0
+    assert_has(decode)
 
 
 def test_a_rank_that_fails_alone_says_so_and_the_others_are_done(start, monkeypatch):

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -20,7 +21,7 @@ from planner.memory import StageMemory, kv_capacity_tokens
 from planner.models import llm_named
 from planner.procurement.placing import instance_of
 from planner.validate import validate
-from planner.workload import Slo
+from planner.workload import Slo, Workload
 from provisioners.pacer import Pacer
 from provisioners.vast.client import CREATE_S, DESTROY_S, SEARCH_S, SEARCHES_AT_ONCE, Paces, VastClient
 from provisioners.vast.terms import Terms
@@ -31,6 +32,7 @@ from tests.provisioners.vast_world import DEADMAN, ONSTART, rented_hosts
 from tests.thunderctl.acted_machines import ActedVast, stubbed
 from tests.virtual_time import VirtualLoop
 from thunderctl.controller.process import REPLACING
+from thunderctl.controller.reroute import plan_over
 from thunderctl.deploying.apply import StepResult
 from thunderctl.deploying.bring_up import BroughtUp, bring_up
 from thunderctl.deploying.lifecycle import steps_to
@@ -110,7 +112,7 @@ class RentedWorld:
                 resting=resting,
             )
 
-    async def refill(self, *instances: str) -> tuple[StepResult, ...]:
+    async def refill(self, *instances: str, until: float | None = None) -> tuple[StepResult, ...]:
         """What `thunderctl up --replacing` does, once it has said that it is at it. The caller is within `stubbed`."""
         world = self.world()
         return await refill(
@@ -120,6 +122,7 @@ class RentedWorld:
             max_hours=1.0,
             report=self.results.append,
             narrate=lambda subject, text: self.told.append(f"{subject}: {text}"),
+            until=until,
         )
 
     def world(self) -> World:
@@ -201,6 +204,18 @@ def plan_on(sold: Iterable[Offer], machines: int, *, slack: float = 1.5, model: 
     return made
 
 
+@cache
+def _plan_over(plan: Plan, standing: frozenset[str], workload: Workload, codec: Codec | None) -> tuple[Plan, str]:
+    """Many worlds lose the same machines of the same plan, and what is left of it is simulated for half a second."""
+    return plan_over(plan, standing, workload, codec=codec)
+
+
+def _known_plan_over(
+    plan: Plan, replicas: Iterable[str], workload: Workload, *, codec: Codec | None = None
+) -> tuple[Plan, str]:
+    return _plan_over(plan, frozenset(replicas), workload, codec)
+
+
 @contextmanager
 def rented_world(
     folder: Path, bundles: Sequence[dict[str, Any]], durations: Durations = Durations()
@@ -208,6 +223,7 @@ def rented_world(
     """A market of these asks, and a home with a store in the folder."""
     with (
         patch.dict(os.environ, THUNDER_HOME=str(folder)),
+        patch("thunderctl.deploying.routes.plan_over", _known_plan_over),
         asyncio.Runner(loop_factory=VirtualLoop) as runner,
         Store(f"sqlite:///{folder}/store.db") as store,
     ):

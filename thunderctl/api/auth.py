@@ -85,8 +85,8 @@ class Auth:
 
 
 def deployment_token(folder: Path) -> Secret:
-    """The token in a deployment's controller folder, made if it is missing."""
+    """The token in a deployment's controller folder, made if it is missing; an empty one would let anybody in."""
     path = folder / TOKEN_FILE
-    if not path.exists():
+    if not path.exists() or not path.read_text().strip():
         write_private(path, secrets.token_urlsafe(32) + "\n")
     return Secret(path.read_text().strip())

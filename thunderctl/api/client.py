@@ -42,9 +42,10 @@ class Api:
         job, told = self.post(f"/api/v1/{action}", body), 0
         while True:
             lines = str(job["said"]).splitlines() if job["state"] != RUNNING else str(job["said"]).split("\n")[:-1]
-            for line in lines[told:]:
+            before = int(job.get("said_from_line", 0))
+            for line in lines[max(0, told - before) :]:
                 narrate(line)
-            told = max(told, len(lines))
+            told = max(told, before + len(lines))
             if job["state"] != RUNNING:
                 return job
             job = self._later(action, job)

@@ -1,14 +1,16 @@
 """Where the API is reached: opened where the spec says, again when that changes, and tried again while it can't be.
 
-The controller goes on whatever becomes of it: what keeps the door shut is an alert.
+The controller goes on whatever becomes of it: what keeps the door shut is an alert. It outlives certificates, so who
+connects is shown the one that is in the files by then.
 """
 
 import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -19,6 +21,7 @@ from thunderctl.api.listener import Listener
 from thunderctl.spec.sections import ControllerSection
 
 LOOK_EVERY_S = 5.0
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +48,7 @@ class Place:
         if bool(self.tls_cert) != bool(self.tls_key):
             raise SpecError("[controller] has one of tls_cert and tls_key; expected both, or neither.")
         if self.tls_cert:
-            return ClientTls(Path(self.tls_cert), Path(self.tls_key)).context()
+            return self._loaded(lambda certificate: certificate.context())
         if not self.is_open:
             raise SpecError(
                 f"The controller's API was to listen on {self.listen}, where its token would cross in the clear; "
@@ -53,6 +56,27 @@ class Place:
                 hint="Name a certificate: [controller] tls_cert and tls_key. Or go there through an SSH tunnel.",
             )
         return None
+
+    def renew(self, tls: ssl.SSLContext) -> None:
+        """Show new connections what is in the files now. Raises SpecError, and what was shown stays."""
+        self.tls()  # a certificate without its key would be half loaded
+        self._loaded(lambda certificate: certificate.load_into(tls))
+
+    def changed_at(self) -> tuple[int, ...]:
+        """When the certificate's files were last written; empty where one can't be looked at."""
+        try:
+            return tuple(Path(file).stat().st_mtime_ns for file in (self.tls_cert, self.tls_key))
+        except OSError:
+            return ()
+
+    def _loaded(self, load: Callable[[ClientTls], T]) -> T:
+        try:
+            return load(ClientTls(Path(self.tls_cert), Path(self.tls_key)))
+        except SpecError as error:
+            error.hint = (
+                "[controller] tls_cert and tls_key name PEM files that belong together, the chain in the first."
+            )
+            raise
 
 
 @dataclass(slots=True)
@@ -64,7 +88,9 @@ class Door:
     url: str = ""
     problem: str = ""
     _at: Place | None = None
-    _listener: Listener | None = field(default=None)
+    _listener: Listener | None = None
+    _tls: ssl.SSLContext | None = None
+    _certified_at: tuple[int, ...] = ()
 
     @property
     def alerts(self) -> tuple[str, ...]:
@@ -83,6 +109,7 @@ class Door:
         except ThunderError:
             return  # the store can't be read: nobody knows that it is to move
         if place == self._at:
+            self._renew(place)
             return
         try:
             await self.shut()
@@ -94,14 +121,14 @@ class Door:
             self._say(f"The controller's API is not served at {place.listen}: {error.strerror or error}.")
 
     async def shut(self) -> None:
-        listener, self._listener, self._at, self.url = self._listener, None, None, ""
+        listener, self._listener, self._at, self.url, self._tls = self._listener, None, None, "", None
         if listener is not None:
             await listener.close()
 
     async def _open(self, place: Place) -> None:
         if not place.listen:
             return
-        tls = place.tls()
+        certified_at, tls = place.changed_at(), place.tls()
         host, port = parse_listen(place.listen)
         try:
             bound = bound_socket(host, port)
@@ -111,9 +138,21 @@ class Door:
             bound = bound_socket(host, 0)
         port, listener = bound.getsockname()[1], Listener(self.make(place.is_open))
         await listener.open(bound, tls)
-        self._listener = listener
+        self._listener, self._tls, self._certified_at = listener, tls, certified_at
         self.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("the API is at %s", self.url)
+
+    def _renew(self, place: Place) -> None:
+        changed_at = place.changed_at()
+        if self._tls is None or changed_at == self._certified_at:
+            return
+        try:
+            place.renew(self._tls)
+        except SpecError as error:
+            self._say(f"The controller's API goes on with its old certificate: {error.message} {error.hint}")
+            return
+        self._certified_at, self.problem = changed_at, ""
+        log.info("the API shows the certificate that is in its files now")
 
     def _say(self, problem: str) -> None:
         if problem != self.problem:

@@ -26,7 +26,8 @@ NOT_PASSED_ON = ("THUNDER_CRASH_AT", "THUNDER_API_URL", "THUNDER_API_TOKEN")
 """A test's, and what would have the command ask this very API."""
 LOOK_EVERY_S = 0.1
 KEPT = 50
-SAID_CHARACTERS = 4000
+SAID_BYTES = 16_000
+"""Who follows asks every 20 s: what a large `up` narrates in that time fits in."""
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +41,9 @@ class JobState(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One command. `result` is the JSON that it printed, `said` the end of what it narrated. Times: since the epoch."""
+    """One command. `result` is the JSON that it printed, `said` the end of what it narrated, without the
+    `said_from_line` lines before it. Times: since the epoch.
+    """
 
     job_id: str
     action: str
@@ -51,6 +54,7 @@ class Job:
     exit_code: int | None = None
     result: Mapping[str, Any] | None = None
     said: str = ""
+    said_from_line: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def document(self) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class Job:
             "exit_code": self.exit_code,
             "result": self.result,
             "said": self.said,
+            "said_from_line": self.said_from_line,
         }
 
     def moved(self, state: JobState) -> None:
@@ -162,19 +167,25 @@ class Jobs:
     ) -> None:
         with printed, narrated:
             while process.poll() is None:
-                job.said = _end_of(narrated)
+                job.said, job.said_from_line = _end_of(narrated)
                 await asyncio.sleep(LOOK_EVERY_S)
-            job.said, job.result = _end_of(narrated), _read(printed)
+            (job.said, job.said_from_line), job.result = _end_of(narrated), _read(printed)
         job.exit_code, job.ended_at = process.returncode, time.time()
         if ended is not None:
             await ended(job)
         job.moved(JobState.DONE if process.returncode == 0 else JobState.FAILED)
 
 
-def _end_of(narrated: IO[bytes]) -> str:
-    """The last of it. The process writes where its own end of the file is, which is ours too: nothing is moved."""
-    size = os.fstat(narrated.fileno()).st_size
-    return os.pread(narrated.fileno(), SAID_CHARACTERS, max(0, size - SAID_CHARACTERS)).decode(errors="replace")
+def _end_of(narrated: IO[bytes]) -> tuple[str, int]:
+    """The last of it, from the beginning of a line, and how many lines come before that.
+
+    The process writes where its own end of the file is, which is ours too: nothing is moved.
+    """
+    whole = os.pread(narrated.fileno(), os.fstat(narrated.fileno()).st_size, 0)
+    begin = max(0, len(whole) - SAID_BYTES)
+    if begin and (line := whole.find(b"\n", begin - 1, -1)) >= 0:
+        begin = line + 1
+    return whole[begin:].decode(errors="replace"), whole.count(b"\n", 0, begin)
 
 
 def _read(printed: IO[bytes]) -> Mapping[str, Any] | None:

@@ -91,13 +91,11 @@ class Live:
     async def _first(self, reader: Reader, last_seen: int | None) -> bytes:
         """The status, and the events since what the reader saw last; for a new one, none that are over."""
         status = await self._source.status()
-        if len(self._hub) == 1:
-            self._shown = status  # nobody else is told of less
         missed = (await self._source.events(limit=1 if last_seen is None else MOST_MISSED))["events"]
-        if last_seen is None:
-            reader.seen = max((one["id"] for one in missed), default=0)
-        else:
-            reader.seen = last_seen
+        newest = max((one["id"] for one in missed), default=0)
+        reader.seen = newest if last_seen is None else min(last_seen, newest)
+        if len(self._hub) == 1:  # nobody else is told of less, nor of what happened while nobody followed
+            self._shown, self._last_id = status, newest
         return reader.fresh((*_news(status).of(is_brief=reader.is_brief), *_told(missed)))
 
     async def _feed(self) -> None:
@@ -123,7 +121,7 @@ class Live:
                 self._hub.tell(News(((0, _text("point", point)),), kind="point"))
         events = (await self._source.events(after_id=self._last_id, limit=MOST_MISSED))["events"]
         if events:
-            self._last_id = events[-1]["id"]
+            self._last_id = max(self._last_id, events[-1]["id"])
             self._hub.tell(News(tuple(_told(events))))
 
     def _say(self, refusal: Refusal) -> None:

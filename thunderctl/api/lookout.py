@@ -24,7 +24,7 @@ from thunderctl.controller.contact import Contact
 from thunderctl.controller.errands import AT_WORK
 from thunderctl.controller.listings import Listings
 from thunderctl.deploying.strays import Looked, look_around, strays_of
-from thunderctl.history import IN_FORCE, entries
+from thunderctl.history import history_of
 from thunderctl.home import owner_id
 from thunderctl.money.accounts import Accounts
 from thunderctl.money.spending import Spending, warnings_of
@@ -41,7 +41,6 @@ FRESH_S = 1.0
 MONEY_S = 5.0
 STRAYS_S = 60.0
 ROUTER_S = 2.0
-MOST_PLANS = 10_000
 AUDIT = "audit"
 """The kind of the events that say who asked for what."""
 log = logging.getLogger(__name__)
@@ -101,12 +100,7 @@ class Lookout:
 
     async def history(self) -> Document:
         name = self.world.name
-
-        def read(store: Store) -> Document:
-            came = store.events_where(name, kinds=(IN_FORCE,), limit=MOST_PLANS)
-            return history_document(entries(store.deployment(name), store.plans(name), came))
-
-        return await self.stored.ask(read)
+        return await self.stored.ask(lambda store: history_document(history_of(store, name)))
 
     def series(self, seconds: float) -> Document:
         return series_document(self.ring.since(seconds))

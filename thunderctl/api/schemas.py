@@ -96,6 +96,7 @@ JOB = thing(
     exit_code={"type": ["integer", "null"]},
     result={"type": ["object", "null"]},
     said=TEXT,
+    said_from_line=WHOLE,
 )
 ERROR = thing(error=thing(kind=TEXT, message=TEXT, hint=TEXT))
 DOCUMENTS = {

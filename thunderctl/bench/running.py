@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from planner.deployment import Plan
-from planner.errors import Refused, SpecError
+from planner.errors import Refused, SpecError, ThunderError
 from planner.simulation.scenario import Requests
 from runtime.open_files import raise_file_limit
 from thunderctl.bench.entry import enter
@@ -43,18 +43,27 @@ def run_load(world: World, plan: Plan, asked: Requests, api_key: Secret, *, seed
     door, model = asyncio.run(enter(endpoint, api_key, world.router.trust))
     before, tally, started = asyncio.run(observe_once(world)), Tally.of(requests, plan.slo), time.monotonic()
     whole = watched(tally, play(tally, requests_ready(door, model, requests), sender(door, requests)))
-    wall_s, after = time.monotonic() - started, asyncio.run(observe_once(world))
+    wall_s, after = time.monotonic() - started, _looked_again(world)
+    seen = after or before
     return Bench(
         plan=plan,
-        epoch=after.routes.epoch if after.routes else 0,
+        epoch=seen.routes.epoch if seen.routes else 0,
         endpoint=endpoint,
         tally=tally,
         too_long=too_long,
         seed=seed,
         wall_s=wall_s,
         interrupted=not whole,
-        kv_bytes=kv_received(before, after),
+        kv_bytes=kv_received(before, after) if after else None,
     )
+
+
+def _looked_again(world: World) -> Observation | None:
+    """None where it can't be looked at any more, such as a store that is locked: what was measured is reported."""
+    try:
+        return asyncio.run(observe_once(world))
+    except ThunderError:
+        return None
 
 
 def sender(door: Door, requests: Requests) -> Callable[[int, bytes, float], Awaitable[Answer]]:
@@ -68,12 +77,13 @@ def sender(door: Door, requests: Requests) -> Callable[[int, bytes, float], Awai
 
 def admitted(plan: Plan, asked: Requests) -> tuple[Requests, int]:
     """Those that the plan's engines admit, the first of them at once; and how many are too long. Raises SpecError."""
-    fits = asked.prompt + asked.output <= plan.max_model_len
+    output = np.maximum(asked.output, 1)
+    fits = asked.prompt + output <= plan.max_model_len
     if not fits.any():
         raise SpecError(f"No request of the load fits the plan's {plan.max_model_len} tokens.")
     arrival_s = asked.arrival_s[fits]
     cached = None if asked.cached is None else asked.cached[fits]
-    requests = Requests(arrival_s - arrival_s[0], asked.prompt[fits], np.maximum(asked.output[fits], 1), cached)
+    requests = Requests(arrival_s - arrival_s[0], asked.prompt[fits], output[fits], cached)
     return requests, int((~fits).sum())
 
 

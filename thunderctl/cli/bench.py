@@ -1,7 +1,7 @@
 """`thunderctl bench`: load the endpoint, and show what it does beside what the plan predicted."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,10 @@ from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption
 from thunderctl.cli.stream import Stream, asked_requests
 
-INTERRUPTED = 130
+if TYPE_CHECKING:
+    from planner.deployment import Plan
+    from planner.workload import Workload
+    from thunderctl.world import World
 
 
 def bench(
@@ -39,7 +42,8 @@ def bench(
 
     with open_world(context.obj) as world:
         plan = serving_plan(world)
-        asked = asked_requests(plan, Stream(workload, rate, duration, None, None, trace, seed))
+        stream = Stream(workload, rate, duration, None, None, trace, seed)
+        asked = asked_requests(plan, stream, lambda: _stated(world, plan))
         run = run_load(world, plan, asked, Secret(api_key), seed=seed, watched=watched)
     expected = simulated(run)
     if as_json:
@@ -47,4 +51,14 @@ def bench(
     else:
         output.show(bench_table(run, expected), *asides(run))
     if run.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(output.INTERRUPTED)
+
+
+def _stated(world: "World", plan: "Plan") -> "Workload":
+    """What the spec says is coming: a plan that a rebalance made for what was observed keeps only means of that."""
+    from thunderctl.demand import stated_workload
+
+    stated, unread = stated_workload(world.spec(), plan)
+    output.narrate(f"The plan in force was made for {plan.workload.name}, whose lengths it does not hold.")
+    output.narrate(unread or f"These requests are as long as {stated.name}, which the spec states.")
+    return stated

@@ -111,8 +111,8 @@ def _put_in_force(world: "World", found: Decided) -> InForce | None:
 
 
 def document(decided: Decided, outcome: InForce) -> dict[str, Any]:
-    """`predicted_before` is of the phases in force under the new workload; of the plan as it was made if they can't
-    serve that, or replicas come back."""
+    """`predicted_before` is of the phases in force under the new workload, with what is to be drained and without what
+    is lost or comes back; of the plan as it was made if they can't serve that."""
     from planner.document import plan_to_json
     from thunderctl.deploying.lifecycle import flips_between
     from thunderctl.observing.links import planned_links
@@ -155,7 +155,8 @@ def _show(found: Decided) -> None:
     after = {replica.id: replica.phase for replica in wanted.replicas}
     rows = [(r.id, str(r.phase), becomes(r.phase, after.get(r.id))) for r in current.replicas]
     rows += [(name, "drained", str(after[name])) for name in found.back]
-    title = f"Phases for {wanted.workload.name}"
+    named = wanted.workload.name
+    title = "For the observed workload" if named == "observed" else f"Phases for {named}"
     output.show(output.table(title, ("replica", "phase now", "becomes"), rows), routes_table(wanted))
     if links := planned_links(wanted, found.known):
         output.show(output.table("Links", *planned_rows(links), right=FIGURES))

@@ -18,7 +18,7 @@ def drain(
 ) -> None:
     """Give a replica or instance no more requests; those under way there end as they began. As rebalance --without.
 
-    Its machine stays, and costs: `thunderctl undrain` takes it back, the next `up` releases it.
+    Its machine stays, and costs: `thunderctl undrain` takes it back, the next `up` releases a drained instance.
 
     Example: thunderctl drain i2
     """

@@ -14,8 +14,8 @@ from thunderctl.cli.options import confirm
 if TYPE_CHECKING:
     from thunderctl.api.client import Api
 
-HERE_ONLY = ("calibrate", "copy-store", "gc", "keys", "logs", "ssh")
-"""Commands that act on the machine where the controller runs."""
+HERE_ONLY = ("bench", "copy-store", "gc", "keys", "logs", "ssh")
+"""Commands that act on the machine where the controller runs, or by what it alone knows."""
 FOLLOWED_EVERY_S = 1.0
 MOST_EVENTS = 1000
 
@@ -179,7 +179,7 @@ def _until_interrupted() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(output.INTERRUPTED) from None
 
 
 def _cells(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0
 """Between two looks for what is new."""
-AT_ONCE = 200
-ALL = 10**9
+AT_ONCE = 1000
+"""Events read in one look; what is more comes with the next one."""
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-INTERRUPTED = 130
 
 
 def events(
@@ -50,23 +49,17 @@ def events(
         there.show_events(api, limit=limit, since_at=since_at, kinds=kind or (), follow=follow, as_json=as_json)
         return
     with Store() as store:
-        narrowed = bool(since or kind)
-        latest = store.events(context.obj, limit=ALL if narrowed else limit)
-        found = [event for event in latest if event.at >= since_at and is_of(event.kind, kind)][-limit:]
+        kinds = kind or ()
+        found = store.events_where(context.obj, since=since_at, kinds=kinds, limit=limit)
         if follow:
-            _follow(store, context.obj, latest, found, kind, as_json=as_json)
+            _follow(store, context.obj, found, since_at, kinds, as_json=as_json)
         elif as_json:
             output.print_json(events_document(found))
         elif not found:
-            output.narrate("No events are like that." if narrowed else "Nothing has happened yet.")
+            output.narrate("No events are like that." if since or kind else "Nothing has happened yet.")
         else:
             shown = ((rfc3339(event.at), event.kind, event.message) for event in found)
             output.show(output.table("Events", ("at", "kind", "what"), shown))
-
-
-def is_of(kind: str, wanted: Sequence[str] | None) -> bool:
-    """Whether a kind is one of those, or below one of them."""
-    return not wanted or any(kind == one or kind.startswith(f"{one}.") for one in wanted)
 
 
 def moment(text: str, now: float, *, tz: tzinfo = UTC, option: str = "--since") -> float:
@@ -80,35 +73,24 @@ def moment(text: str, now: float, *, tz: tzinfo = UTC, option: str = "--since") 
         raise SpecError(f"{option} is {text!r}; expected such as 30m, 2h, 7d, 2027-01-31T20:00.") from error
 
 
-def later(store: "Store", deployment: str, after_id: int) -> Iterator["Event"]:
-    """What happened after that event, however much it is."""
-    limit = AT_ONCE
-    while True:
-        found = store.events(deployment, limit=limit)
-        if len(found) < limit or found[0].event_id <= after_id:
-            yield from (event for event in found if event.event_id > after_id)
-            return
-        limit *= 4
-
-
 def _follow(
     store: "Store",
     deployment: str,
-    latest: Sequence["Event"],
-    found: Iterable["Event"],
-    kinds: Sequence[str] | None,
+    found: Sequence["Event"],
+    since_at: float,
+    kinds: Sequence[str],
     *,
     as_json: bool,
 ) -> None:
     """Until Ctrl-C. A store that can't be read is said once, and read again."""
-    last_id = max((event.event_id for event in latest), default=0)
+    last_id = max((event.event_id for event in found), default=0)
     _print(found, as_json=as_json)
     silent = False
     try:
         while True:
             time.sleep(EVERY_S)
             try:
-                news = tuple(later(store, deployment, last_id))
+                news = store.events_where(deployment, after_id=last_id, since=since_at, kinds=kinds, limit=AT_ONCE)
             except ThunderError as error:
                 if not silent:
                     output.narrate(f"{error.message} It is tried again.")
@@ -116,9 +98,9 @@ def _follow(
                 continue
             silent = False
             last_id = max((event.event_id for event in news), default=last_id)
-            _print([event for event in news if is_of(event.kind, kinds)], as_json=as_json)
+            _print(news, as_json=as_json)
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(output.INTERRUPTED) from None
 
 
 def _print(found: Iterable["Event"], *, as_json: bool) -> None:

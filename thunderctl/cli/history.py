@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from thunderctl.cli import output
-from thunderctl.cli.events import ALL
 from thunderctl.cli.options import JsonOption
 from thunderctl.status.documents.events import rfc3339
 
@@ -24,7 +23,7 @@ def history(context: typer.Context, as_json: JsonOption = False) -> None:
     Example: thunderctl history
     """
     from thunderctl.cli import elsewhere as there
-    from thunderctl.history import entries
+    from thunderctl.history import history_of
     from thunderctl.status.documents.history import history_document
     from thunderctl.store.store import Store
 
@@ -32,7 +31,7 @@ def history(context: typer.Context, as_json: JsonOption = False) -> None:
         there.show_history(api, as_json=as_json)
         return
     with Store() as store:
-        found = entries(store.deployment(context.obj), store.plans(context.obj), store.events(context.obj, limit=ALL))
+        found = history_of(store, context.obj)
     if as_json:
         output.print_json(history_document(found))
     elif found:

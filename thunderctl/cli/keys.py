@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from runtime.router.watching.usage import KeyUsage
 
 KEYS_SCHEMA = "thunder.keys/v1"
-COLUMNS = ("key", "id", "made at, UTC", "expires", "requests/min", "tokens/min", "requests", "refused")
-TOKEN_COLUMNS = ("prompt tokens", "of them cached", "output tokens", "last used")
+COLUMNS = ("key", "id", "made at, UTC", "expires, UTC", "requests/min", "tokens/min")
+USED_COLUMNS = ("key", "requests", "refused", "prompt tokens", "of them cached", "output tokens", "last used, UTC")
+CLOSED = "Nobody gets in until there is one: thunderctl keys create NAME"
 
 app = typer.Typer(
     help="Client keys of the endpoint: with the first one made, every request but /health needs one.\n\n"
@@ -65,14 +66,19 @@ def list_keys(context: typer.Context, as_json: JsonOption = False) -> None:
     from thunderctl.world import open_world
 
     with open_world(context.obj) as world:
+        asks = world.router.keys.exists()
         keys = read_keys(world.router.keys)
         usage = asyncio.run(world.router.usage())
     entries = [_entry(key, usage.get(key.id)) for key in keys]
     if as_json:
         output.print_json({"schema": KEYS_SCHEMA, "keys": entries})
     elif entries:
-        columns = (*COLUMNS, *TOKEN_COLUMNS)
-        output.show(output.table("Keys", columns, map(_row, entries), right=(*COLUMNS[4:], *TOKEN_COLUMNS[:3])))
+        output.show(
+            output.table("Keys", COLUMNS, map(_row, entries), right=COLUMNS[4:]),
+            output.table("What they have used", USED_COLUMNS, map(_used_row, entries), right=USED_COLUMNS[1:6]),
+        )
+    elif asks:
+        output.narrate(f"There are no keys any more, and {context.obj} goes on asking every client for one. {CLOSED}")
     else:
         output.narrate("There are no keys. Make one: thunderctl keys create NAME")
 
@@ -87,14 +93,18 @@ def revoke(
 
     Example: thunderctl keys revoke alice
     """
+    from runtime.router.access.keys import read_keys
     from thunderctl.home import keys_file
     from thunderctl.keys.client_keys import revoke_key
 
-    gone = revoke_key(keys_file(context.obj), name)
+    path = keys_file(context.obj)
+    gone = revoke_key(path, name)
     if as_json:
         output.print_json({"schema": KEYS_SCHEMA, "keys": [{**_entry(gone, None), "state": "revoked"}]})
     else:
         output.narrate(f"{gone.name}'s key {gone.id} is revoked.")
+        if not read_keys(path):
+            output.narrate(f"It was the last one. {CLOSED}")
 
 
 def _entry(key: "ApiKey", usage: "KeyUsage | None") -> dict[str, Any]:
@@ -116,21 +126,15 @@ def _entry(key: "ApiKey", usage: "KeyUsage | None") -> dict[str, Any]:
 
 
 def _row(entry: dict[str, Any]) -> list[str]:
-    usage = entry["usage"]
     expires = "over" if entry["state"] == "expired" else _minute(entry["expires_at"])
     limits = [_count(entry["requests_per_minute"]), _count(entry["tokens_per_minute"])]
-    counts = [
-        _count(usage[kind]) for kind in ("requests", "refused", "prompt_tokens", "cached_tokens", "output_tokens")
-    ]
-    return [
-        entry["name"],
-        entry["id"],
-        _minute(entry["created_at"]),
-        expires,
-        *limits,
-        *counts,
-        _minute(usage["last_used_at"]),
-    ]
+    return [entry["name"], entry["id"], _minute(entry["created_at"]), expires, *limits]
+
+
+def _used_row(entry: dict[str, Any]) -> list[str]:
+    usage = entry["usage"]
+    kinds = ("requests", "refused", "prompt_tokens", "cached_tokens", "output_tokens")
+    return [entry["name"], *(_count(usage[kind]) for kind in kinds), _minute(usage["last_used_at"])]
 
 
 def _minute(stamp: str | None) -> str:

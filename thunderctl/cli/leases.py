@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from planner.errors import SpecError
 from thunderctl.cli import output
 from thunderctl.cli.options import JsonOption, YesOption, confirm
 from thunderctl.money.spent.by import By
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from thunderctl.cli.tables.spend_report import SpendReport
     from thunderctl.deploying.strays import Looked, Stray
     from thunderctl.money.spending import Spending
+    from thunderctl.spec.spec import Spec
+    from thunderctl.world import World
 
 
 def leases(
@@ -63,6 +66,7 @@ def leases(
 
     asked = Asked.read(tuple(by or ()), since, until, tz, time.time())
     with open_world(context.obj) as world:
+        world.written = _written(world)
         looked = asyncio.run(look_around(world))
         spending = spending_of(world.store, world.name)
         wanted = report or asked.narrows
@@ -79,6 +83,19 @@ def leases(
     else:
         _show(spending, entries, spent if wanted else None)
         _narrate(looked, found, warnings)
+
+
+def _written(world: "World") -> "Spec | None":
+    """The spec's file where the store knows of none, as after it was lost: it names hosts that may be leased."""
+    from thunderctl.spec.spec import DEFAULT_PATH, load_spec
+
+    if world.store.deployment(world.name).spec or not DEFAULT_PATH.exists():
+        return None
+    try:
+        return load_spec(DEFAULT_PATH)
+    except SpecError as error:
+        output.narrate(f"Hosts and providers that {DEFAULT_PATH} names are not looked at: {error.message}")
+        return None
 
 
 def _forget(deployment: str, lease_id: str, *, yes: bool) -> None:

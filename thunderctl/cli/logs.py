@@ -7,8 +7,6 @@ import typer
 
 from thunderctl.cli import completion, output
 
-INTERRUPTED = 130
-
 
 def logs(
     context: typer.Context,
@@ -37,4 +35,4 @@ def logs(
         try:
             asyncio.run(wanted.follow() if follow else wanted.read())
         except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(output.INTERRUPTED) from None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+INTERRUPTED = 130
+"""The exit code where Ctrl-C ends what has no end of its own, or ends it early with what there is so far."""
 PIPED_WIDTH = 132
 """Columns of a table that goes to a file or a pipe."""
 
@@ -101,9 +103,8 @@ def table(
     from thunderctl.cli.cells import Cell
 
     made = Table(
-        title=title,
+        title=Text(title, style="bold"),
         title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD if any(columns) else None,
         show_header=any(columns),
         pad_edge=False,

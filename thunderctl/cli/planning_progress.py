@@ -26,7 +26,10 @@ def planning_line() -> Iterator[tuple[Say, Report]]:
     columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("planning", total=None)
-        yield console.print, lambda progress: bar.update(task, description=progress_text(progress))
+        yield (
+            lambda text: console.print(text, markup=False),
+            lambda progress: bar.update(task, description=progress_text(progress)),
+        )
 
 
 def progress_text(progress: Progress) -> str:

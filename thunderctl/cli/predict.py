@@ -74,10 +74,13 @@ def _read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
         raise SpecError(f"{source} has no column {', '.join(absent)}; expected {', '.join(KEY_COLUMNS)} and note.")
     reader.fieldnames = columns
     rows = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise SpecError(f"{source}, line {reader.line_num}: expected {len(columns)} columns, as in the header.")
-        rows.append(row)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise SpecError(f"{source}, line {reader.line_num}: expected {len(columns)} columns, as in the header.")
+            rows.append(row)
+    except csv.Error as error:  # such as a quote that is never closed
+        raise SpecError(f"{source}, line {reader.line_num}, is no CSV: {error}.") from error
     return rows, columns
 
 

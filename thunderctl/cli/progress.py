@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from planner.reconcile import StepKind
 from thunderctl.cli.output import narrator, table
 from thunderctl.cli.tables.machines import COLUMNS, RIGHT, MachineRows
 from thunderctl.deploying.apply import Narrate, Report, StepResult, StepState
@@ -39,7 +40,8 @@ def step_lines() -> Iterator[tuple[Report, Narrate]]:
     with console.status("") as spinner:
 
         def refresh() -> None:
-            spinner.update("; ".join(f"{name}: {text}" if text else name for name, text in under_way.items()))
+            said = "; ".join(f"{name}: {text}" if text else name for name, text in under_way.items())
+            spinner.update(escape(said))  # hosts' own words
 
         def report(result: StepResult) -> None:
             name = f"{result.step.what} {result.step.id}"
@@ -68,7 +70,7 @@ def machine_lines(plan: "Plan") -> Iterator[Followed]:
             yield followed
         return
     with step_lines() as (report, narrate):
-        yield Followed(report, narrate, lambda _plan, why: console.print(why))
+        yield Followed(report, narrate, lambda _plan, why: console.print(why, markup=False))
 
 
 @contextmanager
@@ -99,4 +101,6 @@ def _line(result: StepResult) -> str:
     detail = f" [dim]{escape(result.step.detail)}[/]" if result.step.detail else ""
     failed = result.error if result.state is StepState.FAILED else None
     why = f": {escape(failed.first_line)}" if failed else ""
-    return f"  {MARKS[result.state]} {result.step.what} {result.step.id}{detail}  {result.seconds:.1f} s{why}"
+    # There is one set of routes, so that step's id says nothing.
+    of = "" if result.step.what is StepKind.ROUTE else f" {result.step.id}"
+    return f"  {MARKS[result.state]} {result.step.what}{of}{detail}  {result.seconds:.1f} s{why}"

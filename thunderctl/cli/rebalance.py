@@ -1,18 +1,21 @@
 """`thunderctl rebalance`: phases and routes only, live."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.errors import Refused, SpecError
+from planner.errors import Infeasible, Refused, SpecError
 from thunderctl.cli import output
 from thunderctl.cli.decided import Decided, carry_out, is_pending, serving
 from thunderctl.cli.options import JsonOption, YesOption
 
 if TYPE_CHECKING:
-    from planner.deployment import Plan
+    from planner.deployment import Codec, Plan
+    from planner.links import Links
+    from planner.rebalance import Rebalanced
     from planner.workload import Workload
     from thunderctl.observing.links import KnownLinks
     from thunderctl.observing.observe import Observation
@@ -64,8 +67,47 @@ def decided(world: "World", workload: str, rate: float | None, lost: tuple[str, 
     seen = asyncio.run(observe_once(world))
     refuse_unready(left_of(current, lost), seen)
     demand, known = demanded(world, current, workload, rate), known_to(current, links, seen)
-    found = decide(current, demand, codec=forced_codec(world.spec()), links=known.links, lost=lost)
+    codec = forced_codec(world.spec())
+    found = decide(current, demand, codec=codec, links=known.links, lost=lost)
+    if lost and _all_ready(current, seen):
+        found = _beside(as_it_is(current, demand, codec, known.links), found, lost)
     return Decided(current, lost, found, known, pending=is_pending(world, current))
+
+
+def as_it_is(current: "Plan", demand: "Workload", codec: "Codec | None", links: "Links") -> "Plan | None":
+    """The phases in force under another workload; None where they serve nothing of it."""
+    from planner.links import ROUTER
+    from planner.rebalance import rebalance as decide
+
+    ids = {ROUTER, *(name for one in current.instances for name in (one.id, one.offer_id))}
+    own = {pair: link for pair, link in links.items() if ids.issuperset(pair)}  # who comes back has others
+    try:
+        return decide(current, demand, codec=codec, links=own).before
+    except Infeasible:
+        return None
+
+
+def _beside(now: "Plan | None", found: "Rebalanced", drained: tuple[str, ...]) -> "Rebalanced":
+    """What was decided without `drained` beside what is in force `now`, as these run: not beside what is left of it."""
+    if now is None or (found.before is not None and found.before.predicted == now.predicted):
+        return found
+    was, then = now.predicted, found.plan.predicted
+    told = (
+        f"Without {', '.join(drained)}: attainment {was.slo_attainment:.0%} → {then.slo_attainment:.0%} at "
+        f"{found.plan.workload.rate_rps:.3g} requests/s, goodput {was.goodput_rps:.3g} → {then.goodput_rps:.3g} "
+        "requests/s (simulated)."
+    )
+    return replace(found, before=now, why=(*found.why, told))
+
+
+def _all_ready(current: "Plan", seen: "Observation") -> bool:
+    from thunderctl.deploying.lifecycle import refuse_unready
+
+    try:
+        refuse_unready(current, seen)
+    except Refused:
+        return False
+    return True
 
 
 def refuse_resting(world: "World", current: "Plan") -> None:

@@ -1,6 +1,7 @@
 """`up --replacing --only INSTANCE`, which the controller runs for machines that were lost, or are wanted again."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -8,10 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from thunderctl.world import World
 
+LEAST_HOURS = 0.01
+"""The least that a spec may say: by it the switch of a machine is set, at which none is leased any more."""
 
-def replace_lost(world: "World", instances: Sequence[str], max_hours: float | None, *, as_json: bool) -> None:
-    """Lease these instances of the plan in force and no others, and have them serve beside the rest; all that have no
-    machine where none is named, as a controller of an earlier version asks.
+
+def replace_lost(
+    world: "World", instances: Sequence[str], max_hours: float | None, until: float | None, *, as_json: bool
+) -> None:
+    """Lease these instances of the plan in force and no others, and have them serve beside the rest. Leases end at
+    `until`, however long this waits. A controller of an earlier version names hours instead, or no instance: then all
+    are meant that have no machine.
 
     Everybody else may change the deployment meanwhile: its lock is held for each change alone.
     """
@@ -24,6 +31,8 @@ def replace_lost(world: "World", instances: Sequence[str], max_hours: float | No
     from thunderctl.store.locks import BRIEF_S
 
     spec = world.spec()
+    if until is not None:
+        max_hours = max(LEAST_HOURS, (until - time.time()) / 3600)
     world.written = override_spec(spec, {"--max-hours": {"budget": {"max_hours": max_hours}}})
     instances = instances or absent(world, wanted_by(world))
     take = partial(world.store.lock, world.name, REPLACING, lasts_s=BRIEF_S, waits=False)
@@ -34,6 +43,7 @@ def replace_lost(world: "World", instances: Sequence[str], max_hours: float | No
             instances,
             take=take,
             max_hours=max_hours or spec.budget.max_hours,
+            until=until,
             report=report,
             narrate=narrate,
         )

@@ -84,6 +84,7 @@ def run_controller(
     from thunderctl.controller.lead import look_after
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("paramiko").setLevel(logging.WARNING)  # it says of every connection how it was made
     look_after(context.obj, tick_s=tick_s)
 
 

@@ -94,13 +94,14 @@ def _away(deployment: str) -> "Away | None":
     """Where it lives, if that is not here. Raises Incomplete while it is neither here nor there."""
     if not (thunder_home() / "deployments" / checked_deployment(deployment) / "away.json").exists():
         return None  # before anything is imported that takes long
-    from thunderctl.hosted.moving import handed_over
     from thunderctl.hosted.note import Moving, read_away
-    from thunderctl.store.store import Store
 
     away = read_away(deployment)
     if away is None or away.moving is Moving.THERE:
         return away
+    from thunderctl.hosted.moving import handed_over
+    from thunderctl.store.store import Store
+
     with Store() as store:
         if not handed_over(store, away):
             return None
@@ -112,11 +113,13 @@ def _away(deployment: str) -> "Away | None":
 
 def _forward(typed: Typed, away: "Away") -> int:
     from thunderctl.hosted.asking import as_there, run_there
-    from thunderctl.hosted.moving import send
 
     words = _with_written_spec(typed, away) if typed.command == "gc" else typed.words
     asked = as_there(typed.command, words, away.folder)
-    asyncio.run(send(away.host, asked.files))
+    if asked.files:
+        from thunderctl.hosted.moving import send
+
+        asyncio.run(send(away.host, asked.files))
     return run_there(away, asked.words)
 
 
@@ -199,7 +202,7 @@ def _spec(typed: Typed) -> "Spec | None":
 def _with_written_spec(typed: Typed, away: "Away") -> tuple[str, ...]:
     """The words, with the spec that is written here as it is there; its files are sent."""
     from thunderctl.hosted.moving import send
-    from thunderctl.hosted.preparing import FILES
+    from thunderctl.hosted.place import FILES
     from thunderctl.hosted.spec_there import spec_there
 
     spec = _spec(typed)

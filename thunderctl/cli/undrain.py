@@ -10,7 +10,7 @@ from planner.errors import Refused, SpecError
 from thunderctl.cli import output
 from thunderctl.cli.decided import Decided, carry_out, is_pending, serving
 from thunderctl.cli.options import JsonOption, YesOption
-from thunderctl.cli.rebalance import demanded, known_to, refuse_resting
+from thunderctl.cli.rebalance import as_it_is, demanded, known_to, refuse_resting
 
 if TYPE_CHECKING:
     from planner.deployment import Plan
@@ -59,10 +59,12 @@ def _decided(world: "World", name: str, workload: str) -> Decided:
     seen = asyncio.run(observe_once(world))
     refuse_unready(wider, seen)
     known = known_to(wider, None, seen)
-    found = decide(wider, _demand(world, wider, workload), codec=forced_codec(world.spec()), links=known.links)
+    demand, codec = _demand(world, wider, workload), forced_codec(world.spec())
+    found = decide(wider, demand, codec=codec, links=known.links)
+    now = as_it_is(current, demand, codec, known.links)
     told = f"{', '.join(back)} {'is' if len(back) == 1 else 'are'} back: the machine was never released."
     return Decided(
-        current, (), replace(found, before=None, why=(told, *found.why)), known, tuple(back), is_pending(world, current)
+        current, (), replace(found, before=now, why=(told, *found.why)), known, tuple(back), is_pending(world, current)
     )
 
 

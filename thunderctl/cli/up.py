@@ -41,6 +41,7 @@ def up(
     as_json: JsonOption = False,
     replacing: Annotated[bool, typer.Option("--replacing", hidden=True)] = False,
     only: Annotated[list[str] | None, typer.Option(help="An instance of the plan.", hidden=True)] = None,
+    until: Annotated[float | None, typer.Option(help="When leases end, Unix time.", hidden=True)] = None,
 ) -> None:
     """Make the plan so: rent, prepare, start, route. Run again it resumes, or does nothing.
 
@@ -59,7 +60,7 @@ def up(
         return
     with open_world(context.obj) as world:
         if replacing:
-            replace_lost(world, only or (), max_hours, as_json=as_json)
+            replace_lost(world, only or (), max_hours, until, as_json=as_json)
             return
         agreed: Intended | None = None
         while True:

@@ -13,9 +13,9 @@ from provisioners.crash import crash_point
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState
 from provisioners.leases.release import ask_release
 from thunderctl.controller.adapting.putting import put_in_force
+from thunderctl.controller.heard import Heard
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.missing_trace import MissingTrace
-from thunderctl.controller.observe import Heard
 from thunderctl.controller.process import COMMAND
 from thunderctl.controller.reroute import plan_over
 from thunderctl.controller.steps import (
@@ -76,8 +76,8 @@ class Actor:
                 await self._release(self._row(lease_id), reason)
             case Rebalance(proposal):
                 return await put_in_force(self.world, proposal, heard)
-            case Replace(instances, _, hours):
-                self._replace(instances, hours)
+            case Replace(instances, _, until):
+                self._replace(instances, until)
             case _:
                 assert_never(step)
         return ""
@@ -142,7 +142,7 @@ class Actor:
         if not asked.release_taken:
             raise ProvisioningError(f"{row.provider} did not take it: {asked.reason}.")
 
-    def _replace(self, instances: Sequence[str], hours: float | None) -> None:
+    def _replace(self, instances: Sequence[str], until: float | None) -> None:
         """Run `up` for these: it finds offers, leases them and brings them up, and says in events how that went.
 
         It goes on with the plan and the spec that are in force, and takes the lock for each change alone.
@@ -151,7 +151,7 @@ class Actor:
         if len(self._ups) >= MOST:
             raise Incomplete(f"{MOST} replacements are under way.")
         named = (word for one in instances for word in ("--only", one))
-        lasts = () if hours is None else ("--max-hours", f"{hours:.4f}")
+        lasts = () if until is None else ("--until", f"{until:.0f}")
         with self.world.controller.log.open("ab") as log:
             self._ups.append(
                 subprocess.Popen(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from provisioners.leases.budget import ROUNDING_USD
 from provisioners.leases.journal import LeaseState
 from thunderctl.controller.decide import leaving_of
+from thunderctl.controller.replacements import ended_early, why_not_as_a_whole
 from thunderctl.controller.situation import Alert, Situation, Vital
 from thunderctl.fleet.resting import RestCause
 from thunderctl.store.values import DeploymentState
@@ -33,6 +34,7 @@ def alerts_of(now: Situation) -> tuple[Alert, ...]:
         *_router(now),
         *_router_deaths(now),
         *_replicas(now),
+        *_all_gone(now),
     )
 
 
@@ -167,6 +169,17 @@ def _router_deaths(now: Situation) -> Iterator[Alert]:
             f"ended with it. That was death {deaths} since it was started: is memory short? See: thunderctl logs "
             "router",
         )
+
+
+def _all_gone(now: Situation) -> Iterator[Alert]:
+    """No machine is left, and their time was not over: are they leased anew?"""
+    lost = ended_early(now)
+    if now.state is not DeploymentState.SERVING or not lost or any(row.state.may_cost for row in now.rows):
+        return
+    names, then = ", ".join(row.instance for row in lost), "Others are leased in their place."
+    if why := "[controller] replace_lost is false" if not now.replaces else why_not_as_a_whole(now):
+        then = f"None is leased by itself, as {why}: `thunderctl up` leases them again, `thunderctl down` ends it."
+    yield Alert("all gone", f"No machine is left: {names}. {then}")
 
 
 def _replicas(now: Situation) -> Iterator[Alert]:

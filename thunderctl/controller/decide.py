@@ -52,8 +52,9 @@ def decide(now: Situation) -> tuple[ControlStep, ...]:
         *_stop(now, leaving),
     )
     better = () if pressing else _rebalances(now, leaving)
-    serves = bool(serving_of(now, leaving)) and not leaving.reasons
-    return (*pressing, *better, *(replacements(now) if serves else ()))
+    serving = serving_of(now, leaving)
+    serves = any(now.replicas_on(row) & serving for row in now.rows)  # one that was missed once may have no machine
+    return (*pressing, *better, *(() if leaving.reasons else replacements(now, serves=serves)))
 
 
 def is_calm(now: Situation) -> bool:

@@ -22,7 +22,7 @@ from thunderctl.controller.credentials import keep_fresh
 from thunderctl.controller.listings import Listings
 from thunderctl.controller.loop import Controller
 from thunderctl.controller.observe import Observer
-from thunderctl.controller.report import ControllerReport
+from thunderctl.controller.report import ControllerReport, read_report
 from thunderctl.controller.undelivered import Undelivered
 from thunderctl.controller.watch import Watch
 from thunderctl.controller.witness import keep_witness
@@ -107,7 +107,16 @@ async def _run(world: World, held: Held, tick_s: float) -> bool:
         listings, contact = Listings(world, pace), Contact(world, agents)
         adapter = Adapter(world, now)
         unsent = Undelivered(world.folder / "agents").long
-        observer = Observer(world, contact, listings, now, proposed=adapter.proposed, unsent=unsent)
+        last = read_report(world.controller.folder)
+        observer = Observer(
+            world,
+            contact,
+            listings,
+            now,
+            proposed=adapter.proposed,
+            unsent=unsent,
+            heard_before=last.ticked_at if last else None,
+        )
         async with serving(world, contact, listings) as api:
             write = partial(_write, world, also=api.told)
             controller = Controller(

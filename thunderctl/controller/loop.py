@@ -16,7 +16,8 @@ from thunderctl.controller.adapting.adapter import Adapter
 from thunderctl.controller.alerts import alerts_of
 from thunderctl.controller.decide import decide, is_calm
 from thunderctl.controller.errands import AT_WORK, Errands
-from thunderctl.controller.observe import Heard, Observer
+from thunderctl.controller.heard import Heard
+from thunderctl.controller.observe import Observer
 from thunderctl.controller.patience import waits
 from thunderctl.controller.report import ControllerReport
 from thunderctl.controller.situation import Alert, Situation
@@ -29,7 +30,8 @@ TICK_S = 2.0
 AGAIN_S = 0.25
 """Until the second look at who was missed for the first time."""
 IDLE_S = 600.0
-"""With nothing leased for so long there is nothing to look after: the next `up` starts another."""
+"""With nothing leased for so long, nor to be leased again, there is nothing to look after: the next `up` starts
+another."""
 COUNT_EVERY_S = 60.0
 """How often what moved between machines is written down: what a machine's death may leave uncounted."""
 
@@ -58,6 +60,7 @@ class Controller:
     ticks: int = 0
     _alerts: tuple[Alert, ...] = ()
     _waits_for: str = ""
+    _replaces: bool = False
     _counted_at: float = -COUNT_EVERY_S
     _idle_since: float = field(init=False)
     _errands: Errands = field(init=False)
@@ -94,7 +97,7 @@ class Controller:
         self._report()
 
     def _is_idle(self) -> bool:
-        if self.observer.leased:
+        if self.observer.leased or self._replaces:
             self._idle_since = self.clock()
         return self.clock() - self._idle_since > IDLE_S
 
@@ -134,6 +137,7 @@ class Controller:
     def _due(self, situation: Situation) -> list[ControlStep]:
         """What is to be done now, but for what has just failed."""
         steps, now = decide(situation), self.clock()
+        self._replaces = bool(situation.replacing) or any(isinstance(step, Replace) for step in steps)
         self.told.keep(steps, now)
         return together(step for step in self.told.due(steps, now) if not self._put_off(step, situation))
 

@@ -6,27 +6,28 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from planner.deployment import Plan
 from planner.errors import HostError
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.limits import Limit
-from runtime.messages import ReplicaAddress, Routes, agent_name
+from runtime.messages import agent_name
 from thunderctl.controller.adapting.assessment import Proposal
 from thunderctl.controller.clock import SteadyClock
 from thunderctl.controller.contact import Contact
 from thunderctl.controller.errands import AT_WORK
+from thunderctl.controller.heard import Heard
 from thunderctl.controller.listings import Listings
+from thunderctl.controller.lost import lost_of, unwatched
 from thunderctl.controller.missing_trace import MissingTrace
 from thunderctl.controller.plans import Plans
 from thunderctl.controller.pulse import Pulse, sign_of
-from thunderctl.controller.situation import Condition, Routing, Situation
+from thunderctl.controller.situation import Routing, Situation
 from thunderctl.controller.sizing.fleet import REMEMBERED_S, Fleet
 from thunderctl.controller.sizing.sizer import Sizer
 from thunderctl.deploying.replacers import instances_of, replacers
 from thunderctl.fleet.resting import Resting
 from thunderctl.money.spending import Spending, spending_from
 from thunderctl.observing.known_leases import KnownLeases, Leased
-from thunderctl.observing.observe import InstanceView, Observation, addresses_of, of_plan
+from thunderctl.observing.observe import Observation, addresses_of, of_plan
 from thunderctl.observing.transfers import transfer_readings
 from thunderctl.spec.spec import Spec
 from thunderctl.spec.stored_spec import read_stored
@@ -38,26 +39,11 @@ LATE_S = 3600.0
 """For so long after a lease was given up its provider is looked at: the machine may turn up, and bills then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What agents and router said in one tick. `addresses` are where the plan's replicas are reached now."""
-
-    views: tuple[InstanceView, ...] = ()
-    routes: Routes | None = None
-    routing: Routing | None = None
-    conditions: Mapping[str, Condition] = field(default_factory=dict)
-    addresses: Mapping[str, ReplicaAddress] = field(default_factory=dict)
-
-    @property
-    def silent(self) -> frozenset[str]:
-        """The leases whose agents did not answer."""
-        return frozenset(view.lease.lease_id for view in self.views if view.health is None)
-
-
 @dataclass(slots=True)
 class Observer:
-    """Remembers from tick to tick only what can't be seen at once: misses in a row, since when one drains, and when a
-    command was last seen to change the deployment (at first: just now, as nobody knows)."""
+    """Remembers from tick to tick only what can't be seen at once: misses in a row, since when one drains, when a
+    command was last seen to change the deployment (at first: just now, as nobody knows), and when any agent was last
+    heard (at first: `heard_before`, when the controller before this one last said something)."""
 
     world: World
     contact: Contact
@@ -67,6 +53,7 @@ class Observer:
     proposed: Callable[[], Proposal | None] = lambda: None
     unsent: Callable[[Sequence[LeaseRow]], Mapping[str, float]] = lambda _: {}
     sizer: Sizer = field(default_factory=Sizer)
+    heard_before: float | None = None
     missing: MissingTrace = field(init=False)
     _plans: Plans = field(init=False)
     _leases: KnownLeases = field(init=False)
@@ -78,12 +65,14 @@ class Observer:
     _unread: tuple[str, ...] = ()
     _written: Mapping[str, Any] | None = None
     _spending: tuple[Leased, Spending] | None = None
-    _limits: tuple[Spending, float, tuple[Limit, ...]] | None = None
+    _limits: tuple[Spending, float, tuple[Limit, ...], float] | None = None
     _draining_since: dict[str, float] = field(default_factory=dict)
     _worked_on_at: float = field(init=False)
+    _heard_at: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._worked_on_at = self.now()
+        self._heard_at = self.heard_before or self._worked_on_at
         self.missing = MissingTrace(self.world)
         self._plans = Plans(self.world)
         self._leases = KnownLeases(self.world.name)
@@ -117,6 +106,8 @@ class Observer:
             views = tuple(await self.contact.hear(self._leased.costing, self.listings.machines))
             doubting.cancel()
             observed, running = await asking
+        if any(view.health is not None for view in views):
+            self._heard_at = self.now()
         routes = self.world.router.routes()
         if routes is None:
             return Heard(views)
@@ -148,6 +139,8 @@ class Observer:
         spec, spending, rows = self._spec, self._money(leased, at), leased.costing
         resting, fleet = self._rests(deployment), self._fleet(heard, deployment)
         routing = self._caught_up(heard.routing)
+        limits, left_usd = self._limits_of(spending, spec.budget.max_total_usd)
+        lost = lost_of(heard.routing.plan, leased, resting) if heard.routing else ()
         return Situation(
             at=at,
             state=deployment.state,
@@ -155,16 +148,19 @@ class Observer:
             rows=rows,
             routing=routing,
             conditions=heard.conditions,
-            limits=self._limits_of(spending, spec.budget.max_total_usd),
+            limits=limits,
+            left_usd=left_usd,
             problems=self.listings.problems,
             notices=self.listings.notices,
             distrust=self.listings.distrust({row.provider for row in rows}),
             listed=self.listings.listed,
             drained_s=self._drained_s(rows),
-            moved=_moved(heard),
+            moved=heard.moved,
             usd_per_hour=spending.machines_usd_per_hour + spending.transfer_usd_per_hour,
             budget_usd_per_hour=spec.budget.gate_usd_per_hour(deployment.budget_usd_per_hour, at),
-            lost=_lost(heard.routing.plan, leased, resting) if heard.routing else (),
+            lost=lost,
+            unwatched=unwatched(lost, self._heard_at, spec.leases.deadman_s),
+            silent=heard.silent,
             replaced=self._plans.replaced(heard.routing.plan, deployment.plan_id) if heard.routing else (),
             ready_deadline_s=spec.leases.ready_deadline_s,
             worked_on_at=self._worked_on_at,
@@ -256,11 +252,13 @@ class Observer:
             known = self._spending = leased, spending_from(self.world.store, self.world.name, leased.rows, at)
         return known[1]
 
-    def _limits_of(self, spending: Spending, max_total_usd: float) -> tuple[Limit, ...]:
-        """Worked out once for each look at the money: it goes through every lease that ever was."""
+    def _limits_of(self, spending: Spending, max_total_usd: float) -> tuple[tuple[Limit, ...], float]:
+        """What is due, and the money that is left, in $. Worked out once for each look at the money: it goes through
+        every lease that ever was."""
         if self._limits is None or self._limits[0] is not spending or self._limits[1] != max_total_usd:
-            self._limits = spending, max_total_usd, spending.limits(max_total_usd)
-        return self._limits[2]
+            left_usd = max_total_usd - float(spending.life.spend.usd)
+            self._limits = spending, max_total_usd, spending.limits(max_total_usd), left_usd
+        return self._limits[2:]
 
     async def _doubt(self, asking: "asyncio.Task[tuple[dict[str, Any] | None, bool]]") -> None:
         """Have agents not be waited for long whose machine the router has given up: it is missed by both then."""
@@ -289,14 +287,3 @@ class Observer:
         draining = [row.lease_id for row in rows if row.state is LeaseState.DRAINING]
         self._draining_since = {one: self._draining_since.get(one, clock) for one in draining}
         return {one: clock - since for one, since in self._draining_since.items()}
-
-
-def _lost(plan: Plan, leased: Leased, resting: Resting) -> tuple[LeaseRow, ...]:
-    """The last lease of each instance of the plan that has none which may cost, but for those that rest."""
-    costing = {row.instance for row in leased.costing} | resting.of(plan)
-    return tuple(leased.last[one.id] for one in plan.instances if one.id in leased.last and one.id not in costing)
-
-
-def _moved(heard: Heard) -> frozenset[str]:
-    known = heard.routes.replicas if heard.routes else ()
-    return frozenset(one.id for one in known if heard.addresses[one.id].url != one.url)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from math import inf
 
 from planner.deployment import Plan
 from provisioners.leases.journal import LeaseRow
@@ -71,7 +72,9 @@ class Situation:
     listing proves nothing. `listed` are the leases that the last listing showed and that nothing was asked of since.
     `drained_s`: how long a lease has been draining. `moved` are replicas that are reached elsewhere than the routes
     say. `usd_per_hour` is what rows and transfers cost now. `lost` are the last leases of the plan's instances that
-    have none any more. `worked_on_at` is when a command last changed the deployment: until then machines were made
+    have none any more; `unwatched` are those of them that may have ended themselves, as nobody had spoken to their
+    machines for long, `silent` the leases whose agents don't answer now. `left_usd` is what is left of the money that
+    may be spent in all. `worked_on_at` is when a command last changed the deployment: until then machines were made
     ready, however long that took. `unread` are keys of the stored spec that this version can't read.
     `unsent` says by lease since when a renewed certificate waits to be put on its machine, where that is long.
     `resting` is what of the plan was released on purpose, `wanted_rest` what should be by now (None: nobody knows).
@@ -89,6 +92,9 @@ class Situation:
     problems: Mapping[str, str] = field(default_factory=dict)
     notices: Mapping[str, str] = field(default_factory=dict)
     lost: tuple[LeaseRow, ...] = ()
+    unwatched: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+    left_usd: float = inf
     replaced: tuple[str, ...] = ()
     distrust: Mapping[str, str] = field(default_factory=dict)
     listed: frozenset[str] = frozenset()

@@ -67,20 +67,21 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Have `up` lease what takes the place of the machines of these instances, within the budget, for `hours`.
+    """Have `up` lease what takes the place of the machines of these instances, within the budget, up to `until`
+    (seconds since the epoch; None: for as long as the spec says).
 
     Decided for each by itself; those that are due at once are done as one.
     """
 
     instances: tuple[str, ...]
     reason: str
-    hours: float | None = None
+    until: float | None = None
 
     def and_also(self, other: "Replace") -> "Replace":
-        """Both as one, for as long as the shorter."""
-        hours = [one for one in (self.hours, other.hours) if one is not None]
+        """Both as one, up to the earlier end."""
+        ends = [one for one in (self.until, other.until) if one is not None]
         reason = f"{self.reason}; {other.reason}"
-        return Replace((*self.instances, *other.instances), reason, min(hours, default=None))
+        return Replace((*self.instances, *other.instances), reason, min(ends, default=None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ async def _asked(site: Site, instance_id: str) -> LeaseRow:
     if site.turn.beside and (row := site.leased(instance_id)) is not None:
         return row
     instance = site.plan.instance(instance_id)
-    until = time.time() + timedelta(hours=site.max_hours).total_seconds()
+    until = site.until or time.time() + timedelta(hours=site.max_hours).total_seconds()
     return await acquire(
         site.world.store,
         site.provisioner(instance_id),

@@ -6,6 +6,7 @@ serves as soon as it can.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,6 +16,7 @@ from planner.errors import Incomplete, Refused, ThunderError
 from planner.reconcile import Step, StepKind, reconcile
 from provisioners.crash import crash_point
 from provisioners.leases.journal import LeaseState
+from provisioners.leases.limits import WARN_S
 from runtime.tls import client_context
 from thunderctl.deploying.apply import Narrate, Report, StepResult, StepState, apply
 from thunderctl.deploying.bring_up import unheard
@@ -47,9 +49,11 @@ async def refill(
     report: Report,
     narrate: Narrate,
     amended: Amended = unheard,
+    until: float | None = None,
 ) -> tuple[StepResult, ...]:
     """Bring these instances of the plan that is wanted up, and put their replicas into the routes beside those that
-    are there. `take` takes the deployment's lock, which the caller does not hold; leases made end after `max_hours`.
+    are there. `take` takes the deployment's lock, which the caller does not hold; leases made end at `until` (seconds
+    since the epoch), however long the lock is waited for, or `max_hours` after they were made where that is None.
     """
     plan, spec = wanted_by(world), world.spec()
     unknown = sorted(set(instances) - {one.id for one in plan.instances})
@@ -60,6 +64,7 @@ async def refill(
     await let_operator_in(world, {row.provider for row in world.store.leases(world.name) if row.state.runs})
     async with Agents(client_context(world.operator_tls)) as agents:
         site = Site(world, plan, spec, engine_specs(plan, spec), agents, pace_of(spec), max_hours, narrate, amended)
+        site.until = until
         wish = Wish(site)
         site.turn = Turns(take, wish.look, wish.note)
         deployer, ways = Deployer(site, report), await ways_to(site, instances)
@@ -135,8 +140,14 @@ class Wish:
 
 
 def _refuse_more(site: Site, asleep: frozenset[str]) -> None:
-    """Raise Refused where no machine may be leased any more: money or time has come to its end meanwhile."""
+    """Raise Refused where no machine may be leased any more: money or time has come to its end meanwhile.
+
+    The spec's limits are read again: an `up` may have committed smaller ones.
+    """
     world = site.world
+    site.spec = site.spec.model_copy(update={"budget": world.spec().budget})
+    if site.until is not None and site.until - time.time() <= WARN_S:
+        raise Refused(f"Leases are to end within {WARN_S / 3600:.0f} h: nothing is leased for so short a time.")
     leased = {row.instance for row in site.rows()}
     absent = asleep | {one.id for one in site.plan.instances if one.id not in leased}
     check_money(world, site.plan, site.spec, at_rest_usd_per_hour=cost_at_rest(site.plan, absent))

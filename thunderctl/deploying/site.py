@@ -32,6 +32,7 @@ class Site:
     `tried` is what could not be had or was of no use, for whichever instance, `replaced` how often one was replaced;
     `silent` are the leases whose machines nobody gets onto now, though their provider says that they run.
     `unwanted` are the leases that are to be released in the end. `turn` is how whatever is changed gets the lock.
+    `until` is when leases end that are made from now on (seconds since the epoch); None: each `max_hours` later.
     """
 
     world: World
@@ -45,6 +46,7 @@ class Site:
     amended: Amended
     unwanted: frozenset[str] = frozenset()
     turn: Turn = field(default_factory=Throughout)
+    until: float | None = None
     clients: dict[str, AgentClient] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)
     tried: list[Instance] = field(default_factory=list)

@@ -11,7 +11,7 @@ from pathlib import Path
 from planner.errors import HostError
 from provisioners.hosts.digests import digest
 from thunderctl.hosted.note import Away
-from thunderctl.hosted.preparing import COMMAND, FILES
+from thunderctl.hosted.place import COMMAND, FILES
 
 LOST = 255
 """The code by which `ssh` says that it failed itself; no command of ours ends with it."""

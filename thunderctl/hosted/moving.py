@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 from planner.errors import HostError, Refused
 from provisioners.crash import crash_point
 from provisioners.ssh.transport import SshTransport
+from thunderctl.deploying.replacers import replacers
 from thunderctl.home import KEYS_FILE, deployment_folder, thunder_home
 from thunderctl.hosted.bundle import bundle_path, pack, packed_move, unpack
 from thunderctl.hosted.note import FILE, Away, Moving, forget_away, read_away, write_away
-from thunderctl.hosted.place import ControlHost
-from thunderctl.hosted.preparing import COMMAND, Narrate, Prepared, prepare, send_files, unit_name
+from thunderctl.hosted.place import COMMAND, ControlHost
+from thunderctl.hosted.preparing import Narrate, Prepared, prepare, send_files, unit_name
 from thunderctl.store.moving import refuse_unmovable, take_back
 from thunderctl.store.store import Store
 from thunderctl.store.values import DeploymentState
@@ -85,6 +86,8 @@ async def _hand_over(world: World, host: ControlHost, folder: str, narrate: Narr
     refuse_unmovable(world.store, world.name)
     with world.store.lock(world.name, f"move to {host.name}") as held:
         before = world.store.deployment(world.name).state
+        if await held.during(world.controller.stop_replacing(replacers(world.store, world.name))):
+            narrate("The controller was replacing machines; the one there goes on with it.")
         if world.router.may_run:
             narrate("The router of this machine ends; the one there takes its place.")
             await held.during(world.router.stop())

@@ -49,6 +49,11 @@ def read_away(deployment: str) -> Away | None:
         return Away.from_json(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise SpecError(
+            f"{path} says where deployment {deployment} lives, and may not be read: {error.strerror}.",
+            hint=f"Run this as the user who owns it, or give it back to yourself: chown $USER {path}",
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpecError(
             f"{path} says where deployment {deployment} lives, and can't be read: {error!r}.",

@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from provisioners.ssh.connection import SshConnection
 from provisioners.ssh.known_host import KnownHost
 from provisioners.ssh.login import SshAddress, SshKeys, SshLogin
 from provisioners.ssh.shell import SshShell
-from provisioners.ssh.transport import SshTransport
 from thunderctl.home import thunder_home
-from thunderctl.markets.own_hosts import ssh_host
 from thunderctl.spec.places import HERE, host_called
 from thunderctl.store.this_host import this_user
 
 if TYPE_CHECKING:
+    from provisioners.ssh.connection import SshConnection
+    from provisioners.ssh.transport import SshTransport
     from thunderctl.spec.spec import Spec
+
+COMMAND, FILES = "thunderctl", "files"
+"""In a deployment's folder on its host: the command that runs there, and what its words name of this machine's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,15 @@ class ControlHost:
     def shell(self) -> SshShell:
         return SshShell(self.login, self.sudo)
 
-    def connection(self) -> SshConnection:
+    def connection(self) -> "SshConnection":
         """Not made yet; whoever asks for it closes it."""
+        from provisioners.ssh.connection import SshConnection  # paramiko, which commands that `ssh` carries do without
+
         return SshConnection(self.login)
 
-    def transport(self, connection: SshConnection, folder: str) -> SshTransport:
+    def transport(self, connection: "SshConnection", folder: str) -> "SshTransport":
+        from provisioners.ssh.transport import SshTransport
+
         return SshTransport(connection, folder, sudo=self.sudo)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,6 +83,8 @@ def host_of(place: str, spec: "Spec") -> ControlHost | None:
     named = host_called(place)
     if named not in spec.ssh.hosts:
         return ControlHost(named, SshAddress.parse(named, this_user()))
+    from thunderctl.markets.own_hosts import ssh_host
+
     host = ssh_host(named, spec.ssh.hosts[named])
     key = str(host.keys.files[0]) if host.keys.files else ""
     return ControlHost(named, host.address, key, str(host.jump) if host.jump else "", host.sudo)

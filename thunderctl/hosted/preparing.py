@@ -19,14 +19,14 @@ from thunderctl.home import owner_id
 from thunderctl.hosted.credentials import environment_file, merged, read_environment
 from thunderctl.hosted.environment import LOCK, UV, environment_key, made_folder, make_script, proof
 from thunderctl.hosted.facts import ControlFacts, check, look
-from thunderctl.hosted.place import ControlHost
+from thunderctl.hosted.place import COMMAND, FILES, ControlHost
 from thunderctl.hosts.locks import lock_text, uv_for_hosts
 from thunderctl.hosts.payload import control_payload
 
 OWNER_CHARACTERS = 8
 QUICK_S = 60.0
 CONTROLLER, ROUTER = "", "router"
-ENVIRONMENT, COMMAND, FILES = "environment", "thunderctl", "files"
+ENVIRONMENT = "environment"
 
 Narrate = Callable[[str], None]
 

@@ -13,8 +13,7 @@ from planner.errors import HostError, SpecError
 from provisioners.ssh.transport import SshTransport
 from runtime.files import write_json, write_private
 from runtime.router.watching.usage import USAGE_FILE
-from thunderctl.hosted.place import ControlHost
-from thunderctl.hosted.preparing import COMMAND
+from thunderctl.hosted.place import COMMAND, ControlHost
 from thunderctl.processes.router_process import THERE
 
 MARGIN_S = 30.0

@@ -23,8 +23,8 @@ from runtime.files import write_json, write_private
 from runtime.processes import own_process_id
 from runtime.tls import AUTHORITY_CERTIFICATE, CERTIFICATE, PRIVATE_KEY
 from thunderctl.hosted.only_link import only_link
-from thunderctl.hosted.place import ControlHost, host_of
-from thunderctl.hosted.preparing import COMMAND, ROUTER, prepare
+from thunderctl.hosted.place import COMMAND, ControlHost, host_of
+from thunderctl.hosted.preparing import ROUTER, prepare
 from thunderctl.hosted.router_end import RouterThere, end_by
 from thunderctl.hosted.router_there import FOLDER, KEYS
 from thunderctl.processes.router_process import ENDS

@@ -61,7 +61,7 @@ def expiry(text: str, now: float) -> float:
             read = datetime.fromisoformat(text)
             at = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
         datetime.fromtimestamp(at, UTC)  # a year that can be written
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise SpecError(f"--expires is {text!r}; expected such as 12h, 30d, 8w, 2027-01-31.") from error
     if at <= now:
         raise SpecError(f"--expires is {text!r}, which is over; expected a time to come.")

@@ -111,8 +111,10 @@ def planned_links(plan: Plan, known: KnownLinks) -> tuple[PlannedLink, ...]:
         for source in replicas[route.prefill].instances
         for target in replicas[route.decode].instances
     }
-    planned = (
-        PlannedLink(a.id, b.id, link_between(a, b, known.links), known.basis(a, b))
-        for a, b in permutations(plan.instances, 2)
+    links = known.links
+    ways = ((a, b, known.basis(a, b)) for a, b in permutations(plan.instances, 2))
+    return tuple(
+        PlannedLink(a.id, b.id, link_between(a, b, links), basis)
+        for a, b, basis in ways
+        if basis is not Basis.ESTIMATED or (a.id, b.id) in routed
     )
-    return tuple(one for one in planned if (one.source, one.target) in routed or one.basis is not Basis.ESTIMATED)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,16 @@ async def stop(state: Mapping[str, Any] | None, grace_s: float) -> None:
     if state is None:
         return
     process = ProcessId(state["pid"], state["started_at"])
-    if is_alive(process):
-        os.kill(process.pid, signal.SIGTERM)
+    _signal(process, signal.SIGTERM)
     for _ in range(round(grace_s / LOOK_EVERY_S)):
         if not is_alive(process):
             return
         await asyncio.sleep(LOOK_EVERY_S)
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process: ProcessId, number: signal.Signals) -> None:
+    """It may end by itself between the look and the signal."""
     if is_alive(process):
-        os.kill(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from planner.workload import LEAST_BURSTINESS, MOST_BURSTINESS
+from planner.workload import LEAST_BURSTINESS, LEAST_MODEL_LEN, MOST_BURSTINESS
 from provisioners.leases.windows import BudgetWindow, budget_at
 
 Positive = Annotated[float, Field(gt=0)]
@@ -43,7 +43,7 @@ class ModelSection(Section):
 
 
 class EngineSection(Section):
-    max_model_len: PositiveInt = 8192
+    max_model_len: Annotated[int, Field(ge=LEAST_MODEL_LEN)] = 8192
     chat_template: str = ""
     tool_parser: str = ""
     reasoning_parser: str = ""

@@ -85,28 +85,36 @@ def route_entries(plan: Plan | None, seen: Observation, links: Sequence[Measured
         return []
     replicas = {one.id: one for one in (plan.replicas if plan else ())}
     planned = {(one.prefill, one.decode): one.bandwidth_gbit_per_s for one in (plan.routes if plan else ())}
+    measured = _by_way(links)
     return [
         {
             **entry,
             "planned_gbit_per_s": planned.get((entry["prefill"], entry["decode"])) or None,
-            "measured_gbit_per_s": _measured(entry, replicas, links),
+            "measured_gbit_per_s": _measured(entry, replicas, measured),
         }
         for entry in seen.routes.to_json()["routes"]
     ]
 
 
-def _measured(route: Mapping[str, Any], replicas: Mapping[str, Replica], links: Iterable[MeasuredLink]) -> float | None:
+def _by_way(links: Iterable[MeasuredLink]) -> dict[tuple[str, str], float]:
+    """Bandwidth in Gbit/s by way, where it was measured of late; of two leases of one instance the slower one's."""
+    found: dict[tuple[str, str], float] = {}
+    for link in links:
+        if link.recent and (gbit_per_s := link.health.bandwidth_gbit_per_s) is not None:
+            way = link.source, link.target
+            found[way] = min(gbit_per_s, found.get(way, gbit_per_s))
+    return found
+
+
+def _measured(
+    route: Mapping[str, Any], replicas: Mapping[str, Replica], measured: Mapping[tuple[str, str], float]
+) -> float | None:
     """The slowest of the measured ways between two replicas' machines; None where nothing crosses, or was measured."""
     ends = [replicas.get(route[end]) for end in ("prefill", "decode")]
     if ends[0] is None or ends[1] is None or route["prefill"] == route["decode"]:
         return None
-    ways = set(product(ends[0].instances, ends[1].instances))
-    known = [
-        link.health.bandwidth_gbit_per_s
-        for link in links
-        if (link.source, link.target) in ways and link.recent and link.health.bandwidth_gbit_per_s is not None
-    ]
-    return min(known, default=None)
+    ways = product(ends[0].instances, ends[1].instances)
+    return min((measured[way] for way in ways if way in measured), default=None)
 
 
 def link_entry(link: MeasuredLink) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from dataclasses import asdict, fields
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
-from sqlmodel import col, or_, select
+from sqlalchemy import Row, Select, bindparam, or_, select
 
 from provisioners.leases.journal import Cause, LeaseRow, LeaseState, Price, stale, usd
 from thunderctl.store.database import Database
@@ -22,17 +23,10 @@ class Leases(Database):
 
         Without a name there are none of deployments that were moved away: what became of those is not known here.
         """
-        query = select(LeaseTable).order_by(col(LeaseTable.created_at), col(LeaseTable.lease_id))
-        if deployment is not None:
-            query = query.where(LeaseTable.deployment == deployment)
-        else:
-            away = select(DeploymentTable.name).where(DeploymentTable.state == DeploymentState.MOVED)
-            query = query.where(col(LeaseTable.deployment).not_in(away))
-        if ended_since is not None:
-            ended_at = col(LeaseTable.ended_at)
-            query = query.where(or_(ended_at.is_(None), ended_at >= ended_since))
+        query = _query(of_one=deployment is not None, since=ended_since is not None)
+        given = {"deployment": deployment, "ended_since": ended_since}
         with self._read() as session:
-            return tuple(_row(record) for record in session.exec(query))
+            return tuple(_row(record) for record in session.connection().execute(query, given))
 
     def lease(self, lease_id: str) -> LeaseRow | None:
         """One row; None where there is none of that name."""
@@ -56,6 +50,22 @@ class Leases(Database):
             session.add(record)
 
 
+@cache
+def _query(*, of_one: bool, since: bool) -> Select[Any]:
+    """Made once, and its rows are no objects of the session: whoever waits for machines asks a thousand times, and
+    that is half the time of asking."""
+    table, deployments = LeaseTable.__table__.c, DeploymentTable.__table__.c  # type: ignore[attr-defined]
+    query = select(*table).order_by(table.created_at, table.lease_id)
+    if of_one:
+        query = query.where(table.deployment == bindparam("deployment"))
+    else:
+        away = select(deployments.name).where(deployments.state == DeploymentState.MOVED)
+        query = query.where(table.deployment.not_in(away))
+    if since:
+        query = query.where(or_(table.ended_at.is_(None), table.ended_at >= bindparam("ended_since")))
+    return query
+
+
 def _columns(row: LeaseRow) -> dict[str, Any]:
     live = row.live_usd_per_hour
     return {
@@ -68,7 +78,7 @@ def _columns(row: LeaseRow) -> dict[str, Any]:
     }
 
 
-def _row(record: LeaseTable) -> LeaseRow:
+def _row(record: LeaseTable | Row[Any]) -> LeaseRow:
     live = record.live_usd_per_hour
     return LeaseRow(
         **{

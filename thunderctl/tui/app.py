@@ -59,15 +59,17 @@ class StatusApp(App[None]):
 
     def _read(self) -> None:
         """What is still being read is left to finish; the clock goes on meanwhile."""
-        self._begin("status", self._read_status())
+        if not self._begin("status", self._read_status()):
+            self._show(self.frame.at(self._clock()))
         self._begin("history", self._read_history())
-        self._show(self.frame.at(self._clock()))
 
-    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether it was not still under way."""
         if any(worker.name == name and worker.is_running for worker in self.workers):
             work.close()
-            return
+            return False
         self.run_worker(work, name=name, exit_on_error=False)
+        return True
 
     async def _read_status(self) -> None:
         try:

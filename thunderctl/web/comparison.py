@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from thunderctl import words
-from thunderctl.fleet.crowds import crowds_of, is_crowded
+from thunderctl.fleet.crowds import crowds_of, is_crowded, machines_of
 from thunderctl.web.figures import NOTHING, minute, rps
-from thunderctl.web.topology import Topology, machines_of, topology_of
+from thunderctl.web.topology import Topology, topology_of
 
 Document = Mapping[str, Any]
 NOTICEABLE = 0.005
-"""A smaller difference, relative, is none."""
+"""A smaller difference, relative, is none; nor is one that is not seen as the figures are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _row(name: str, a: float | None, b: float | None, write: Any, *, more: bool 
     if a is None or b is None:
         return Row(name, NOTHING if a is None else write(a), NOTHING if b is None else write(b))
     gain = (b - a) * (1 if more else -1)
-    noticed = abs(gain) > NOTICEABLE * max(abs(a), 1e-9)
+    noticed = abs(gain) > NOTICEABLE * max(abs(a), 1e-9) and write(a) != write(b)
     return Row(name, write(a), write(b), ("b" if gain > 0 else "a") if noticed else "")
 
 

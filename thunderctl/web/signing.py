@@ -34,10 +34,8 @@ class Signing:
 
     @public
     async def sign_in(self, request: web.Request) -> web.Response:
-        is_form = request.content_type == "application/x-www-form-urlencoded"
-        said = (await request.post()).get("token", "") if is_form else ""
         auth = request.app[AUTH]
-        if not (isinstance(said, str) and auth.bears_token(said.strip())):
+        if not auth.bears_token((await _token_in(request)).strip()):
             await request.app[AUDIT].refused(request.remote or "", "sign in", "a wrong token")
             return self._answer(drawing.login(self._viewer(request), wrong=WRONG), 401)
         word = auth.open_session()
@@ -57,6 +55,17 @@ class Signing:
         answer = _to_the_page()
         answer.del_cookie(session_cookie(request), httponly=True, samesite="Strict", secure=request.secure)
         return answer
+
+
+async def _token_in(request: web.Request) -> str:
+    """What the form has as the token; empty where it is none, or is in letters that nobody knows."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        return ""
+    try:
+        said = (await request.post()).get("token", "")
+    except (ValueError, LookupError):
+        return ""
+    return said if isinstance(said, str) else ""
 
 
 def _to_the_page() -> web.Response:

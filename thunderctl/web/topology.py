@@ -10,6 +10,7 @@ from itertools import groupby
 from math import inf
 from typing import Any
 
+from thunderctl.fleet.crowds import machines_of
 from thunderctl.web.bands import Band, bands_between
 
 MOST_ROOMY = 12
@@ -72,12 +73,6 @@ def topology_of(status: Document) -> Topology:
     places = (_places(left, height, space), _places(right, height, space))
     bands = bands_between(routes, *places, ready=ready, room_px=space.row_px - 8)
     return Topology(left, right, bands, height, is_dense)
-
-
-def machines_of(replica: Document) -> tuple[str, ...]:
-    """The ids of the machines that it is on: a plan names them by its stages."""
-    named = replica.get("instances") or [stage["instance"] for stage in replica.get("stages") or ()]
-    return tuple(dict.fromkeys(named))
 
 
 def _both(replica: Document, taking: set[str], local: Mapping[str, float]) -> bool:

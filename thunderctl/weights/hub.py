@@ -26,6 +26,8 @@ ENDPOINT = "https://huggingface.co"
 AT_A_TIME = 16
 MOST_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_HELD_BYTES = 64 << 20
+"""Of a file that the hub gives itself and that goes to hosts from here: tokenizers and the like."""
 
 
 def hub_token() -> Secret:
@@ -60,7 +62,7 @@ async def hub_job(source: Hub, listing: Listing, *, send_token: bool) -> Job:
         return Job(tuple(addresses.items()), _authorization())
     limit = asyncio.Semaphore(AT_A_TIME)
     async with session(_authorization()) as client:
-        signed = await asyncio.gather(*(_signed(client, source, url, limit) for url in addresses.values()))
+        signed = await asyncio.gather(*(_signed(client, source, file, url, limit) for file, url in addresses.items()))
     return Job(tuple(zip(addresses, signed, strict=True)))
 
 
@@ -68,18 +70,31 @@ def origin_of(source: Hub) -> str:
     return f"{_endpoint()}/{source.repository}@{source.revision}"
 
 
-async def _signed(client: aiohttp.ClientSession, source: Hub, url: str, limit: asyncio.Semaphore) -> str:
+async def _signed(
+    client: aiohttp.ClientSession, source: Hub, file: WeightFile, url: str, limit: asyncio.Semaphore
+) -> str:
     """Where the hub sends those whom it knows: an address that says who asked, or else a small file itself."""
     for _ in range(MOST_REDIRECTS):
         async with limit, asked(client, "GET", url, allow_redirects=False) as answer:
             if answer.status not in REDIRECTS:
                 _check(answer, source)
+                _check_size(file, source)
                 return "data:;base64," + base64.b64encode(await answer.read()).decode()
-            place = URL(url).join(URL(answer.headers["Location"]))
+            place = URL(url).join(URL(answer.headers.get("Location", "")))
         url = str(place)
         if place.origin() != URL(_endpoint()).origin():  # within the hub a repository may have been renamed
             return url
     raise SpecError(f"The hub leads from one address of {source.repository} to another, and to none of its storage.")
+
+
+def _check_size(file: WeightFile, source: Hub) -> None:
+    """Raise SpecError for weights that a mirror of the hub gives itself: they would all go through this machine."""
+    if file.size > MOST_HELD_BYTES:
+        raise SpecError(
+            f"{_endpoint()} gives {file.name} of {source.repository} ({file.size / 1e9:.1f} GB) itself, and says no "
+            "address for hosts to fetch it from.",
+            hint="Have hosts ask it with your token ([model] send_token = true), or name a mirror: [model] weights.",
+        )
 
 
 def _file(entry: Mapping[str, Any]) -> WeightFile:

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.thunderctl.api.serving import TOKEN, Made, served
+from thunderctl.api.client import Api
+from thunderctl.api.jobs import SAID_BYTES, _end_of
 from thunderctl.cli.main import main
+from thunderctl.secrets import Secret
 
 
 @contextmanager
@@ -83,6 +86,32 @@ def test_a_change_is_made_there_and_followed_to_its_end(run):
     assert said.err == "begun\n"
 
 
+def test_of_a_long_narration_every_line_is_told_once(monkeypatch, tmp_path):
+    """What is remembered of it is its end: that moves on from one look to the next."""
+    looks = []
+    with (tmp_path / "narrated").open("w+b") as narrated:
+        for begin, end, state in (
+            (0, 3, "running"),
+            (3, 1200, "running"),
+            (1200, 2400, "running"),
+            (2400, 2401, "done"),
+        ):
+            narrated.write(b"".join(b"line %d\n" % number for number in range(begin, end)))
+            narrated.flush()
+            said, before = _end_of(narrated)
+            assert len(said) <= SAID_BYTES
+            looks.append({"id": "j", "state": state, "said": said, "said_from_line": before})
+    told, answers = [], iter(looks)
+    monkeypatch.setattr(Api, "asked", lambda *_, **__: _at_once(next(answers)))
+    Api("http://127.0.0.1:1", Secret("t")).change("up", {}, told.append)
+    assert told == [f"line {number}" for number in range(2401)]
+    assert looks[-1]["said_from_line"] > 0
+
+
+async def _at_once(answer):
+    return answer
+
+
 def test_no_change_is_made_that_nobody_agreed_to(run, source):
     before = len(source.told)
     assert "--yes" in run("down", code=4).err
@@ -98,7 +127,7 @@ def test_what_is_of_this_machine_is_refused(run):
     assert "--links" in run("rebalance", "--links", "links.csv", code=2).err
     assert "--report" in run("leases", "--report", code=2).err
     assert "--spec" in run("up", "--spec", "thunder.toml", code=2).err
-    for command in (["gc"], ["logs"], ["ssh", "i0"], ["keys", "list"]):
+    for command in (["gc"], ["logs"], ["ssh", "i0"], ["keys", "list"], ["bench"]):
         assert "THUNDER_API_URL" in run(*command, code=2).err
 
 

@@ -1,5 +1,6 @@
 """Where the API listens: where the spec says, or it is said why not; and nothing else depends on it."""
 
+import asyncio
 import datetime
 import socket
 import ssl
@@ -124,6 +125,36 @@ async def test_off_loopback_with_a_certificate_everybody_needs_the_token(door, t
     port = one.url.rpartition(":")[2]
     trust = ssl.create_default_context(cafile=str(certificate))
     assert await said_at(f"https://127.0.0.1:{port}", ssl=trust, server_hostname="localhost") == {"open": False}
+
+
+async def test_a_certificate_that_was_renewed_is_shown_to_who_comes_then(door, tmp_path):
+    certificate, key = self_signed(tmp_path)
+    one = door(Place("127.0.0.1:0", str(certificate), str(key), stated=True))
+    await one.look()
+    first = await shown_at(one.url)
+    old = key.read_bytes()
+    self_signed(tmp_path)
+    renewed = key.read_bytes()
+    key.write_bytes(old)
+    await one.look()
+    assert "goes on with its old certificate" in one.alerts[0]
+    assert "[controller] tls_cert" in one.alerts[0]
+    assert await shown_at(one.url) == first
+    key.write_bytes(renewed)
+    await one.look()
+    assert one.alerts == ()
+    assert await shown_at(one.url) == ssl.PEM_cert_to_DER_cert(certificate.read_text())
+
+
+async def shown_at(url):
+    """The certificate, as DER."""
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), ssl=trust)
+    found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    await writer.wait_closed()
+    return found
 
 
 def self_signed(folder):

@@ -155,4 +155,6 @@ def test_the_token_is_made_once_and_only_its_owner_may_read_it(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(token.reveal()) >= 32
     assert deployment_token(tmp_path / "controller") == token
+    path.write_text("\n")
+    assert len(deployment_token(tmp_path / "controller").reveal()) >= 32, "else a bearer of nothing might do all"
     assert token.reveal() not in f"{token} {token!r}"

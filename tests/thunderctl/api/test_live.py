@@ -88,6 +88,34 @@ async def test_who_comes_back_is_told_what_it_missed_once(api):
         assert (await stream.next("event"))[2] == 6
 
 
+async def test_who_comes_back_to_a_store_that_was_restored_is_told_what_happens_now(api):
+    api.source.happens("step", "in the backup")
+    async with following(api, **{"Last-Event-ID": "1000"}) as response:
+        stream = Stream(response)
+        await stream.next("status")
+        api.source.happens("step", "now")
+        assert (await stream.next("event"))[1]["message"] == "now"
+
+
+async def test_what_happened_while_nobody_followed_is_not_gone_through_again(api, monkeypatch):
+    monkeypatch.setattr(live, "MOST_MISSED", 1)
+    for number in range(50):
+        api.source.happens("step", f"long ago {number}")
+    began, events = [], api.source.events
+
+    async def noted(**asked):
+        began.append(asked.get("after_id"))
+        return await events(**asked)
+
+    monkeypatch.setattr(api.source, "events", noted)
+    async with following(api) as response:
+        stream = Stream(response)
+        await stream.next("status")
+        api.source.happens("step", "now")
+        assert (await stream.next("event"))[1]["message"] == "now"
+    assert not set(began) & set(range(1, 50))
+
+
 @pytest.mark.parametrize("said", ["x", "-1", "9" * 30, "٣"])
 async def test_an_id_that_is_none_is_as_good_as_none(api, said):
     api.source.happens("step", "long ago")

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from planner.errors import ThunderError
 from planner.simulation.scenario import Requests
 from runtime.messages import AgentHealth
 from tests.planner.plans import split_plan
 from tests.thunderctl.observing.observed import seen, view
+from thunderctl.bench import running
 from thunderctl.bench.load import Answer
 from thunderctl.bench.report import Bench, bench_json, ratio, simulated
 from thunderctl.bench.running import admitted, kv_received
@@ -114,6 +116,20 @@ def test_what_the_plan_does_not_admit_is_not_sent_and_the_first_comes_at_once():
     assert too_long == 1
     assert sent.arrival_s.tolist() == [0.0, 3.0]
     assert sent.output.tolist() == [5.0, 1.0]
+
+
+def test_a_request_that_asks_for_no_token_needs_room_for_the_one_that_it_is_sent_for():
+    full = float(PLAN.max_model_len)
+    sent, too_long = admitted(PLAN, Requests(np.array([0.0, 1.0]), np.array([full, full - 1]), np.array([0.0, 0.0])))
+    assert (too_long, sent.prompt.tolist()) == (1, [full - 1])
+
+
+def test_what_was_measured_is_not_lost_where_the_deployment_can_not_be_looked_at_any_more(monkeypatch):
+    async def locked(_):
+        raise ThunderError("The store is locked.")
+
+    monkeypatch.setattr(running, "observe_once", locked)
+    assert running._looked_again(None) is None
 
 
 def agents(**counts):

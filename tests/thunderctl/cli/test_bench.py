@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -126,6 +127,18 @@ def test_the_table_is_for_people_and_refusals_are_in_it(serving, capsys):
     assert "measured   simulated   ratio   the plan" in shown.out
     assert "503 overloaded" in shown.out
     assert "Sending 40 requests" in shown.err
+
+
+def test_beside_a_plan_for_what_was_observed_requests_are_as_the_spec_says(serving, capsys):
+    """As a rebalance leaves it: the plan keeps means of what was observed, and no lengths."""
+    plan = replace(PLAN, plan_id="rebalanced", workload=replace(PLAN.workload, name="observed"))
+    with Store() as store:
+        store.save_plan(plan.plan_id, "default", plan_to_json(plan))
+        stated = {"workload": {"trace": str(Path("trace.csv").resolve())}}
+        store.save_deployment(replace(store.deployment("default"), plan_id=plan.plan_id, spec=stated))
+    shown = bench(capsys, "--rate", "40", "--duration", "1")
+    assert {len(body["prompt"]) for body in serving.bodies} <= set(range(50, 62))
+    assert "made for observed, whose lengths it does not hold" in shown.err
 
 
 @pytest.mark.parametrize("given", ["flag", "environment"])

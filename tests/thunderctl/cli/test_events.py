@@ -13,7 +13,8 @@ import pytest
 from planner.document import plan_to_json
 from planner.errors import SpecError
 from tests.planner.plans import split_plan
-from thunderctl.cli.events import is_of, later, moment
+from thunderctl.cli import events as events_module
+from thunderctl.cli.events import moment
 from thunderctl.cli.main import main
 from thunderctl.history import IN_FORCE
 from thunderctl.store.store import Store
@@ -72,11 +73,10 @@ def test_events_are_chosen_by_kind_time_and_number(capsys):
     assert "controller.route" in run(capsys, "events").out
 
 
-def test_a_kind_is_itself_and_what_is_below_it():
-    assert is_of("step.lease", ["step"])
-    assert is_of("step", ["step"])
-    assert not is_of("stepping", ["step"])
-    assert is_of("anything", None)
+@pytest.mark.usefixtures("happened")
+def test_a_kind_is_itself_and_what_is_below_it(store, capsys):
+    happen(store, time.time(), "step")
+    assert events(capsys, "--kind", "step") == ["step.lease", "step.route", "step"]
 
 
 def test_a_moment_is_so_long_ago_or_a_time_of_day():
@@ -89,14 +89,21 @@ def test_a_moment_is_so_long_ago_or_a_time_of_day():
             moment(wrong, NOW)
 
 
-def test_however_much_happened_meanwhile_all_of_it_is_told(store):
-    happen(store, NOW, "before")
-    (before,) = store.events("default")
-    for number in range(450):
-        happen(store, NOW, f"kind.{number}")
-        store.record("other", "noise", "")
-    assert [event.kind for event in later(store, "default", before.event_id)] == [f"kind.{n}" for n in range(450)]
-    assert list(later(store, "default", store.events("default")[-1].event_id)) == []
+def test_however_much_happens_meanwhile_all_of_it_is_told_once(store, capsys, monkeypatch):
+    monkeypatch.setattr(events_module, "AT_ONCE", 7)
+    happen(store, NOW, "before", "before")
+    looks = iter(range(6))
+
+    def meanwhile(_):
+        if (look := next(looks, None)) is None:
+            raise KeyboardInterrupt
+        for number in range(10 if look < 3 else 0):
+            happen(store, NOW, "kind.of", f"{look}-{number}")
+            store.record("other", "kind.of", "noise")
+
+    monkeypatch.setattr(events_module.time, "sleep", meanwhile)
+    shown = run(capsys, "events", "-f", "--kind", "kind", code=130).out
+    assert [line.split()[-1] for line in shown.splitlines()] == [f"{a}-{b}" for a in range(3) for b in range(10)]
 
 
 @pytest.mark.parametrize("as_json", [False, True])

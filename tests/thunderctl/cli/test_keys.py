@@ -76,7 +76,25 @@ def test_a_key_is_revoked_by_its_name_and_may_be_made_anew(run):
     run("create", "alice")
 
 
-@pytest.mark.parametrize("said", ["", "soon", "0d", "-1d", "2001-01-01", "99999999w"])
+def test_a_list_fits_a_terminal_and_a_cell_is_one_line(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    run("create", "a-client-of-ours", "--rpm", "60", "--tpm", "100000", "--expires", "30d")
+    shown = run("list", "--json").out
+    [entry] = json.loads(shown)["keys"]
+    lines = run("list").out.splitlines()
+    made = entry["created_at"][:16].replace("T", " ")
+    assert [made in line for line in lines if "a-client-of-ours" in line] == [True, False]
+
+
+def test_who_revokes_the_last_key_hears_that_nobody_gets_in(run):
+    run("create", "alice")
+    run("create", "bob")
+    assert "Nobody gets in" not in run("revoke", "bob").err
+    assert "It was the last one. Nobody gets in until there is one" in run("revoke", "alice").err
+    assert "default goes on asking every client for one" in run("list").err
+
+
+@pytest.mark.parametrize("said", ["", "soon", "0d", "-1d", "2001-01-01", "99999999w", "9" * 13 + "h"])
 def test_a_time_that_is_none_or_over_is_refused(said):
     with pytest.raises(SpecError, match="--expires is"):
         expiry(said, time.time())

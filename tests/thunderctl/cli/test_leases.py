@@ -194,6 +194,30 @@ def test_what_could_not_be_looked_at_is_said(run, monkeypatch):
     assert "vast: " in document["error"]["message"]
 
 
+def test_with_a_store_that_is_lost_the_hosts_of_the_specs_file_are_looked_at(run, tmp_path, monkeypatch):
+    asked = []
+
+    async def look(world):
+        asked.append(sorted((world.written or world.spec()).ssh.hosts))
+        return ()
+
+    monkeypatch.setattr("thunderctl.deploying.strays.look_around", look)
+    host = '[ssh.hosts.tower]\naddress = "nobody@127.0.0.1:1"\ngpu = "CPU"\ngpu_count = 1\nusd_per_hour = 0.0\n'
+    (tmp_path / "thunder.toml").write_text(host)
+    run("leases")
+    with Store() as store:
+        store.save_deployment(replace(store.deployment("default"), spec={"markets": {"providers": ["local"]}}))
+    run("leases")
+    assert asked == [["tower"], []]
+
+
+def test_a_specs_file_that_is_wrong_hides_no_lease(run, tmp_path):
+    (tmp_path / "thunder.toml").write_text("markets = 1\n")
+    shown = run("leases").err
+    assert "that thunder.toml names are not looked at: " in shown
+    assert "Nothing is leased" in shown
+
+
 def test_a_lease_is_written_off_on_the_users_word_alone(run, monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: "ann")
     with Store() as store:

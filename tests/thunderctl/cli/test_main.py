@@ -28,6 +28,19 @@ def test_help_loads_nothing_heavy():
     assert "plan" in done.stdout
 
 
+def test_a_command_ends_without_a_look_at_all_that_it_imported():
+    code = (
+        "import atexit, gc, sys\n"
+        "from thunderctl.cli.main import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 10_000, file=sys.stderr))\n"
+        "main()"
+    )
+    own = subprocess.run([sys.executable, "-P", "-c", code, "--version"], capture_output=True, text=True, check=True)
+    within = code.replace("main()", "main(['--version'])")
+    others = subprocess.run([sys.executable, "-P", "-c", within], capture_output=True, text=True, check=True)
+    assert (own.stderr.strip(), others.stderr.strip()) == ("True", "False")
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "run"])
 def test_every_command_has_help_with_an_example_and_is_in_the_readme(name, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -80,6 +80,7 @@ def test_the_answers_can_go_to_standard_output(tmp_path):
         ("\n".join((HEADER + ",gpu", GOOD + ",T4")), "gpu more than once"),
         ("\n".join((HEADER, GOOD + ",more")), "line 2"),
         ("\n".join((HEADER, GOOD, "helix,A40")), "line 3"),
+        ("\n".join((HEADER, '"' + GOOD * 3000)), "is no CSV"),
     ],
 )
 def test_a_file_of_another_shape_is_one_clear_error(tmp_path, text, says):

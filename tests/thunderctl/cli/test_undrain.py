@@ -7,13 +7,16 @@ from types import SimpleNamespace
 import pytest
 
 import planner.rebalance
+from planner.catalog import Link
 from planner.document import plan_to_json
 from planner.rebalance import Rebalanced
 from planner.rebalancing.flips import without
+from planner.traces import workload_named
 from provisioners.leases.journal import LeaseRow, LeaseState
 from runtime.messages import AgentHealth, EngineHealth, ReplicaAddress, Routes, agent_name
 from tests.planner.plans import split_plan
 from thunderctl.cli.main import main
+from thunderctl.cli.rebalance import as_it_is
 from thunderctl.deploying.routing import shares_of
 from thunderctl.observing import observe
 from thunderctl.observing.observe import InstanceView, Observation
@@ -113,6 +116,43 @@ def test_a_machine_is_taken_back_with_all_that_it_had(told):
     assert replicas(told[-1]) == {"r2"}
     command("undrain", "i0", "--yes")
     assert replicas(told[-1]) == {"r0", "r1", "r2"}
+
+
+@pytest.mark.usefixtures("told")
+def test_a_drain_is_shown_beside_what_is_in_force_with_what_is_drained(monkeypatch, capsys):
+    """Not beside what is left: that would look as if it cost nothing. Of what is lost, that is all there is."""
+    whole, left = (replace(PLAN, predicted=replace(PLAN.predicted, goodput_rps=rps)) for rps in (4.0, 1.8))
+
+    def decide(current, *_, lost=(), **__):
+        plan = replace(without(current, lost), plan_id=f"{len(lost)} {current.plan_id}", predicted=left.predicted)
+        return Rebalanced(plan, left if lost else whole, ("So it is.",), 0.0, 0.0)
+
+    monkeypatch.setattr(planner.rebalance, "rebalance", decide)
+    command("drain", "r2", "--dry-run", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert [found[f"predicted_{when}"]["goodput_rps"] for when in ("before", "after")] == [4.0, 1.8]
+    assert "Without r2: attainment 93% → 93%" in found["why"][-1]
+    assert "goodput 4 → 1.8 requests/s (simulated)" in found["why"][-1]
+    command("drain", "r2", "--yes")
+    capsys.readouterr()
+    command("undrain", "r2", "--dry-run", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["predicted_before"]["goodput_rps"] == 4.0, "of those in force, under what comes now"
+    command("undrain", "r2", "--yes")
+    capsys.readouterr()
+    monkeypatch.setitem(STATES, "r2", "failed")
+    command("drain", "r2", "--dry-run", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["predicted_before"]["goodput_rps"], found["why"]) == (1.8, ["So it is."])
+
+
+def test_what_is_in_force_is_judged_over_its_own_links():
+    """Of what comes back links are known too, which the plan in force knows nothing of."""
+    in_force, coming = without(PLAN, ["i1"]), workload_named("conversation").at(0.5)
+    links = {("i0", "i1"): Link(1.0, 1.0), ("o0", "o1"): Link(1.0, 1.0)}
+    now = as_it_is(in_force, coming, None, links)
+    assert now is not None
+    assert (now.routes, now.workload.rate_rps) == (as_it_is(in_force, coming, None, {}).routes, 0.5)
 
 
 @pytest.mark.usefixtures("quick")

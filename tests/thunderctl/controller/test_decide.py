@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioners.leases.journal import Cause, LeaseState
+from provisioners.leases.journal import UNSEEN, Cause, LeaseState
 from provisioners.leases.limits import Due
 from tests.thunderctl.controller.situations import (
     ALIVE,
@@ -26,7 +26,7 @@ from tests.thunderctl.controller.situations import (
 from thunderctl.controller.adapting.assessment import Proposal
 from thunderctl.controller.decide import decide, leaving_of, serving_of
 from thunderctl.controller.situation import Routing, Vital
-from thunderctl.controller.steps import Close, Drain, Release, Replace, Route, Stop
+from thunderctl.controller.steps import Close, Drain, Release, Replace, Route, Stop, together
 from thunderctl.fleet.resting import Resting
 from thunderctl.store.values import DeploymentState
 
@@ -357,19 +357,19 @@ def short(**known):
 
 
 def test_a_machine_that_was_lost_is_replaced_for_as_long_as_the_others_have_left():
-    assert decide(short()) == (Replace(("i2",), "i2 is gone: outbid", 8.0),)
+    assert decide(short()) == (Replace(("i2",), "i2 is gone: outbid", NOW + 8 * 3600),)
 
 
 def test_a_machine_that_is_still_being_deleted_makes_no_replacement_short():
     deleting = replace(row("i2", LeaseState.DELETING, expires_at=NOW - 60), lease_id="l-old")
     before = short()
     (found,) = (one for one in decide(replace(before, rows=(*before.rows, deleting))) if isinstance(one, Replace))
-    assert found.hours == 8.0
+    assert found.until == NOW + 8 * 3600
 
 
 def test_an_up_that_died_while_it_replaced_a_machine_is_gone_on_with():
     halfway = short(plan_id="amended", replaced=("i2",), lost=())
-    assert decide(halfway) == (Replace(("i2",), "i2 was replaced and does not serve yet", 8.0),)
+    assert decide(halfway) == (Replace(("i2",), "i2 was replaced and does not serve yet", NOW + 8 * 3600),)
     (both,) = decide(replace(halfway, lost=(GONE,)))
     assert both.instances == ("i2",)
 
@@ -420,7 +420,7 @@ def test_where_machines_were_replaced_replicas_come_back():
         {"limits": (limit(Due.WARN, "i0"),)},
         {"plan_id": "another"},
         {"state": DeploymentState.STARTING},
-        {"conditions": dict.fromkeys(REPLICAS, LOST)},
+        {"conditions": dict.fromkeys(REPLICAS, LOST), "silent": frozenset({"l-i0"})},
         {"lost": (replace(GONE, expires_at=NOW + 60),)},
         {"lost": (replace(GONE, expires_at=NOW - 60),)},
     ],
@@ -428,6 +428,58 @@ def test_where_machines_were_replaced_replicas_come_back():
 )
 def test_nothing_is_leased_where_it_is_not_wanted_not_safe_or_not_worth_it(known):
     assert not [step for step in decide(short(**known)) if isinstance(step, Replace)]
+
+
+IN_10_H = NOW + 10 * 3600
+ALL_LOST = tuple(
+    row(name, LeaseState.GONE, reason="its provider calls it terminated", expires_at=IN_10_H, created_at=NOW - 7200)
+    for name in ("i0", "i1", "i2")
+)
+
+
+def all_gone(**known):
+    """Every machine was lost at once, ten hours before its end."""
+    nobody = {"rows": (), "lost": ALL_LOST, "conditions": dict.fromkeys(REPLICAS, LOST), "usd_per_hour": Decimal(0)}
+    return replace(situation(), **{**nobody, **known})
+
+
+def replaced(now):
+    return [one for one in decide(now) if isinstance(one, Replace)]
+
+
+def test_a_fleet_that_is_gone_as_a_whole_is_leased_anew_up_to_the_end_that_it_had():
+    (one,) = together(replaced(all_gone()))
+    assert (one.instances, one.until) == (("i0", "i1", "i2"), IN_10_H)
+    stopped = all_gone(routing=Routing(PLAN, frozenset(REPLICAS), running=False))
+    assert len(replaced(stopped)) == 3, "the router ends with the last machine that was of no use"
+
+
+def test_while_a_fleet_that_was_lost_comes_back_what_is_left_half_done_is_gone_on_with():
+    booting = replace(row("i0", LeaseState.CREATED, created_at=NOW - 300, expires_at=IN_10_H), sent_at=NOW - 300)
+    coming = all_gone(rows=(booting,), lost=ALL_LOST[1:], silent=frozenset({"l-i0"}))
+    assert [one.instances for one in replaced(coming)] == [("i0",), ("i1",), ("i2",)]
+    ready = replace(booting, state=LeaseState.READY)
+    at_it = replace(coming, rows=(ready,), replacing=frozenset({"i0"}))
+    assert [one.instances for one in replaced(at_it)] == [("i1",), ("i2",)], "its agent is on its way"
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"rows": (row("i0"),), "lost": ALL_LOST[1:], "silent": frozenset({"l-i0"})},
+        {"distrust": {"vast": "the listing is empty while 3 leases run"}},
+        {"left_usd": 3.0},
+        {"unwatched": frozenset({"l-i0"})},
+        {"lost": (replace(ALL_LOST[0], reason="forgotten by me"), *ALL_LOST[1:])},
+        {"lost": (replace(ALL_LOST[0], state=LeaseState.LOST, reason=UNSEEN), *ALL_LOST[1:])},
+        {"lost": tuple(replace(one, expires_at=NOW + 60) for one in ALL_LOST)},
+        {"replaces": False},
+        {"state": DeploymentState.STOPPING},
+    ],
+    ids=lambda known: "-".join(known),
+)
+def test_no_fleet_is_leased_anew_that_may_be_there_or_ended_for_its_time_or_its_money(known):
+    assert not replaced(all_gone(**known))
 
 
 NARROWED = replace(PLAN, replicas=tuple(one for one in PLAN.replicas if one.id != "r2"))

@@ -233,7 +233,15 @@ def test_who_loses_the_row_ends_however_long_its_tick_takes(world, monkeypatch):
     monkeypatch.setattr(lead, "client_context", lambda _: None)
     monkeypatch.setattr(lead, "serving", lambda *_: nullcontext(SimpleNamespace(told=None, ticked=None)))
     folder = world.controller.folder
-    acting = SimpleNamespace(name="d", store=world.store, router=None, operator_tls=folder, spec=Spec, folder=folder)
+    acting = SimpleNamespace(
+        name="d",
+        store=world.store,
+        router=None,
+        operator_tls=folder,
+        spec=Spec,
+        folder=folder,
+        controller=world.controller,
+    )
     with pytest.raises(Refused):
         asyncio.run(lead._run(acting, Lost(), 2.0))
     assert ended == [True]

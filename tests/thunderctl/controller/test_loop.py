@@ -280,8 +280,8 @@ async def test_what_was_lost_is_replaced_by_an_up_that_is_tried_again_ever_less_
     await made.run(120)
     del made.cloud.machines["m-i1"]
     await made.until(lambda: Ups.commands, within_s=SELDOM_S + SETTLE_S + 60)
-    assert Ups.commands[0][-7:-1] == ["up", "--yes", "--replacing", "--only", "i1", "--max-hours"]
-    assert 47.5 < float(Ups.commands[0][-1]) < 48.0
+    assert Ups.commands[0][-7:-1] == ["up", "--yes", "--replacing", "--only", "i1", "--until"]
+    assert float(Ups.commands[0][-1]) == made.store.leases("d")[0].expires_at
     assert made.events("controller.replace") == [
         "a machine in the place of i1: i1 is gone: the provider no longer lists it"
     ]
@@ -816,3 +816,61 @@ async def test_a_fleet_that_ended_itself_as_a_whole_is_gone_and_not_an_empty_lis
     made.cloud.observe = observe
     await made.until(lambda: made.state("i0") is LeaseState.GONE, within_s=300)
     assert {made.state(name) for name in ("i1", "i2")} == {LeaseState.GONE}
+
+
+def take_all_back(made, *, said: bool) -> None:
+    """The provider ends every machine at once, and calls them terminated for a while, or lists nothing at all."""
+    ended = frozenset(made.cloud.machines) if said else frozenset()
+    made.cloud.machines.clear()
+
+    async def observe():
+        return Listing(True, ended=ended)
+
+    made.cloud.observe = observe
+
+
+async def test_a_fleet_that_is_taken_back_as_a_whole_is_leased_anew_by_one_up_for_as_long_as_it_was_to_last(world):
+    Ups.commands.clear()
+    made = world(lease_h=48.0, tick_s=10.0)
+    await made.run(300)
+    ends_at = min(one.expires_at for one in made.store.leases("d"))
+    take_all_back(made, said=True)
+    await made.until(lambda: Ups.commands, within_s=SELDOM_S + 60)
+    named = ["--only", "i0", "--only", "i1", "--only", "i2"]
+    assert Ups.commands[0][-10:] == ["up", "--yes", "--replacing", *named, "--until", f"{ends_at:.0f}"][-10:]
+    assert any("No machine is left: i0, i1, i2. Others are leased" in text for text in made.alerts)
+    await made.run(IDLE_S + HOURS)
+    assert len(Ups.commands) == 6, "each found nothing: it goes on, 2, 4, 8, 16 and 32 minutes after one another"
+
+
+async def test_an_empty_listing_leases_no_fleet_anew_and_is_said(world):
+    Ups.commands.clear()
+    made = world(tick_s=10.0)
+    await made.run(300)
+    take_all_back(made, said=False)
+    await made.run(2 * HOURS)
+    assert Ups.commands == []
+    assert {made.state(name) for name in ("i0", "i1", "i2")} == {LeaseState.READY}
+    assert any("the listing is empty while 3 leases run" in text for text in made.alerts)
+
+
+async def test_a_fleet_that_ended_itself_as_nobody_spoke_to_it_waits_for_up(world):
+    """A laptop that was closed for a day leases nothing when it is opened."""
+    Ups.commands.clear()
+    made = world(lease_h=48.0, tick_s=10.0)
+    await made.run(300)
+    take_all_back(made, said=True)
+    made.clock.at += 24 * HOURS
+    await made.until(lambda: made.state("i0") is LeaseState.GONE, within_s=300)
+    await made.run(300)
+    assert Ups.commands == []
+    assert any("may have ended themselves: `thunderctl up` leases them again" in text for text in made.alerts)
+
+
+async def test_a_fleet_that_ended_with_its_money_is_not_leased_anew(world):
+    Ups.commands.clear()
+    made = world(lease_h=48.0, tick_s=10.0, spec=Spec.model_validate({"budget": {"max_total_usd": 30.0}}))
+    await made.until(lambda: made.state("i0") is LeaseState.GONE, within_s=11 * HOURS)
+    await made.run(300)
+    assert Ups.commands == []
+    assert any("may still be spent would last no hour" in text for text in made.alerts)

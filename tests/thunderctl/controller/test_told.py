@@ -54,8 +54,8 @@ def test_of_two_that_are_decided_one_by_one_each_keeps_to_its_own_pauses():
 def test_two_that_are_done_as_one_last_as_long_as_the_shorter_and_say_both_reasons():
     both = Replace(("i1",), "gone", 3.0).and_also(Replace(("i2",), "outbid", 2.0))
     assert both == Replace(("i1", "i2"), "gone; outbid", 2.0)
-    assert both.and_also(Replace(("i3",), "lost")).hours == 2.0
-    assert I1.and_also(I2).hours is None
+    assert both.and_also(Replace(("i3",), "lost")).until == 2.0
+    assert I1.and_also(I2).until is None
 
 
 def test_what_was_not_decided_for_long_begins_anew():

@@ -11,13 +11,14 @@ from unittest.mock import patch
 
 import pytest
 
-from planner.deployment import Phase, Plan
+from planner.deployment import Codec, Phase, Plan, Route
 from planner.document import plan_from_json, plan_to_json
 from planner.errors import Refused
 from planner.reconcile import StepKind
 from provisioners.leases.journal import LeaseRow, LeaseState
 from provisioners.leases.observe import Absences, look
 from provisioners.leases.release import ask_release
+from runtime.messages import ReplicaAddress, Routes
 from tests.thunderctl.acted_machines import stubbed
 from tests.thunderctl.rented_world import NAME, Durations, RentedWorld, cards, rented_world
 from thunderctl.controller.errands import AT_WORK
@@ -27,6 +28,7 @@ from thunderctl.deploying.deploy import pace_of
 from thunderctl.deploying.taking_down import take_down
 from thunderctl.fleet.resting import Rest, RestCause, Resting
 from thunderctl.home import owner_id
+from thunderctl.processes.router_process import RouterProcess
 from thunderctl.spec.spec import Spec
 from thunderctl.store.locks import BRIEF_S
 from thunderctl.store.values import DeploymentState
@@ -260,6 +262,76 @@ def test_nothing_is_leased_once_all_the_money_was_spent(fleet):
     [results] = beside(fleet, fleet.refill("i1"))
     assert "max_total_usd" in failed(results)[StepKind.LEASE]
     assert of(fleet, "i1").state is LeaseState.GONE
+
+
+async def hold(world: RentedWorld, seconds: float) -> None:
+    """Somebody has the lock for so long."""
+    while True:
+        try:
+            with world.store.lock(NAME, "rebalance", waits=False):
+                await asyncio.sleep(seconds)
+                return
+        except Refused:
+            await asyncio.sleep(0.1)
+
+
+async def behind(world: RentedWorld, seconds: float, until: float | None = None) -> Any:
+    """What a replacement comes to that waits for the lock for so long."""
+    holding = asyncio.create_task(hold(world, seconds))
+    await asyncio.sleep(1)
+    found = await world.refill("i1", until=until)
+    await holding
+    return found
+
+
+def test_one_that_waited_for_the_lock_leases_up_to_the_same_end(fleet):
+    lose(fleet, "i1")
+    until = fleet.now() + 4 * 3600
+    [results] = beside(fleet, behind(fleet, 3600.0, until))
+    assert not failed(results)
+    assert of(fleet, "i1").expires_at == until
+    assert results[0].seconds > 3500
+
+
+def test_nothing_is_leased_by_one_that_waited_until_the_end_was_near(fleet):
+    lose(fleet, "i1")
+    with patch.object(refill, "time", SimpleNamespace(time=fleet.now)):
+        [results] = beside(fleet, behind(fleet, 3600.0, fleet.now() + 2 * 3600 - 60))
+    assert "Leases are to end within 1 h" in failed(results)[StepKind.LEASE]
+    assert of(fleet, "i1").state is LeaseState.GONE
+
+
+def test_money_that_is_limited_further_while_one_waits_is_what_it_goes_by(fleet):
+    lose(fleet, "i1")
+
+    def limit() -> None:
+        smaller = replace(fleet.store.deployment(NAME), spec={"budget": {"max_total_usd": 1e-9}})
+        fleet.store.save_deployment(smaller)
+
+    [results, _] = beside(fleet, behind(fleet, 600.0), after(300, limit))
+    assert "max_total_usd" in failed(results)[StepKind.LEASE]
+    assert of(fleet, "i1").state is LeaseState.GONE
+
+
+def test_all_that_was_lost_at_once_comes_back_and_serves(fleet):
+    lose(fleet, "i0", "i1", "i2", "i3")
+    until = fleet.now() + 4 * 3600
+    [results] = beside(fleet, fleet.refill("i0", "i1", "i2", "i3", until=until))
+    assert not failed(results)
+    assert {of(fleet, name).expires_at for name in ("i0", "i1", "i2", "i3")} == {until}
+    assert replicas(fleet.routed[-1]) == {"r0", "r1", "r2", "r3"}
+
+
+def test_a_machine_of_no_use_is_kept_where_an_up_has_just_made_it_serve(fleet):
+    lose(fleet, "i1")
+    fleet.unfit = {1, 2}
+    one = ReplicaAddress("r1", Phase.MIXED, "https://i1/r/r1")
+    routes = Routes(2, "llama", (one,), (Route("r1", "r1", 1.0, Codec.LOCAL),), wanted(fleet).plan_id)
+    with patch.object(RouterProcess, "may_run", new=True), patch.object(RouterProcess, "routes", lambda _: routes):
+        [results] = beside(fleet, fleet.refill("i1"))
+    assert "serves by now: it is kept" in failed(results)[StepKind.PREPARE]
+    assert of(fleet, "i1").state.runs
+    assert of(fleet, "i1").provider_id in {str(one) for one in fleet.market.contracts}
 
 
 @pytest.mark.parametrize("fault", ["dropped after", "dropped before", "504 after"])

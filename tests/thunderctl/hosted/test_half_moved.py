@@ -1,12 +1,17 @@
 """Commands while a deployment is on its way to another host: in both databases none runs here."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 
 from planner.errors import Incomplete
 from provisioners.ssh.login import SshAddress
 from thunderctl.cli.there import run_where_it_lives
+from thunderctl.controller.process import REPLACING
+from thunderctl.deploying.replacers import replacing
 from thunderctl.hosted.bundle import bundle_path, pack
-from thunderctl.hosted.moving import handed_over
+from thunderctl.hosted.moving import _hand_over, handed_over
 from thunderctl.hosted.note import Away, Moving, write_away
 from thunderctl.hosted.place import ControlHost
 from thunderctl.store.store import Store
@@ -28,6 +33,28 @@ def leaving(store_url, tmp_path, monkeypatch):
 
 
 COMMANDS = (["status"], ["leases", "--json"], ["drain", "i0", "--yes"], ["down", "--yes"], ["keys", "list"])
+
+
+def test_who_replaces_machines_is_ended_before_anything_is_packed(leaving):
+    """By itself it would stop at its next change alone, and boot and prepare a machine up to then."""
+    done = []
+
+    class Controller:
+        async def stop_replacing(self, holders):
+            done.extend(one.message for one in holders)
+            return True
+
+        async def stop(self):
+            done.append("stopped")
+
+    router = SimpleNamespace(may_run=False)
+    world = SimpleNamespace(name="default", store=leaving, router=router, controller=Controller())
+    said = []
+    with replacing(leaving, "default", ["i1"]):
+        asyncio.run(_hand_over(world, AWAY.host, "/there", said.append))
+    assert done == [f"{REPLACING}: i1", "stopped"]
+    assert said == ["The controller was replacing machines; the one there goes on with it."]
+    assert bundle_path("default").exists()
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

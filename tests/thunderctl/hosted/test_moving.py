@@ -46,11 +46,15 @@ folder = "{folder}"
 
 @dataclass
 class Laptop:
-    """This machine, with a home of its own, and the host that it may move to."""
+    """This machine, with a home of its own, and the host that it may move to.
+
+    `code` is a folder of our code on that host, which other tests' hosts have too: sent and compiled once.
+    """
 
     home: Path
     office: Sshd
     output: pytest.CaptureFixture[str]
+    code: Path
 
     def run(self, *arguments: str, code: int = 0, **variables: str) -> tuple[str, str]:
         """A command in this process, which has imported all of it; what it asks there is a process of its own."""
@@ -66,7 +70,11 @@ class Laptop:
         assert found is not None
         return found
 
-    def move(self) -> None:
+    def move(self, *, without_code: bool = False) -> None:
+        theirs = self.office.folder / ".local/share/thunderctl/hosted/code"
+        if not without_code and not theirs.exists():
+            theirs.parent.mkdir(parents=True)
+            theirs.symlink_to(self.code)
         with open_world("default") as world:
             prepared = asyncio.run(settle_in(self.host(), "default", {"HF_TOKEN": "it's secret"}, print))
             asyncio.run(move(world, self.host(), prepared.folder, print))
@@ -77,15 +85,20 @@ class Laptop:
         return found
 
 
+@pytest.fixture(scope="session")
+def code(tmp_path_factory):
+    return tmp_path_factory.mktemp("code")
+
+
 @pytest.fixture
-def laptop(tmp_path, monkeypatch, capfd):
+def laptop(tmp_path, monkeypatch, capfd, code):
     with sshd(tmp_path / "office") as office:
         home = tmp_path / "home"
         monkeypatch.setenv("THUNDER_HOME", str(home))
         monkeypatch.chdir(tmp_path)
         text = SPEC.format(address=office.address, key=office.folder / "login", folder=tmp_path / "leased")
         (tmp_path / "thunder.toml").write_text(text)
-        yield Laptop(home, office, capfd)
+        yield Laptop(home, office, capfd, code)
 
 
 async def leased_for_real(laptop: Laptop) -> LeaseRow:
@@ -111,7 +124,7 @@ async def leased_for_real(laptop: Laptop) -> LeaseRow:
 
 def test_it_moves_is_looked_after_there_goes_down_there_and_comes_home(laptop):
     asyncio.run(leased_for_real(laptop))
-    laptop.move()
+    laptop.move(without_code=True)
     assert read_away("default").moving is Moving.THERE
     assert not bundle_path("default").exists()
 

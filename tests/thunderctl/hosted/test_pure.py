@@ -1,7 +1,11 @@
 """What is decided before a deployment moves or is asked: words, files, facts, credentials. No host is needed."""
 
+import os
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -189,8 +193,41 @@ def test_a_note_is_read_back_and_one_that_can_not_be_read_is_not_guessed(home):
     write_away("default", away)
     assert read_away("default") == away
     (home / "home/deployments/default/away.json").write_text("{}")
-    with pytest.raises(SpecError, match="says where deployment default lives"):
+    with pytest.raises(SpecError, match="says where deployment default lives") as raised:
         read_away("default")
+    assert "remove it if the deployment lives on this machine" in raised.value.hint
+
+
+@pytest.mark.usefixtures("home")
+def test_a_note_that_may_not_be_read_is_not_to_be_removed(monkeypatch):
+    write_away("default", Away(OFFICE, "default", "/f", "m1", Moving.THERE, "serving"))
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(SpecError, match=r"may not be read: Permission denied\.") as raised:
+        read_away("default")
+    assert "remove" not in raised.value.hint
+    assert "as the user who owns it" in raised.value.hint
+
+
+def test_a_command_that_is_carried_elsewhere_loads_no_more_than_carries_it(home):
+    write_away("default", Away(OFFICE, "default", "/f", "m1", Moving.THERE, "serving"))
+    ssh = home / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text("#!/bin/sh\nexit 3\n")
+    ssh.chmod(0o755)
+    code = (
+        "import sys\n"
+        "from thunderctl.cli.main import main\n"
+        "try: main(['leases'])\n"
+        "except SystemExit as ended: print(ended.code)\n"
+        "print({'paramiko', 'sqlmodel', 'aiohttp'} & set(sys.modules))"
+    )
+    own = os.environ | {"PATH": f"{ssh.parent}:{os.environ['PATH']}"}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=own, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["3", "set()"], done.stderr
 
 
 def test_a_router_beside_a_controller_elsewhere_is_away_too():

@@ -57,6 +57,14 @@ async def test_it_is_known_by_what_it_writes_and_stops_when_asked(start, tmp_pat
     await detached.stop(None, 20.0)
 
 
+async def test_one_that_ends_by_itself_just_before_it_is_told_to_is_a_success(start, monkeypatch):
+    state = await start(WRITES_ITSELF)
+    looks = iter([True])
+    await detached.stop(state, 20.0)
+    monkeypatch.setattr(detached, "is_alive", lambda _: next(looks, False))
+    await detached.stop(state, 20.0)
+
+
 async def test_one_that_does_not_listen_is_ended_by_force(start, tmp_path):
     state = await start(WRITES_ITSELF, "--deaf")
     await detached.stop(state, 0.2)

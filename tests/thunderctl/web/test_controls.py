@@ -16,6 +16,15 @@ POST = """async (path) => {
   const headers = {"Content-Type": "application/json"};
   return (await fetch(path, {method: "POST", headers, body: "{}"})).status;
 }"""
+NOTES_ENDS = """() => {
+  const own = window.fetch;
+  window.fetch = async (path, ...more) => {
+    const answer = await own(path, ...more);
+    const said = String(path).includes("/jobs/") ? await answer.clone().json() : {};
+    if (said.state === "done") document.body.dataset.ended = "";
+    return answer;
+  };
+}"""
 HOSTILE = '<img src=x onerror="window.hit=1">'
 STEPS = {
     "schema": "thunder.apply/v1",
@@ -104,6 +113,34 @@ async def test_where_nothing_would_change_there_is_nothing_to_confirm(looking, t
         await page.click("text=Preview")
         await page.wait_for_selector("#ask >> text=Nothing would change")
         assert await page.locator("#ask button").count() == 1
+
+
+async def test_what_one_change_answers_is_not_shown_under_the_title_of_the_next(looking, tmp_path):
+    async with looking() as page:
+        await sign_in(page)
+        await page.evaluate(NOTES_ENDS)
+        await page.click("#rebalance")
+        await page.click("text=Preview")
+        await page.wait_for_selector("text=Put in force")
+        (tmp_path / "hold").touch()
+        await page.click("text=Put in force")
+        await page.wait_for_selector("#ask pre >> text=begun")
+        await page.keyboard.press("Escape")
+        await page.click("[aria-label='Drain i2']")
+        (tmp_path / "hold").unlink()
+        await page.wait_for_selector("body[data-ended]")
+        await page.evaluate("new Promise((done) => setTimeout(done, 50))")
+        assert await page.inner_text("#ask-title") == "Drain i2"
+        assert "For which workload?" in await page.inner_text("#ask-body")
+
+
+async def test_one_route_is_said_to_be_one(looking, tmp_path):
+    answers(tmp_path, rebalance={**worlds.decided(), "routes": worlds.decided()["routes"][:1]})
+    async with looking() as page:
+        await sign_in(page)
+        await page.click("#rebalance")
+        await page.click("text=Preview")
+        await page.wait_for_selector("#ask >> text=1 route.")
 
 
 async def test_an_instance_is_drained(looking, tmp_path):

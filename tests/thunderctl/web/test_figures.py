@@ -70,6 +70,15 @@ def test_two_plans_differ_in_money_promises_phases_and_machines():
     assert found.only_b == ()
 
 
+def test_of_two_figures_that_are_written_alike_none_is_better():
+    plans = two_plans()
+    for plan, tpot in zip(plans.values(), (0.0088, 0.0092), strict=True):
+        plan["predicted"] |= {"tpot_p50_s": tpot}
+    rows = {one.name: one for one in compare(*plans.values()).rows}
+    assert rows["TPOT p50"].a == rows["TPOT p50"].b
+    assert rows["TPOT p50"].better == ""
+
+
 def test_a_plan_is_like_itself():
     plan = two_plans()["k7f3q2"]
     found = compare(plan, plan)

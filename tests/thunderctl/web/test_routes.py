@@ -175,6 +175,14 @@ async def test_who_signs_in_reads(closed):
     assert "k7f3q2" in await text_of(closed, "/", cookies=kept_of(answer))
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "of-nobody"])
+async def test_a_form_in_letters_that_nobody_reads_is_a_wrong_token(site, caplog, charset):
+    kind = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+    async with site.http.post(f"{site.url}/login", data=b"token=\xff", headers=kind) as answer:
+        assert answer.status == 401
+    assert not caplog.records
+
+
 async def test_a_form_of_another_site_signs_nobody_in(site):
     answer = await sign_in(site, Origin="http://evil.example")
     assert (answer.status, answer.cookies) == (403, {})

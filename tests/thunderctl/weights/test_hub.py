@@ -10,6 +10,7 @@ from planner.errors import AuthError, SpecError
 from runtime.weights.__main__ import fill
 from runtime.weights.job import WeightFile
 from tests.file_server import file_server
+from thunderctl.weights import hub as hub_module
 from thunderctl.weights.hub import hub_job, hub_listing
 from thunderctl.weights.listing import engine_files
 from thunderctl.weights.source import Hub
@@ -114,6 +115,18 @@ async def test_a_repository_that_was_renamed_is_followed_within_the_hub(hub, sto
     fill(tmp_path / "model", tmp_path / "progress", job)
     assert (tmp_path / "model" / "model.safetensors").exists()
     assert {path for _, path, _, _ in storage.asked} == {"/model.safetensors", "/tokenizer.json"}
+
+
+async def test_weights_that_a_mirror_of_the_hub_gives_itself_do_not_pass_through_this_machine(hub, monkeypatch):
+    gate(hub, monkeypatch)
+    monkeypatch.setattr(hub_module, "MOST_HELD_BYTES", LARGE - 1)
+    listing = await hub_listing(SOURCE)
+    at = f"/{REPOSITORY}/resolve/{COMMIT}/model.safetensors"
+    hub.redirected.pop(at)
+    hub.documents[at] = (MODEL / "model.safetensors").read_bytes()
+    with pytest.raises(SpecError, match=r"gives model\.safetensors") as refused:
+        await hub_job(SOURCE, listing, send_token=False)
+    assert "send_token" in refused.value.hint
 
 
 async def test_the_token_is_sent_only_where_the_spec_says_so(hub, storage, monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from thunderctl import words
 from thunderctl.cli.output import table
 from thunderctl.cli.tables.links import Rows, link_rows
 from thunderctl.fleet.resting import resting_line
@@ -41,8 +42,8 @@ def status_frame(status: Mapping[str, Any]) -> "Iterator[RenderableType]":
 def headline(status: Mapping[str, Any]) -> str:
     """One line: what it is, its state, where, and what it costs."""
     style = STATE_STYLES.get(status["state"], "white")
-    name = f"[bold]{status['deployment']}[/] [{style}]{status['state']}[/]"
-    where = f" {status['model']} at {status['endpoint']}" if status["endpoint"] else ""
+    name = f"[bold]{escape(status['deployment'])}[/] [{style}]{status['state']}[/]"
+    where = escape(f" {status['model']} at {status['endpoint']}") if status["endpoint"] else ""
     money = (
         f"${status['cost_usd_per_hour']:.3f}/h of ${status['budget_usd_per_hour']:.3f}/h, "
         f"${status['spent_usd']:.4f} spent"
@@ -70,7 +71,7 @@ def instance_rows(status: Mapping[str, Any]) -> Rows:
             escape(entry["offer_id"]),
             _styled(entry["state"]),
             f"{entry['usd_per_hour']:.3f}",
-            _share(entry["kv_pool_used_share"]),
+            words.share(entry["kv_pool_used_share"]),
             escape(entry["problem"] or entry["agent"]),
         )
         for entry in status["instances"]
@@ -88,7 +89,7 @@ def replica_rows(status: Mapping[str, Any]) -> Rows:
             ", ".join(entry["instances"]),
             str(entry["running"]),
             str(entry["waiting"]),
-            _share(entry["kv_usage"]),
+            words.share(entry["kv_usage"]),
         )
         for entry in status["replicas"]
     ]
@@ -107,7 +108,7 @@ def latency_rows(status: Mapping[str, Any]) -> Rows:
     observed, predicted = status["observed"], status["predicted"]
     columns = ("", "observed", "predicted (simulated)")
     rows: list[tuple[str, ...]] = [
-        (label, _seconds(observed[key]), _seconds(predicted[key]))
+        (label, words.seconds(observed[key]), words.seconds(predicted[key]))
         for label, key in (
             ("TTFT p50", "ttft_p50_s"),
             ("TTFT p99", "ttft_p99_s"),
@@ -115,7 +116,7 @@ def latency_rows(status: Mapping[str, Any]) -> Rows:
             ("TPOT p99", "tpot_p99_s"),
         )
     ]
-    rows.append(("attainment", _share(observed["slo_attainment"]), _share(predicted["slo_attainment"])))
+    rows.append(("attainment", words.share(observed["slo_attainment"]), words.share(predicted["slo_attainment"])))
     rate = observed["rate_rps"]
     rows.append(("requests/s", "-" if rate is None else f"{rate:.2f}", f"{predicted['goodput_rps']:.2f} at most"))
     if not predicted["calibrated"]:
@@ -125,11 +126,3 @@ def latency_rows(status: Mapping[str, Any]) -> Rows:
 
 def _styled(state: str) -> str:
     return f"[{STATE_STYLES.get(state, 'white')}]{escape(state)}[/]"
-
-
-def _share(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
-
-
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -14,7 +14,7 @@ from thunderctl.controller.adapting.assessment import Proposal, Question
 from thunderctl.controller.adapting.changes import changes_of
 from thunderctl.controller.adapting.drift import Drift, Pace, Verdict
 from thunderctl.controller.adapting.in_force import as_routed, moved_links
-from thunderctl.controller.observe import Heard
+from thunderctl.controller.heard import Heard
 from thunderctl.demand import observed_workload
 from thunderctl.observing.links import known_links, measured_links
 from thunderctl.observing.observe import Observation

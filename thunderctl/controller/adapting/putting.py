@@ -3,7 +3,7 @@
 from planner.document import plan_to_json
 from provisioners.crash import crash_point
 from thunderctl.controller.adapting.assessment import Proposal
-from thunderctl.controller.observe import Heard
+from thunderctl.controller.heard import Heard
 from thunderctl.deploying.lifecycle import record_rebalance
 from thunderctl.deploying.routing import push_plan, push_routes
 from thunderctl.world import World

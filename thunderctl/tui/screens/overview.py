@@ -49,6 +49,7 @@ class Overview(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._machines: bool | None = None
+        self._room: dict[str, int | None] = {}
         self._frame: Frame | None = None
 
     def compose(self) -> ComposeResult:
@@ -90,8 +91,10 @@ class Overview(Screen[None]):
         wanted = {name: len(parts[name].rows) + 1 for name in (listed, "routes", "happened") if parts[name].is_drawn}
         above = sum(one.outer_size.height for one in self.query(Lines) if one.display)
         given = heights(self.size.height - above - 1, wanted, [listed, listed, listed, "routes", "happened"])
-        for name, part in parts.items():
-            part.styles.height = given.get(name) if narrow else None
+        room = {name: given.get(name) if narrow else None for name in parts}
+        for name in [name for name in parts if room[name] != self._room.get(name)]:
+            parts[name].styles.height = room[name]
+        self._room = room
 
     @property
     def chosen(self) -> str:

@@ -13,7 +13,7 @@ Drawn = Callable[[Frame, int, int], Sequence[Text]]
 
 
 class Lines(Widget):
-    """Drawn anew for each frame and each size. Nothing to say: it takes no room.
+    """Drawn for each frame and each size; on the screen where it says something else. Nothing to say: it takes no room.
 
     One that `fills` the room it is given is drawn for its height, others for the screen's.
     """
@@ -23,10 +23,17 @@ class Lines(Widget):
         self._drawn = drawn
         self._fills = fills
         self._frame: Frame | None = None
+        self._lines_of: tuple[Frame | None, int, int] = (None, 0, 0)
+        self._last: Sequence[Text] = ()
 
     def show(self, frame: Frame) -> None:
+        # One that takes no room has no width.
+        width = self.size.width or self.app.size.width
+        before = self._lines(width)
         self._frame = frame
-        self.refresh(layout=True)
+        lines = self._lines(width)
+        if self.display and not alike(before, lines):
+            self.refresh(layout=len(before) != len(lines))
 
     @property
     def plain(self) -> str:
@@ -41,4 +48,16 @@ class Lines(Widget):
 
     def _lines(self, width: int) -> Sequence[Text]:
         height = self.size.height if self._fills else self.app.size.height
-        return self._drawn(self._frame, width, height) if self._frame and width > 0 else ()
+        if self._frame is None or width <= 0:
+            return ()
+        of, *size = self._lines_of
+        if self._frame is not of or size != [width, height]:
+            self._lines_of, self._last = (self._frame, width, height), self._drawn(self._frame, width, height)
+        return self._last
+
+
+def alike(some: Sequence[Text], others: Sequence[Text]) -> bool:
+    """Whether they look the same: `Text` compares without the style of the whole."""
+    return len(some) == len(others) and all(
+        one == other and one.style == other.style for one, other in zip(some, others, strict=True)
+    )

@@ -13,6 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from thunderctl.tui.frame import Frame
+from thunderctl.tui.widgets.lines import alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,15 @@ class Rows(ScrollView, can_focus=True):
             return
         # One that is hidden has no width, and yet says how many rows it would have.
         width = self.scrollable_content_region.width or self.app.size.width
-        self.rows = self._listed(self._frame, width)
+        before, self.rows = self.rows, self._listed(self._frame, width)
         names = [row.name for row in self.rows if row.name]
         if self.chosen not in names:
             self.chosen = names[0] if names else ""
         if self.virtual_size != Size(width, len(self.rows)):
             self.virtual_size = Size(width, len(self.rows))
             self.refresh(layout=True)
-        self.refresh()
+        elif not alike([row.text for row in before], [row.text for row in self.rows]):
+            self.refresh()
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         return container.width

@@ -185,6 +185,7 @@ async function call(path, body) {
 
 const PERCENT = (value) => `${Math.round(100 * value)}%`;
 const SECONDS = (value) => (value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(2)} s`);
+const counted = (many, name, end) => `${many} ${name}${many === 1 ? "" : "s"}${end}`;
 const FIGURES = [
   ["SLO attainment", "slo_attainment", PERCENT], ["Goodput, requests/s", "goodput_rps", (value) => value.toFixed(2)],
   ["TTFT p50", "ttft_p50_s", SECONDS], ["TTFT p99", "ttft_p99_s", SECONDS],
@@ -199,7 +200,7 @@ function rebalanced(found) {
   const flips = (found.flips || []).map((one) => element("li", {}, `${one.replica}: `, element("span", { class: `key ${one.from}` }, one.from), " → ", element("span", { class: `key ${one.to}` }, one.to)));
   return [
     flips.length ? element("ul", { class: "list" }, ...flips) : element("p", {}, "No replica changes its phase."),
-    element("p", { class: "faint" }, `${(found.routes || []).length} routes.`),
+    element("p", { class: "faint" }, counted((found.routes || []).length, "route", ".")),
     element("table", { class: "promised" }, element("thead", {}, head), element("tbody", {}, ...rows)),
     ...(found.why || []).map((one) => element("p", { class: "faint" }, one)),
   ];
@@ -209,7 +210,7 @@ function brought(found) {
   const steps = (found.steps || []).map((one) => element("li", {}, `${one.what} ${one.id}${one.state === "planned" ? "" : `: ${one.state}`}${one.error ? `, ${one.error}` : ""}`));
   const cost = found.cost_usd_per_hour;
   return [
-    element("p", {}, `${steps.length} steps:`),
+    element("p", {}, counted(steps.length, "step", ":")),
     element("ul", { class: "list" }, ...steps),
     cost === undefined || cost === null ? null : element("p", {}, `It costs $${cost.toFixed(3)} an hour then.`),
   ];
@@ -249,10 +250,15 @@ async function stand(job, said) {
   }
 }
 
+// One dialog serves all: what was asked in it before may still be answered, and is not shown under another's title.
+let latest = 0;
 function asking(kind, what) {
-  const change = CHANGES[kind], dialog = $("ask"), body = $("ask-body"), buttons = $("ask-buttons");
+  const change = CHANGES[kind], dialog = $("ask"), body = $("ask-body"), buttons = $("ask-buttons"), mine = ++latest;
   const close = () => element("button", { type: "button", click: () => dialog.close() }, "Close");
-  const show = (parts, ...row) => { body.replaceChildren(...parts.filter(Boolean)); buttons.replaceChildren(...row); row.at(-1)?.focus(); };
+  const show = (parts, ...row) => {
+    if (mine !== latest) return;
+    body.replaceChildren(...parts.filter(Boolean)); buttons.replaceChildren(...row); row.at(-1)?.focus();
+  };
   const failed = (error) => show([element("p", { class: "notice bad", role: "alert" }, `▲ ${error.message}`)], close());
   const about = element("p", {}, change.about);
 

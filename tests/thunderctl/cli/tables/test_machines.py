@@ -10,7 +10,7 @@ from planner.errors import HostError
 from planner.reconcile import Step, StepKind
 from tests.planner.plans import split_plan
 from thunderctl.cli import progress
-from thunderctl.cli.progress import machine_lines
+from thunderctl.cli.progress import machine_lines, step_lines
 from thunderctl.cli.tables.machines import MachineRows
 from thunderctl.deploying.apply import StepResult, StepState
 
@@ -104,6 +104,19 @@ def test_steps_of_no_machine_have_no_row(rows):
 
 
 @pytest.mark.parametrize("terminal", [True, False])
+def test_what_hosts_say_is_no_markup(monkeypatch, terminal):
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=terminal, width=120, soft_wrap=True, color_system=None)
+    monkeypatch.setattr(progress, "narrator", lambda: console)
+    with step_lines() as (report, narrate):
+        report(step(StepKind.PREPARE, "i0", StepState.RUNNING))
+        narrate("i0", "[/usr/bin/pip] [notice]")
+    with machine_lines(split_plan()) as told:
+        told.amended(split_plan(), "i1 is o9: [/vast] said no")
+    assert "i1 is o9: [/vast] said no" in written.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
 def test_a_terminal_shows_rows_that_live_and_a_pipe_a_line_a_step(monkeypatch, terminal):
     written = io.StringIO()
     console = Console(file=written, force_terminal=terminal, width=120, soft_wrap=True, color_system=None)
@@ -118,7 +131,7 @@ def test_a_terminal_shows_rows_that_live_and_a_pipe_a_line_a_step(monkeypatch, t
     said = written.getvalue()
     assert "i1 is o9 of vast, not o1: taken" in said
     assert any("✗ prepare i2" in line and line.endswith("no [disk]") for line in map(str.rstrip, said.splitlines()))
-    assert "✓ route routes" in said
+    assert "✓ route  " in said
     assert ("✓ lease i0" in said) is not terminal
     assert ("0 of 3 machines ready" in said) is terminal
     assert ("rented" in said) is terminal

@@ -71,7 +71,7 @@ def test_what_is_lost_beside_it_is_replaced():
         conditions={"r0": ALIVE, "r1": ALIVE, "r2": LOST},
         lost=(row("i2", LeaseState.GONE, reason="outbid"),),
     )
-    assert decide(now) == (Replace(("i2",), "i2 is gone: outbid", 2.0),)
+    assert decide(now) == (Replace(("i2",), "i2 is gone: outbid", NOW + 7200),)
 
 
 def test_what_is_wanted_again_is_leased_though_lost_machines_are_not_replaced():
@@ -86,7 +86,7 @@ def test_what_is_wanted_again_is_leased_though_lost_machines_are_not_replaced():
         replaces=False,
     )
     assert decide(now) == tuple(
-        Replace((name,), f"{name} is wanted again: the budget has room", 2.0) for name in ("i1", "i2")
+        Replace((name,), f"{name} is wanted again: the budget has room", NOW + 7200) for name in ("i1", "i2")
     )
     assert decide(replace(now, usd_per_hour=Decimal("5.01"))) == ()
     assert decide(replace(now, limits=(limit(Due.WARN, "i0"),))) == ()
