@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from planner.catalog import Link
+from planner.catalog import Link, Offer
 from planner.deployment import Instance
 from planner.errors import SpecError
 from planner.tables import rows_of
@@ -65,6 +65,11 @@ def transfer_usd_per_gb(a: Instance, b: Instance) -> float:
     return a.egress_usd_per_gb + b.ingress_usd_per_gb
 
 
+def private_network(place: Offer | Instance) -> str:
+    """The private network of a machine, empty for none. Two providers that name theirs alike have two."""
+    return f"{place.provider} {place.network}" if place.network else ""
+
+
 def links_from_csv(text: str, name: str) -> dict[tuple[str, str], Link]:
     """Measured links of a file: `from,to,bandwidth_gbit_per_s,latency_ms`; SpecError names the line of a bad row."""
     links: dict[tuple[str, str], Link] = {}
@@ -98,7 +103,7 @@ def _positive(text: str, column: str, name: str, line: int) -> float:
 
 
 def _same_network(a: Instance, b: Instance) -> bool:
-    return a.network != "" and a.network == b.network
+    return private_network(a) != "" and private_network(a) == private_network(b)
 
 
 def _latency_ms(a: Instance, b: Instance) -> float:

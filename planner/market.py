@@ -169,7 +169,7 @@ def offer_of(row: Mapping[str, str], fallback_id: str = "") -> Offer:
     network = {column: _above_0(row, column, defaults.gbit_per_s) for column in WIDTHS}
     network["egress_usd_per_gb"] = _number(row, "egress_usd_per_gb", defaults.egress_usd_per_gb)
     network["ingress_usd_per_gb"] = _number(row, "ingress_usd_per_gb", defaults.ingress_usd_per_gb)
-    reliability = _number(row, "reliability", -1.0)
+    reliability = _part(row, "reliability")
     return Offer(
         offer_id=row.get("offer_id") or fallback_id,
         provider=provider,
@@ -185,7 +185,7 @@ def offer_of(row: Mapping[str, str], fallback_id: str = "") -> Offer:
         ram_gb=_number(row, "ram_gb", 0.0),
         cuda_version=_number(row, "cuda_version", 0.0),
         driver_version=_version(row, "driver_version"),
-        reliability=reliability if reliability >= 0 else None,
+        reliability=reliability,
         available=_whole(row, "available", 1),
         nvlink=_flag(row, "nvlink"),
         leasable=provider in LEASABLE and bool(row.get("offer_id")),
@@ -205,6 +205,14 @@ def _number(row: Mapping[str, str], column: str, default: float | None) -> float
     if not 0 <= value < float("inf"):
         raise ValueError(f"{column} is {text!r}; expected a number of 0 or more.")
     return value
+
+
+def _part(row: Mapping[str, str], column: str) -> float | None:
+    """None where it is not stated."""
+    value = _number(row, column, -1.0)
+    if value > 1:
+        raise ValueError(f"{column} is {row[column]!r}; expected a part of 1, such as {min(value / 100, 1):g}.")
+    return value if value >= 0 else None
 
 
 def _above_0(row: Mapping[str, str], column: str, default: float) -> float:

@@ -18,11 +18,11 @@ def refresh(wanted: Plan, running: FleetState, resting: Collection[str] = ()) ->
     The routes between leave out one machine's replicas; the last ones are the plan's own.
     """
     leases = kept_instances(wanted, running)
-    asleep = {one.id for one in wanted.replicas if set(one.instances) & set(resting)}
+    at_rest = {one.id for one in wanted.replicas if set(one.instances) & set(resting)}
     steps: list[Step] = []
     for name in outdated(wanted, running, resting):
         mine = tuple(one.id for one in wanted.replicas if name in one.instances)
-        lease, out = leases[name].lease_id, (*mine, *sorted(asleep - set(mine)))
+        lease, out = leases[name].lease_id, (*mine, *sorted(at_rest - set(mine)))
         if mine:
             nobody = "nobody is answered, " * (len(out) == len(wanted.replicas))
             detail = f"{nobody}without {', '.join(out)}, {ANEW} on {name}"

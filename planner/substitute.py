@@ -13,7 +13,7 @@ from planner.catalog import Offer
 from planner.costmodel.transfer import wire_ratio
 from planner.deployment import Codec, Instance, Plan, Replica, Route
 from planner.document import plan_id
-from planner.links import USABLE, link_between, transfer_usd_per_gb
+from planner.links import USABLE, link_between, private_network, transfer_usd_per_gb
 from planner.orchestration.strands import Strand, link_along, shares
 from planner.procurement.placing import instance_of
 from planner.requirements import refusal_of
@@ -79,7 +79,7 @@ def substitutes(
             continue
         if offer.available <= taken.get(offer.offer_id, 0) or refusal_of(plan.llm, offer) is not None:
             continue
-        if not _does_the_same(wanted, offer, flows) or (relies and _network(offer) != _network(wanted)):
+        if not _does_the_same(wanted, offer, flows) or (relies and private_network(offer) != private_network(wanted)):
             continue
         usd_per_hour = _plan_usd_per_hour(plan, instance_of(offer, instance_id, plan.llm), flows)
         if usd_per_hour <= plan.budget_usd_per_hour * (1 + MONEY_TOLERANCE):
@@ -147,11 +147,7 @@ def _relies_on_network(plan: Plan, wanted: Instance, flows: Sequence[KvFlow]) ->
         return False
     met = {name for replica in plan.replicas if wanted.id in replica.instances for name in replica.instances}
     met |= {end for flow in flows if wanted.id in (flow.source, flow.target) for end in (flow.source, flow.target)}
-    return any(_network(plan.instance(name)) == _network(wanted) for name in met - {wanted.id})
-
-
-def _network(place: Offer | Instance) -> tuple[str, str]:
-    return place.provider, place.network
+    return any(private_network(plan.instance(name)) == private_network(wanted) for name in met - {wanted.id})
 
 
 def _is_wide_enough(wanted: Instance, offer: Offer, flows: Sequence[KvFlow]) -> bool:

@@ -10,9 +10,11 @@ from typing import Any
 from planner.deployment import Codec, Phase, Plan, Replica
 from planner.errors import SpecError
 from planner.gpus import gpu_of
+from planner.links import private_network
 from planner.llm import LlmSpec
 from planner.memory import StageMemory, kv_capacity_tokens
 from planner.parallel.degrees import MOST_STAGES, heads_split, runs_on
+from planner.workload import LEAST_MODEL_LEN
 
 MONEY_TOLERANCE = 1e-6
 SHARE_TOLERANCE = 1e-6
@@ -104,10 +106,10 @@ def _names(plan: Plan) -> Iterator[str]:
 def _model(plan: Plan) -> Iterator[str]:
     if plan.dtype != plan.llm.dtype:
         yield f"The plan's dtype is {plan.dtype!r}; expected {plan.llm.dtype!r}, as its model has."
-    if not 1 <= plan.max_model_len <= plan.llm.max_positions:
+    if not LEAST_MODEL_LEN <= plan.max_model_len <= plan.llm.max_positions:
         yield (
-            f"The plan's max_model_len is {plan.max_model_len}; expected 1 to {plan.llm.max_positions}, "
-            "the positions of its model."
+            f"The plan's max_model_len is {plan.max_model_len}; expected {LEAST_MODEL_LEN} to "
+            f"{plan.llm.max_positions}, the positions of its model."
         )
 
 
@@ -164,7 +166,7 @@ def _spans(plan: Plan) -> Iterator[str]:
         names = replica.instances
         if len(names) < 2:
             continue
-        networks = {plan.instance(name).network for name in names}
+        networks = {private_network(plan.instance(name)) for name in names}
         if len(networks) > 1 or "" in networks:
             found = ", ".join(sorted(network or "none" for network in networks))
             yield f"Replica {replica.id} spans networks {found}; expected one private network."

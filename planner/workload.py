@@ -6,6 +6,8 @@ from statistics import fmean
 
 LEAST_BURSTINESS, MOST_BURSTINESS = 0.001, 1000.0
 """Beyond these, arrivals come all at once, or evenly."""
+LEAST_MODEL_LEN = 2
+"""Tokens of the shortest request: one of prompt and one of output."""
 
 
 @dataclass(frozen=True, slots=True)

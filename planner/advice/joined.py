@@ -6,7 +6,7 @@ A glance rather than a search: the roomiest instances first, as few of them as h
 from collections.abc import Iterator, Sequence
 
 from planner.catalog import Offer
-from planner.links import Links
+from planner.links import Links, private_network
 from planner.memory import GIB, UTILISATION
 from planner.parallel.degrees import MOST_STAGES
 from planner.parallel.layouts import Capacities, Layout, Share
@@ -41,7 +41,8 @@ def pools(supply: Supply) -> Iterator[list[int]]:
         machines.setdefault((offer.provider, offer.machine or f"offer {offer.offer_id}"), i)
     networks: dict[str, list[int]] = {}
     for i in machines.values():
-        networks.setdefault(supply.offers[i].network, []).extend([i] * min(supply.offers[i].available, MOST_STAGES))
+        offer = supply.offers[i]
+        networks.setdefault(private_network(offer), []).extend([i] * min(offer.available, MOST_STAGES))
     return (pool for pool in networks.values() if len(pool) > 1 and supply.joined(pool))
 
 

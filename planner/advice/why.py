@@ -18,7 +18,7 @@ def why(
     `overruled` are decisions that simulation did not confirm.
     """
     if lost:
-        yield f"Left out as lost: {', '.join(lost)}."
+        yield f"Left out: {', '.join(lost)}."
     flips = _flips(after.replicas, phases_before)
     if not flips:
         stays = ": other phases score more, but serve less in simulation" if overruled else ""

@@ -18,6 +18,7 @@ from planner.baselines.setting import Setting, best_few
 from planner.catalog import Link, Offer
 from planner.choosing.candidate import Candidate
 from planner.deployment import Phase
+from planner.links import private_network
 from planner.parallel.relaxed import Relaxed
 from planner.procurement.groups import SIZES
 from planner.requirements import refusal_of
@@ -68,7 +69,7 @@ def _hopeful(setting: Setting, supply: Supply, alone: Sequence[Pipeline]) -> Ite
     relaxed = Relaxed(setting.capacities.task, setting.capacities.codec)
     networks: dict[tuple[str, int], list[int]] = {}
     for i, gpus in _blocks(supply):
-        if network := supply.offers[i].network:
+        if network := private_network(supply.offers[i]):
             networks.setdefault((network, gpus), []).append(i)
     for (_, gpus), own in networks.items():
         for offers in islice(_joined(supply.offers, own), MOST_PIPELINES):

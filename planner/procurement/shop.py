@@ -11,7 +11,7 @@ import numpy.typing as npt
 from planner.catalog import Link, Offer
 from planner.costmodel.transfer import kv_transfer_s, kv_wire_bytes
 from planner.deployment import Codec, Phase
-from planner.links import AWS_BETWEEN_ZONES_USD_PER_GB, SAME_NETWORK_MS, SAME_REGION_MS, USABLE, Links
+from planner.links import AWS_BETWEEN_ZONES_USD_PER_GB, SAME_NETWORK_MS, SAME_REGION_MS, USABLE, Links, private_network
 from planner.parallel.layouts import Capacities, Task
 from planner.procurement.groups import Group, Options, options
 from planner.procurement.purchase import Groups, Ints, Shop
@@ -69,8 +69,8 @@ def choice_of(capacities: Capacities, offers: Sequence[Offer], *, links: Links, 
     alone = {group.offer for group in (*every.prefill, *every.decode, *every.mixed)}
     copies: Counter[str] = Counter()
     for offer in offers:
-        copies[offer.network] += offer.available if offer.network else 0
-    useful = [i for i, offer in enumerate(offers) if keep_all or i in alone or copies[offer.network] > 1]
+        copies[private_network(offer)] += offer.available if offer.network else 0
+    useful = [i for i, offer in enumerate(offers) if keep_all or i in alone or copies[private_network(offer)] > 1]
     kept = tuple(offers[i] for i in useful)
     places = {old: new for new, old in enumerate(useful)}
     chosen = Options(*(_moved(groups, places) for groups in (every.prefill, every.decode, every.mixed)))
@@ -121,7 +121,7 @@ def shop_of(
         usd_per_hour=np.array([offer.usd_per_hour for offer in offers]),
         gpus=np.array([offer.gpu_count for offer in offers], dtype=np.int64),
         available=np.array([offer.available for offer in offers], dtype=np.int64),
-        network=_numbered([offer.network for offer in offers]),
+        network=_numbered([private_network(offer) for offer in offers]),
         machine=_numbered([f"{offer.provider} {offer.machine}" if offer.machine else "" for offer in offers]),
         holds_both=np.array(holds_both, dtype=np.bool_),
         slower=np.array(slower).reshape(-1, 2),

@@ -56,12 +56,16 @@ def without(current: Plan, lost: Sequence[str]) -> Plan:
     known = {replica.id for replica in current.replicas} | {instance.id for instance in current.instances}
     if unknown := sorted(set(lost) - known):
         raise SpecError(
-            f"{', '.join(unknown)} is lost, but not of this plan; expected ids of its replicas or instances.",
+            f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not of this plan; "
+            "expected ids of its replicas or instances.",
             hint="`thunderctl status` lists them.",
         )
     left = tuple(r for r in current.replicas if not {r.id, *r.instances} & set(lost))
     if not left:
-        raise SpecError("Every replica is lost; expected one that still runs.", hint="Bring it up anew: thunderctl up")
+        raise SpecError(
+            "Every replica would be left out; expected one that still runs.",
+            hint="To end it: thunderctl down; where they failed: thunderctl up",
+        )
     names = {replica.id for replica in left}
     return replace(
         current,

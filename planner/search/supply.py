@@ -7,7 +7,7 @@ from math import prod
 
 from planner.catalog import Link, Offer
 from planner.deployment import Instance
-from planner.links import Links, link_between
+from planner.links import Links, link_between, private_network
 from planner.llm import LlmSpec
 from planner.procurement.groups import kind_of
 from planner.procurement.placing import instance_of
@@ -65,7 +65,7 @@ class Supply:
         """May one replica span instances of these offers? Slots of this host share its cores: it would gain nothing."""
         if len(offers) == 1:
             return True
-        networks = {self.offers[i].network for i in offers}
+        networks = {private_network(self.offers[i]) for i in offers}
         return len(networks) == 1 and networks != {""} and all(self.offers[i].provider != LOCAL for i in offers)
 
     def allows(self, rented: Sequence[int]) -> bool:

@@ -27,6 +27,13 @@ def test_a_private_network_is_free_and_no_faster_than_host_memory():
     assert (link.bandwidth_gbit_per_s, link.usd_per_gb) == (INSIDE.bandwidth_gbit_per_s, 0.0)
 
 
+def test_private_networks_that_two_providers_name_alike_are_two():
+    other = replace(NEIGHBOUR, provider="vast", egress_usd_per_gb=0.03)
+    link = link_between(ZONE, other, {})
+    assert link.latency_ms > link_between(ZONE, NEIGHBOUR, {}).latency_ms
+    assert link_between(other, ZONE, {}).usd_per_gb == 0.03
+
+
 @pytest.mark.parametrize("change", [{"network": "use1-az2"}, {"network": "euc1-az1", "region": "eu-central-1"}])
 def test_aws_bills_between_its_zones_and_regions(change):
     assert link_between(ZONE, replace(NEIGHBOUR, **change), {}).usd_per_gb == 0.02

@@ -90,6 +90,7 @@ def test_offers_are_read_from_the_columns_of_the_price_collection():
         ("vast,A40,1,-1,,,,,,", "line 2: usd_per_hour is '-1'; expected a number of 0 or more"),
         ("vast,B7,1,1,,,,,,", "line 2: GPU 'B7' is not known"),
         ("vast,A40,1,1,,,maybe,,,", "line 2: interruptible is 'maybe'; expected yes or no"),
+        ("vast,A40,1,1,,,,97,,", "line 2: reliability is '97'; expected a part of 1, such as 0.97"),
     ],
 )
 def test_a_bad_offer_is_named_by_its_line(row, message):

@@ -58,7 +58,7 @@ def test_what_is_lost_comes_first_and_what_served_nothing_is_said():
     after = made((P, D), 0.9, 4.0)
     in_force = {"r0": Phase.PREFILL, "r1": Phase.PREFILL}
     assert list(why(None, after, in_force, ["r2", "i4"])) == [
-        "Left out as lost: r2, i4.",
+        "Left out: r2, i4.",
         "r1 prefill → decode: as they were, the replicas serve nothing; attainment 90% at 6 requests/s (simulated).",
     ]
 

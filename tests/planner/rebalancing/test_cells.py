@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from planner.members import members_of
-from planner.prospect import prospect
+from planner.part_rates import PartRates, abilities_of
+from planner.quick_rebalance import quick_rebalance
 from planner.rebalancing.cells import MOST_WHOLE, dealt, is_large
-from planner.standing import Standing, abilities_of
 from planner.traces import workload_named
 from planner.validate import validate
 from planner.workload import Slo
@@ -25,7 +25,7 @@ def fleet(cards: int, phases: tuple[int, ...] = ()):
 
 @pytest.fixture(scope="module")
 def large():
-    return prospect(fleet(50), WORKLOAD)
+    return quick_rebalance(fleet(50), WORKLOAD)
 
 
 def test_every_replica_is_dealt_to_one_cell_and_cells_have_as_many_of_each_phase():
@@ -58,7 +58,7 @@ def test_the_routes_of_a_large_fleet_are_legal_and_stay_within_cells(large):
 
 
 def test_cells_serve_nearly_what_the_fleet_could_as_one(large):
-    whole = Standing(abilities_of(large, WORKLOAD))
+    whole = PartRates(abilities_of(large, WORKLOAD))
     assert is_large(large.replicas)
     rps = {one.id: one.capacity_rps for one in large.replicas}
     busiest = Counter()
@@ -69,6 +69,6 @@ def test_cells_serve_nearly_what_the_fleet_could_as_one(large):
 
 
 def test_what_suits_the_workload_already_is_left_almost_as_it_is(large):
-    again = prospect(large, WORKLOAD)
+    again = quick_rebalance(large, WORKLOAD)
     flips = sum(a.phase is not b.phase for a, b in zip(large.replicas, again.replicas, strict=True))
     assert flips <= 0.1 * len(large.replicas)

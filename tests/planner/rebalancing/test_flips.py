@@ -123,7 +123,7 @@ def test_a_lost_replica_is_left_out_and_the_others_take_its_work(fleet):
     assert violations(found.plan) == []
     assert [replica.id for replica in found.plan.replicas] == [r.id for r in fleet.replicas if r.id != lost]
     assert found.plan.instances == fleet.instances
-    assert found.why[0] == f"Left out as lost: {lost}."
+    assert found.why[0] == f"Left out: {lost}."
     assert found.plan.predicted.goodput_rps < fleet.predicted.goodput_rps
 
 
@@ -145,7 +145,9 @@ def test_losing_all_that_decodes_flips_others_to_it(fleet):
     assert "as they were, the replicas serve nothing" in " ".join(found.why)
 
 
-@pytest.mark.parametrize(("lost", "message"), [(("r99",), "r99 is lost"), (None, "Every replica is lost")])
+@pytest.mark.parametrize(
+    ("lost", "message"), [(("r99",), "r99 is not of this plan"), (None, "Every replica would be left out")]
+)
 def test_what_is_lost_must_be_there_and_leave_something(fleet, lost, message):
     with pytest.raises(SpecError, match=message):
         rebalance(fleet, CODING, lost=[r.id for r in fleet.replicas] if lost is None else lost)

@@ -64,3 +64,8 @@ def test_a_state_settles_on_instances_and_is_read_back():
 def test_a_replica_spans_instances_of_one_network_only(joined):
     own = supply(offer("a", network=joined), offer("b", network=joined))
     assert own.joined((0, 1)) is (joined == "lan")
+
+
+def test_a_replica_spans_no_networks_that_two_providers_name_alike():
+    own = supply(offer("a", network="lan"), offer("b", network="lan", provider="runpod"))
+    assert not own.joined((0, 1))

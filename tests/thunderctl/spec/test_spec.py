@@ -27,6 +27,7 @@ def test_an_empty_spec_is_all_defaults():
         ),
         ("[budget]\nusd_per_hor = 3", r":2: \[budget\] usd_per_hor is not a key; did you mean usd_per_hour\?"),
         ("\n[budgett]\na = 1", r":2: \[budgett\] is not a key; did you mean budget\?"),
+        ("engine.max_model_len = 1", r":1: \[engine\] max_model_len is 1; it should be greater than or equal to 2"),
         ("budget.usd_per_hour = -1", r":1: \[budget\] usd_per_hour is -1; it should be greater than or equal to 0"),
         ('[markets]\n# here\nproviders = ["vas"]', r":3: \[markets\] providers is 'vas'; it should be 'vast'"),
         (

@@ -54,7 +54,7 @@ def abilities_of(
     return tuple(found)
 
 
-class Standing:
+class PartRates:
     """Answers for one fleet. All of it together serves `whole_rps`, where that is known."""
 
     def __init__(self, abilities: Sequence[Ability], whole_rps: float | None = None) -> None:

@@ -48,7 +48,7 @@ def _as_wide_as(plan: Plan, links: Links) -> Plan:
     )
 
 
-def prospect(
+def quick_rebalance(
     current: Plan, workload: Workload, *, codec: Codec | None = None, links: Links | None = None, seed: int = 0
 ) -> Plan | None:
     """The same replicas with the phases and routes that suit the workload best; None where none serves anything.

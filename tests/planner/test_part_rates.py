@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.standing import MOST_TRIED, Ability, Standing, abilities_of
+from planner.part_rates import MOST_TRIED, Ability, PartRates, abilities_of
 from planner.traces import workload_named
 from tests.planner.plans import split_plan
 
@@ -29,7 +29,7 @@ def best_designation(fleet):
 
 @given(FLEETS)
 def test_few_replicas_serve_what_their_best_phases_do_and_more_no_less(fleet):
-    served = Standing(abilities(fleet))(frozenset(f"i{n}" for n in range(len(fleet))))
+    served = PartRates(abilities(fleet))(frozenset(f"i{n}" for n in range(len(fleet))))
     if len(fleet) <= MOST_TRIED:
         assert served == pytest.approx(best_designation(fleet))
     else:
@@ -38,22 +38,22 @@ def test_few_replicas_serve_what_their_best_phases_do_and_more_no_less(fleet):
 
 @given(FLEETS, st.data())
 def test_more_machines_never_serve_less(fleet, data):
-    standing, names = Standing(abilities(fleet)), [f"i{n}" for n in range(len(fleet))]
+    rates, names = PartRates(abilities(fleet)), [f"i{n}" for n in range(len(fleet))]
     some = frozenset(data.draw(st.sets(st.sampled_from(names))))
     for name in names:
-        assert standing(some | {name}) >= standing(some) - 1e-9
+        assert rates(some | {name}) >= rates(some) - 1e-9
 
 
 def test_time_is_divided_where_there_are_many():
     """Three that prefill as fast as they decode, of which none can do both: two halves of one count."""
     many = [(4.0, 4.0, 0.0)] * (MOST_TRIED + 2)
-    assert Standing(abilities(many))(frozenset(f"i{n}" for n in range(7))) == pytest.approx(14.0)
+    assert PartRates(abilities(many))(frozenset(f"i{n}" for n in range(7))) == pytest.approx(14.0)
 
 
 def test_the_whole_fleet_serves_what_simulation_confirmed_and_a_replica_needs_all_its_instances():
     plan = split_plan()
-    standing = Standing(abilities_of(plan, workload_named("conversation")), plan.predicted.goodput_rps)
-    assert standing(frozenset({"i0", "i1", "i2"})) == pytest.approx(plan.predicted.goodput_rps)
-    assert standing(frozenset({"i0", "i1"})) == standing(frozenset({"i0"})) > 0
-    assert standing(frozenset({"i1"})) == 0
-    assert standing.replicas_on({"i0", "i1"}) == ("r0", "r1")
+    rates = PartRates(abilities_of(plan, workload_named("conversation")), plan.predicted.goodput_rps)
+    assert rates(frozenset({"i0", "i1", "i2"})) == pytest.approx(plan.predicted.goodput_rps)
+    assert rates(frozenset({"i0", "i1"})) == rates(frozenset({"i0"})) > 0
+    assert rates(frozenset({"i1"})) == 0
+    assert rates.replicas_on({"i0", "i1"}) == ("r0", "r1")
