@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.deployment import Phase, Plan
 from planner.errors import Infeasible
-from planner.prospect import attainment, prospect
+from planner.quick_rebalance import attainment, quick_rebalance
 from planner.workload import Slo, Workload
 from thunderctl.planning import make_plan
 from thunderctl.spec.spec import load_spec
@@ -73,7 +73,7 @@ def setting(home: Path) -> Setting:
     for rate_rps in RATES_RPS:
         for tpot_s, text, plan in made:
             talk = Workload("conversation-like", tuple(lengths(CONVERSATION, 200, 2)), rate_rps)
-            other = prospect(plan, talk)
+            other = quick_rebalance(plan, talk)
             if other is None or any(one.phase is Phase.MIXED for one in plan.replicas):
                 continue
             now, best = attainment(plan, talk), attainment(other, talk)

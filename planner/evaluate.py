@@ -20,6 +20,8 @@ SETTLING = 0.2
 """First part of a run that is not scored: replicas start empty."""
 RUN_S, FEWEST, MOST = 60.0, 500, 5000
 """A short run lasts this long at the rate tried, or for so many requests at least and at most."""
+LEAST_TTFT = 3.0
+"""Times the TTFT target that it lasts at least: whatever comes within one is answered in time, at any rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def run_at(rate_rps: float, demand: Demand, parts: Sequence[Part], seconds: floa
 def measured_at(rate_rps: float, demand: Demand, slo: Slo, parts: Sequence[Part], *, seed: int) -> Measures:
     """One short run of a fleet at a rate. It begins empty: a backlog that grows slowly does not show in it."""
     distinct_rps = rate_rps * sum(part.share for part in parts)
-    seconds = float(np.clip(RUN_S, FEWEST / distinct_rps, MOST / distinct_rps))
+    seconds = max(float(np.clip(RUN_S, FEWEST / distinct_rps, MOST / distinct_rps)), LEAST_TTFT * slo.ttft_s)
     return run_at(rate_rps, demand, parts, seconds, seed=seed).measured(slo, since=SETTLING)
 
 

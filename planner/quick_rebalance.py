@@ -10,7 +10,7 @@ import numpy as np
 
 from planner.demand import demand_of, longest_request
 from planner.deployment import Codec, Plan, Route
-from planner.evaluate import SETTLING, measure, outcomes, requests_at
+from planner.evaluate import LEAST_TTFT, SETTLING, measure, outcomes, requests_at
 from planner.links import Links, known_between
 from planner.rebalance import search_over
 from planner.rebalancing.flips import turned
@@ -30,7 +30,8 @@ def attainment(plan: Plan, workload: Workload, *, links: Links | None = None, se
     if workload.rate_rps is None:
         raise ValueError(f"Workload {workload.name} has no rate; expected requests/s to predict for.")
     demand = demand_of(workload, longest_request(plan.llm, plan.max_model_len))
-    seconds = float(np.clip(RUN_S, FEWEST / workload.rate_rps, MOST / workload.rate_rps))
+    enough = float(np.clip(RUN_S, FEWEST / workload.rate_rps, MOST / workload.rate_rps))
+    seconds = max(enough, LEAST_TTFT * plan.slo.ttft_s)
     requests = requests_at(workload.rate_rps, demand, seconds, seed=seed)
     played = replay(_as_wide_as(plan, links or {}), requests, links=links, seed=seed)
     found = outcomes(played.requests, played.timings, since_s=seconds * SETTLING)

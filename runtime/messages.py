@@ -213,7 +213,7 @@ class Routes:
                 ReplicaAddress(
                     id=entry["id"],
                     phase=Phase(entry["phase"]),
-                    url=_url(entry["url"]),
+                    url=_url(entry["url"], entry.get("server_name", "")),
                     weight=_amount(entry, "weight", 1.0),
                     server_name=entry.get("server_name", ""),
                     max_requests=_count(entry.get("max_requests", 0)),
@@ -256,8 +256,8 @@ def _count(value: Any) -> int:
     return count
 
 
-def _url(said: str) -> str:
-    """An engine's address, without a last slash. Raises ValueError for one that nobody could be asked at."""
+def _url(said: str, server_name: str) -> str:
+    """A replica's address, without a last slash. Raises ValueError for one that nobody could be asked at."""
     try:
         parts = urlsplit(said)
         host, _ = (parts.hostname or "").encode("idna"), parts.port
@@ -265,4 +265,6 @@ def _url(said: str) -> str:
         raise ValueError(f"url is {said!r}: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError(f"url is {said!r}; expected http://HOST:PORT or https://HOST:PORT")
+    if server_name and parts.scheme != "https":
+        raise ValueError(f"url is {said!r}; expected https://HOST:PORT, as with server_name {server_name!r} it is TLS")
     return said.rstrip("/")

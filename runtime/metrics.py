@@ -95,6 +95,11 @@ class RouterMetrics:
         )
         self.admission_limit = Gauge("thunder_admission_limit", "How many may be let in at a time.", registry=registry)
         self.queued = Gauge("thunder_queued", "Requests that wait to be let in.", registry=registry)
+        self.bereft = Gauge(
+            "thunder_bereft",
+            "Requests that were let in and wait for the next plan, as their decode replicas are all down.",
+            registry=registry,
+        )
         self.up = Gauge("thunder_replica_up", "1 while it takes requests.", ("replica",), registry=registry)
 
     def finished(self, request: Finished) -> None:

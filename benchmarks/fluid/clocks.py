@@ -17,7 +17,7 @@ from benchmarks.fluid.lived import Lived
 from planner.deployment import Plan
 from planner.document import plan_id
 from planner.errors import Infeasible
-from planner.prospect import prospect
+from planner.quick_rebalance import quick_rebalance
 from planner.workload import Workload
 from thunderctl.controller.observe import Observer
 
@@ -72,7 +72,7 @@ def measured(observer: Observer, lived: Lived) -> Iterator[None]:
 
 def quickly(plan: Plan, workload: Workload, *, codec: Any, links: Any) -> SimpleNamespace:
     """A rebalance without the long runs that confirm it: minutes of a processor each time for a large fleet."""
-    found = prospect(plan, workload, codec=codec, links=links)
+    found = quick_rebalance(plan, workload, codec=codec, links=links)
     if found is None:
         raise Infeasible("no phases serve anything")
     return SimpleNamespace(plan=replace(found, plan_id=plan_id(found)))

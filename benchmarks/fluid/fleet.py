@@ -9,7 +9,7 @@ from planner.deployment import Bound, DemandSummary, Instance, Phase, Plan, Pred
 from planner.document import plan_id
 from planner.gpus import gpu_named
 from planner.models import llm_named
-from planner.prospect import prospect
+from planner.quick_rebalance import quick_rebalance
 from planner.validate import validate
 from planner.workload import Slo
 
@@ -64,7 +64,7 @@ def large_plan(replicas: int, prices: Prices, *, coding_share: float, rate_rps: 
         search=SearchReport(0.0, 0.0, 0, 0),
         startup_s=slowest_startup(llm, instances).seconds,
     )
-    found = prospect(bare, demand)
+    found = quick_rebalance(bare, demand)
     assert found is not None
     named = replace(found, plan_id=plan_id(found))
     validate(named)

@@ -9,7 +9,7 @@ from benchmarks.fluid.load import Load, mixture
 from benchmarks.fluid.rates import Rates
 from benchmarks.fluid.service import Curve, Fluid
 from planner.deployment import Plan
-from planner.prospect import attainment, prospect
+from planner.quick_rebalance import attainment, quick_rebalance
 from planner.rebalancing.phase_program import PHASES
 
 MIXTURES = (0.0, 0.3, 0.8)
@@ -35,7 +35,7 @@ def curve_of(cell: Plan, rates: Rates) -> Curve:
     """Of one cell, in the phases that suit each of a few mixtures: the mean of what these attain."""
     found = []
     for coding_share in MIXTURES:
-        suited = prospect(cell, mixture(coding_share, 1.0))
+        suited = quick_rebalance(cell, mixture(coding_share, 1.0))
         assert suited is not None
         whole_rps = served_rps(suited, rates, coding_share)
         found.append([attainment(suited, mixture(coding_share, part * whole_rps)) for part in PARTS])

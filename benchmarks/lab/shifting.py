@@ -12,7 +12,7 @@ from benchmarks.lab.lab import SLO, Lab, Row
 from benchmarks.lab.load import Load, failures_said, loading
 from benchmarks.lab.planning import Use, best
 from planner.deployment import Phase, Plan
-from planner.prospect import attainment, prospect
+from planner.quick_rebalance import attainment, quick_rebalance
 from planner.simulation.scenario import Requests
 from planner.workload import Workload
 
@@ -80,7 +80,7 @@ def worth_a_flip(plan: Plan) -> Shift:
         does = attainment(plan, ANSWERS.at(rate_rps)) > 1 - MISSED
         enough, too_many = (rate_rps, too_many) if does else (enough, rate_rps)
     workload = ANSWERS.at(too_many)
-    before, other = attainment(plan, workload), prospect(plan, workload)
+    before, other = attainment(plan, workload), quick_rebalance(plan, workload)
     return Shift(too_many, before, attainment(other, workload) if other else before)
 
 

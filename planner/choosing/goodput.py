@@ -17,8 +17,13 @@ from planner.workload import Slo
 
 LONG_S, LONG_E2E = 600.0, 15.0
 """A long run's arrivals last so many seconds, and so many times the median request."""
+LONG_TTFT = 20.0
+"""Times the TTFT target that they last at least: less than a tenth too much shows before they end."""
 LONG_FEWEST, LONG_MOST = 1000, 20_000
-"""Requests of the parts simulated, at least and (where that many times the median request allows) at most."""
+"""Requests of the parts simulated, at least and (where those many times request and target allow) at most."""
+MOST_SIMULATED, MOST_BEYOND = 100_000, 4.0
+"""Rates are tried up to so many requests in a run just long enough, or so many times the expected rate if that is more:
+requests of a few tokens may be served by ten thousands each second, and confirming that would take minutes."""
 RUNS = 2
 """Long runs of different seeds that must each meet the SLO: a backlog that one burst starts is a matter of chance."""
 APART = 1000
@@ -54,12 +59,19 @@ class Trial:
     def attains(self, rate_rps: float) -> bool:
         """Does a short run meet the SLO, at a rate that may be tried?"""
         if rate_rps not in self._short:
-            self._short[rate_rps] = rate_rps <= self.most_rps and self._short_run(rate_rps)
+            self._short[rate_rps] = rate_rps <= self._highest_rps and self._short_run(rate_rps)
         return self._short[rate_rps]
+
+    @property
+    def _highest_rps(self) -> float:
+        """No rate above it is tried."""
+        distinct = sum(part.share for part in self.parts)
+        worth_trying = max(MOST_SIMULATED / (LONG_TTFT * self.slo.ttft_s * distinct), MOST_BEYOND * self.expected_rps)
+        return min(self.most_rps, worth_trying)
 
     def seeming_rps(self) -> float:
         """The highest rate that short runs attain, which is rather too much than too little."""
-        return highest_rate(self.attains, self.expected_rps, self.most_rps)
+        return highest_rate(self.attains, self.expected_rps, self._highest_rps)
 
     def goodput_rps(self, beyond_rps: float = 0.0) -> float:
         """The highest rate that is sustained: that of the first long run, unless another one misses there.
@@ -106,7 +118,8 @@ class Trial:
     def _first(self, rate_rps: float) -> tuple[Run, float]:
         """Made longer where requests turn out to take long."""
         distinct_rps = rate_rps * sum(part.share for part in self.parts)
-        seconds = float(np.clip(LONG_S, LONG_FEWEST / distinct_rps, LONG_MOST / distinct_rps))
+        enough = float(np.clip(LONG_S, LONG_FEWEST / distinct_rps, LONG_MOST / distinct_rps))
+        seconds = max(enough, LONG_TTFT * self.slo.ttft_s)
         run, least = self._made(rate_rps, seconds, 0)
         longer = LONG_E2E * run.measured(self.slo, since=STEADY).e2e_p50_s
         if seconds < longer and least >= self.slo.attainment:

@@ -51,7 +51,8 @@ class MarketReader:
     fetch: Fetch = fetch
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
-    notes: dict[str, str] = field(default_factory=dict)
+    notes: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What is assumed of a region, by what it is about, as long as that is what was read last."""
     _kept: dict[str, Aged] = field(default_factory=dict)
     _reading: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
 
@@ -100,33 +101,40 @@ class MarketReader:
 
     async def _listed(self, region: str) -> ListPrices:
         try:
-            return await live_prices(self.clients, region)
+            listed = await live_prices(self.clients, region)
         except ProvisioningError as error:
             dated = dated_prices(region)
-            self.notes["prices"] = (
+            self.notes[region, "prices"] = (
                 f"Prices on demand are those of the package's table, the oldest of {dated.as_of or 'no date'}: "
                 f"AWS's Pricing API can't be asked. {error.message}"
             )
             return dated
+        self.notes.pop((region, "prices"), None)
+        return listed
 
     async def _limits(self, region: str) -> dict[Quota, float] | None:
         try:
-            return await limits(self.clients, region)
+            read = await limits(self.clients, region)
         except ProvisioningError as error:
-            self.notes["quotas"] = (
+            self.notes[region, "quotas"] = (
                 f"How many the account may rent is assumed: its quotas can't be read. {error.message}"
             )
             return None
+        self.notes.pop((region, "quotas"), None)
+        return read
 
     async def _spot(self, region: str, slow: Slow) -> SpotPrices:
         try:
-            return await spot_history(self.clients, region, slow.zones.keys(), self.now())
+            prices = await spot_history(self.clients, region, slow.zones.keys(), self.now())
         except AuthError as error:
-            self.notes["spot"] = f"Spot prices are those of AWS's public feeds, without zones. {error.message}"
+            self.notes[region, "spot"] = f"Spot prices are those of AWS's public feeds, without zones. {error.message}"
+        else:
+            self.notes.pop((region, "spot"), None)
+            return prices
         try:
             feed: SpotFeed = await self._shared("feed", self._feed)  # of many megabytes, and of all regions
         except ProvisioningError as error:
-            self.notes["spot"] = f"Nothing is offered on the spot market: {error.message}"
+            self.notes[region, "spot"] = f"Nothing is offered on the spot market: {error.message}"
             return SpotPrices()
         return SpotPrices(by_type=feed.prices(region, slow.listed.usd_per_hour))
 

@@ -81,7 +81,7 @@ class AwsProvisioner(OnRentedHosts):
     @property
     def notes(self) -> tuple[str, ...]:
         """What AWS may not be asked by this account, and what is taken instead."""
-        return tuple(self._reader.notes.values())
+        return tuple(dict.fromkeys(self._reader.notes.values()))  # regions are often told the same
 
     @property
     def spot(self) -> SpotPolicy:
@@ -96,9 +96,9 @@ class AwsProvisioner(OnRentedHosts):
         if failed and not read:
             raise failed[0]
         for region, market in zip(regions, markets, strict=True):
-            self._reader.notes.pop(region, None)
+            self._reader.notes.pop((region, "market"), None)
             if isinstance(market, ProvisioningError):
-                self._reader.notes[region] = f"{region} is left out: {market.message}"
+                self._reader.notes[region, "market"] = f"{region} is left out: {market.message}"
         lots = [sold(market, self._terms.disk_gb, self._terms.spot) for market in read]
         self.left_out = sum((lot.left_out for lot in lots), Counter[str]())
         return tuple(offer for lot in lots for offer in lot.offers if not self._is_scarce(offer.offer_id))

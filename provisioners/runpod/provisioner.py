@@ -43,14 +43,18 @@ class RunPodProvisioner(KeyMarked[RunPodClient], OnRentedHosts):
         self._client, self._hosts, self._start, self._disk_gb = client, hosts, start, disk_gb
         self._boots = Boots(boot_s, lambda machine: machine.ssh is None, clock)
         self.left_out: Counter[str] = Counter()
-        """How many GPU types were left out of offers, by the reason."""
+        """How many GPU types were left out of the last `offers`, by the reason."""
 
     async def offers(self) -> tuple[Offer, ...]:
-        return tuple([offer for count in COUNTS for offer in await self._sold(count)])
+        lots = [await self._sold(count) for count in COUNTS]
+        self.left_out = Counter[str]()
+        for _, left_out in lots:
+            self.left_out |= left_out  # the most of a lot: each is of the same types again
+        return tuple(offer for found, _ in lots for offer in found)
 
     async def quote(self, offer_id: str) -> Offer | None:
         known = OFFER_ID.fullmatch(offer_id)
-        found = await self._sold(int(known[1])) if known else ()
+        found = (await self._sold(int(known[1])))[0] if known else ()
         return next((offer for offer in found if offer.offer_id == offer_id), None)
 
     async def lease(self, request: LeaseRequest) -> Machine:
@@ -87,7 +91,5 @@ class RunPodProvisioner(KeyMarked[RunPodClient], OnRentedHosts):
         await self._client.terminate(provider_id)
         self._hosts.drop(provider_id)
 
-    async def _sold(self, count: int) -> tuple[Offer, ...]:
-        found, left_out = sold(await self._client.gpus(count), count, self._disk_gb)
-        self.left_out |= left_out
-        return found
+    async def _sold(self, count: int) -> tuple[tuple[Offer, ...], Counter[str]]:
+        return sold(await self._client.gpus(count), count, self._disk_gb)

@@ -1,6 +1,7 @@
 """One SSH connection through paramiko, which is imported here and nowhere else. Calls block, each with a timeout."""
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -28,6 +29,8 @@ It counts a session for a moment longer than its command runs.
 
 CONNECT_S = 15.0
 CHANNEL_S = 15.0
+AGENT_S = 10.0
+"""For each answer of the SSH agent: less than a login may take, so that the agent is named for what it did."""
 KEEPALIVE_S = 15
 UNACKNOWLEDGED_MS = 45_000
 """TCP gives up on a peer that has acknowledged nothing for so long: three keep-alives, each answered by its kernel."""
@@ -236,12 +239,28 @@ def _log_in(transport: paramiko.Transport, login: SshLogin) -> None:
 def _offered(keys: SshKeys, tried: list[str]) -> Generator[tuple[str, paramiko.PKey], None, None]:
     """Name and key, in the order of `SshKeys`. A file that can't be read is noted in `tried`, with the cause."""
     yield from _of_files([keys.first] if keys.first else [], tried)
-    if keys.agent:
-        with suppress(*LOST), closing(paramiko.Agent()) as agent:
-            for key in agent.get_keys():
-                yield f"{key.get_name()} {key.comment or ''}".strip() + " of the SSH agent", key
+    if keys.agent and (path := os.environ.get("SSH_AUTH_SOCK")):
+        yield from _of_agent(path, tried)
     usual = (Path.home() / ".ssh" / name for name in USUAL_KEYS)
     yield from _of_files(keys.files or [path for path in usual if path.exists()], tried)
+
+
+def _of_agent(path: str, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
+    """The keys of the agent at a socket; none where nobody listens any more. One that hangs is noted in `tried`:
+    paramiko's own way to it knows no timeout."""
+    agent = paramiko.agent.AgentSSH()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.settimeout(AGENT_S)
+        try:
+            stream.connect(path)
+            agent._connect(stream)
+        except TimeoutError:
+            tried.append(f"the SSH agent (no answer within {AGENT_S:g} s)")
+            return
+        except LOST:
+            return
+        for key in agent.get_keys():
+            yield f"{key.get_name()} {key.comment or ''}".strip() + " of the SSH agent", key
 
 
 def _of_files(paths: Iterable[Path], tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:

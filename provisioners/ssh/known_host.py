@@ -43,12 +43,10 @@ class KnownHost:
     def _check(self, key: str) -> None:
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.file, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # of two first contacts at once, one pins and one compares
+        with os.fdopen(descriptor, "a"):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # of two first contacts at once, one pins and one compares
             if not (pinned := self.pinned):
-                file.write(f"{self.name} {key}\n")
-                file.flush()
-                os.fsync(file.fileno())
+                _append(descriptor, f"{self.name} {key}\n".encode())
             elif pinned != key:
                 raise HostError(
                     f"The host key of {self.name} has changed: it shows {_short(key)}, and {_short(pinned)} was "
@@ -61,6 +59,21 @@ class KnownHost:
             f"The host keys that are known can't be read or written: {error.strerror} ({self.file}).",
             hint="Without them nobody can tell whether a host is the right one. Is the file somebody else's?",
         )
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """On the disk when this returns, on a line of its own; not at all where the disk is full: a key cut short would
+    be that of another host ever after."""
+    size = os.fstat(descriptor).st_size
+    is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    left = b"\n" + line if is_cut else line
+    try:
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
 
 
 def _short(key: str) -> str:

@@ -15,6 +15,7 @@ from runtime.router.access.access import Access
 from runtime.router.access.admission import Admission
 from runtime.router.access.capacity import capacity_rps_of, limit_of
 from runtime.router.access.keys import KeyRing
+from runtime.router.carrying.bereft import Bereft
 from runtime.router.carrying.proxy import Proxy
 from runtime.router.choosing.epochs import RouteTable
 from runtime.router.choosing.health import ReplicaHealth
@@ -72,10 +73,12 @@ def create_app(
         telemetry=telemetry,
         now=now,
     )
+    bereft = _bereft(table, upstream, health, admission, settings)
     proxy = Proxy(
         table,
         upstream,
         health,
+        bereft,
         metrics=metrics,
         settings=settings,
         retry_after_s=admission.retry_after_s,
@@ -86,6 +89,7 @@ def create_app(
         health,
         upstream,
         admission,
+        bereft,
         queues,
         observed=observed,
         metrics=metrics,
@@ -117,6 +121,23 @@ def _admission(
         capacity_rps=lambda: capacity_rps_of(table.current, health.is_up),
         now=now,
     )
+
+
+def _bereft(
+    table: RouteTable, upstream: Upstream, health: ReplicaHealth, admission: Admission, settings: RouterSettings
+) -> Bereft:
+    """The wait for another plan, which ends with any change that could end it."""
+    bereft = Bereft(
+        table,
+        upstream,
+        health,
+        most=settings.max_queued,
+        wait_s=min(settings.bereft_s, settings.queue_s),
+        is_closed=lambda: admission.is_closed,
+    )
+    for changing in (table, health, admission):
+        changing.listeners.append(bereft.look)
+    return bereft
 
 
 def _dispatch(proxy: Proxy, endpoints: Endpoints) -> web.Dispatch:

@@ -14,6 +14,7 @@ from runtime.router import web
 from runtime.router.access.admission import Admission
 from runtime.router.access.bodies import await_body
 from runtime.router.access.refusals import not_admin
+from runtime.router.carrying.bereft import Bereft
 from runtime.router.choosing.epochs import RouteTable
 from runtime.router.choosing.health import ReplicaHealth
 from runtime.router.choosing.queues import Queues
@@ -37,6 +38,7 @@ class Endpoints:
         health: ReplicaHealth,
         upstream: Upstream,
         admission: Admission,
+        bereft: Bereft,
         queues: Queues,
         *,
         observed: Observed,
@@ -49,6 +51,7 @@ class Endpoints:
         self._health = health
         self._upstream = upstream
         self._admission = admission
+        self._bereft = bereft
         self._queues = queues
         self._observed = observed
         self._metrics = metrics
@@ -73,6 +76,7 @@ class Endpoints:
         self._metrics.epoch.set(self._table.current.number)
         self._metrics.admitted.set(self._admission.in_flight)
         self._metrics.queued.set(self._admission.queued)
+        self._metrics.bereft.set(self._bereft.waiting)
         self._metrics.admission_limit.set(self._admission.limit)
         self._gauge_replicas(self._upstream.in_flight())
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
@@ -183,6 +187,7 @@ class Endpoints:
         counts = {"in_flight": self._table.in_flight(), "in_flight_at": self._in_flight_at()}
         admission = {"admitted": self._admission.in_flight, "queued": self._admission.queued}
         admission |= {"admission_limit": self._admission.limit, "closed": self._admission.is_closed}
+        admission |= {"bereft": self._bereft.waiting}
         return {
             "epoch": current.number,
             **counts,

@@ -13,9 +13,10 @@ class RouterSettings:
     `first_byte_s` bounds how long a decode engine may take to begin a stream (an answer that is not streamed comes
     whole, and only `deadline_s` bounds it), `idle_s` the pause between two chunks of a stream, `stop_grace_s` how long
     running requests have when told to stop (told twice, they end at once).
-    `deadline_s` bounds a whole request (a client may shorten its own), `queue_s` what it waits to be let in, and
-    `head_s` and `body_s` how long its head and its body may take to come. `client_idle_s` is how long a client's
-    connection may be without a request, and how long it may take nothing of a stream that waits for it.
+    `deadline_s` bounds a whole request (a client may shorten its own), `queue_s` what it waits to be let in,
+    `bereft_s` (no longer than that) what one waits in all whose decode replicas are all down, for the next plan or for
+    one to come back, and `head_s` and `body_s` how long its head and its body may take to come. `client_idle_s` is how
+    long a client's connection may be without a request, and how long it may take nothing of a stream that waits for it.
     `max_in_flight` bounds sequences where the routes don't say what their replicas hold.
     `send_buffer_bytes` is what the kernel may hold for a client that is slow (Linux doubles it, and
     takes 4 MB unasked). `max_bodies_bytes` bounds the memory that the bodies of all requests under way take together,
@@ -36,6 +37,7 @@ class RouterSettings:
     max_queued: int = 1024
     send_buffer_bytes: int = 128 * KIB
     queue_s: float = 30.0
+    bereft_s: float = 10.0
     deadline_s: float = 3600.0
     head_s: float = 15.0
     body_s: float = 60.0

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from planner.errors import ProvisioningError, SpecError
 from provisioners.aws.instance_types import instance_types
 from provisioners.aws.list_prices import dated_prices, product
-from provisioners.aws.market import MarketReader
+from provisioners.aws.market import SLOW_S, MarketReader
 from provisioners.aws.offer_ids import OfferId
 from provisioners.aws.offers import SpotPolicy, beside_usd_per_hour
 from provisioners.aws.quotas import QUOTAS, quota_of
@@ -273,6 +273,20 @@ async def test_a_region_that_answers_again_is_called_left_out_no_more(world):
     reader.fails = False
     await provisioner.offers()
     assert not [note for note in provisioner.notes if "not today" in note]
+
+
+async def test_what_may_be_asked_again_is_called_assumed_no_more(world):
+    asked = ("GetServiceQuota", "GetProducts", "DescribeSpotPriceHistory")
+    world.cloud.refused |= dict.fromkeys(asked, "AccessDeniedException")
+    reader = MarketReader(world.clients, feeds=["http://x/"], fetch=world.fetch, clock=world.clock, now=world.clock)
+    provisioner = world.provisioner(reader=reader)
+    await provisioner.offers()
+    assert len(provisioner.notes) == 3
+    for one in asked:
+        del world.cloud.refused[one]
+    world.clock.at += SLOW_S + 1
+    await provisioner.offers()
+    assert not provisioner.notes
 
 
 async def test_without_any_spot_price_the_rest_is_offered_and_it_is_said_why(world):

@@ -90,3 +90,13 @@ async def test_every_size_of_pod_that_is_in_stock_is_offered():
         offers = await provisioner.offers()
         assert {offer.gpu_count: offer.available for offer in offers} == {1: 4, 2: 1, 4: 1}
         assert provisioner.left_out == {"GPU 'Some Card' is not known": 1}
+
+
+async def test_a_type_that_is_sold_no_more_is_not_called_left_out_for_ever():
+    with runpod_world(gpu_type("NVIDIA L40S", 48, 0.4, {"US-KS-2": 5}), gpu_type("Some Card", 8, 0.1, {})) as world:
+        provisioner = world.provisioner()
+        await provisioner.offers()
+        assert provisioner.left_out
+        del world.cloud.gpus[1]
+        await provisioner.offers()
+        assert not provisioner.left_out

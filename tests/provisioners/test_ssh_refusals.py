@@ -64,7 +64,7 @@ class Moody(paramiko.ServerInterface):
 
 
 @contextmanager
-def served(server: Moody, folder) -> Iterator[SshTransport]:
+def served(server: Moody, folder, *, agent: bool = False) -> Iterator[SshTransport]:
     key = paramiko.RSAKey.generate(2048)
     listening = socket.create_server(("127.0.0.1", 0))
     made: list[paramiko.Transport] = []
@@ -84,7 +84,7 @@ def served(server: Moody, folder) -> Iterator[SshTransport]:
     login = SshLogin(
         SshAddress("127.0.0.1", listening.getsockname()[1], "me"),
         KnownHost(folder / "known_hosts", "moody"),
-        SshKeys((folder / "login",), agent=False),
+        SshKeys((folder / "login",), agent=agent),
     )
     with closing(SshConnection(login)) as connection:
         yield SshTransport(connection, "/")
@@ -157,3 +157,28 @@ async def test_a_server_that_stalls_for_longer_than_the_limit_costs_no_command_t
         await late
         server.ending.set()
         await running
+
+
+@contextmanager
+def mute_agent(folder) -> Iterator[str]:
+    """A socket that takes connections, and never says anything."""
+    path = str(folder / "agent.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        yield path
+
+
+async def test_an_ssh_agent_that_never_answers_is_gone_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(client_module, "AGENT_S", 0.2)
+    with mute_agent(tmp_path) as path, served(Moody(), tmp_path, agent=True) as transport:
+        monkeypatch.setenv("SSH_AUTH_SOCK", path)
+        assert (await asyncio.wait_for(transport.run("true", timeout_s=30), 60)).code == 0
+
+
+def test_an_ssh_agent_that_never_answers_is_among_what_was_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr(client_module, "AGENT_S", 0.2)
+    tried: list[str] = []
+    with mute_agent(tmp_path) as path:
+        assert not list(client_module._of_agent(path, tried))
+    assert tried == ["the SSH agent (no answer within 0.2 s)"]

@@ -24,6 +24,8 @@ TOKEN = "let-me-in"
 MESSAGES = [{"role": "user", "content": "hello"}]
 GRACE_S = 2.0
 """What a test leaves under way at its end is not waited for as long as clients are."""
+BEREFT_S = 0.1
+"""Nor is another plan, where all that decode are down: few tests have one."""
 PAIR = [("p0", "d0", 1.0, "int4")]
 """The routes of one prefill and one decode engine."""
 
@@ -105,6 +107,8 @@ async def routing(
     settings = options.pop("settings", RouterSettings())
     if settings.stop_grace_s == RouterSettings().stop_grace_s:
         settings = replace(settings, stop_grace_s=GRACE_S)
+    if settings.bereft_s == RouterSettings().bereft_s:
+        settings = replace(settings, bereft_s=BEREFT_S)
     table = open_routes(path, tls=tls)
     app = create_app(table, tls=tls, admin_token=TOKEN, probing=probing, settings=settings, **options)
     bound = bound_socket("127.0.0.1", 0)

@@ -96,10 +96,10 @@ class RentedWorld:
 
     async def up(self, plan: Plan, resting: Resting | None = None) -> BroughtUp:
         """Bring it up as `thunderctl up` does, and remember what was said of it."""
-        asleep = resting.of(plan) if resting else ()
+        at_rest = resting.of(plan) if resting else ()
         world, given = self.world(), Spec()
         with stubbed(self):
-            steps = await steps_to(world, plan, given, resting=asleep, code=self.code)
+            steps = await steps_to(world, plan, given, resting=at_rest, code=self.code)
             return await bring_up(
                 world,
                 plan,

@@ -57,11 +57,11 @@ def intended(
         wanted, written = choose_plan(world, plan, path)
     world.written = override_spec(written, {"--max-hours": {"budget": {"max_hours": max_hours}}})
     resting = _resting(world, wanted, in_force, named=plan is not None)
-    asleep = resting.of(wanted)
+    at_rest = resting.of(wanted)
     check_host(world, wanted, written)
-    check_money(world, wanted, written, at_rest_usd_per_hour=cost_at_rest(wanted, asleep))
+    check_money(world, wanted, written, at_rest_usd_per_hour=cost_at_rest(wanted, at_rest))
     code = build_payload().digest
-    steps = asyncio.run(steps_to(world, wanted, written, output.narrate, resting=asleep, code=code))
+    steps = asyncio.run(steps_to(world, wanted, written, output.narrate, resting=at_rest, code=code))
     return Intended(wanted, written, steps, in_force, resting)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from planner.deployment import Codec, Phase, Plan, Route
 from planner.errors import Infeasible, SolverFailed, SpecError
 from planner.links import Links
-from planner.prospect import prospect
+from planner.quick_rebalance import quick_rebalance
 from planner.rebalance import rebalance
 from planner.rebalancing.flips import without
 from planner.workload import Workload
@@ -45,7 +45,7 @@ def _decided(
     left: Plan, workload: Workload, *, codec: Codec | None = None, links: Links | None = None
 ) -> tuple[Plan, str]:
     started = time.perf_counter()
-    found = prospect(left, workload, codec=codec, links=links)
+    found = quick_rebalance(left, workload, codec=codec, links=links)
     if found is None:
         raise Infeasible("no phases serve anything")
     return found, f"decided in {time.perf_counter() - started:.2f} s, not simulated"

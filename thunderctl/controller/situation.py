@@ -10,8 +10,8 @@ from planner.deployment import Plan
 from provisioners.leases.journal import LeaseRow
 from provisioners.leases.limits import Limit
 from thunderctl.controller.adapting.assessment import Proposal
+from thunderctl.fleet.leased_twice import chosen
 from thunderctl.fleet.resting import Resting, replicas_at_rest
-from thunderctl.fleet.twins import chosen
 from thunderctl.store.values import DeploymentState
 
 

@@ -73,13 +73,13 @@ async def bring_up(
         engines, pace = engine_specs(plan, spec), pace_of(spec)
         unwanted = frozenset(step.id for step in steps if step.what is StepKind.RELEASE)
         site = Site(world, plan, spec, engines, agents, pace, max_hours, narrate, amended, unwanted)
-        asleep = replicas_at_rest(plan, (resting or Resting()).of(plan))
-        deployer, meanwhile = Deployer(site, report), Meanwhile(site, steps, report, asleep)
+        at_rest = replicas_at_rest(plan, (resting or Resting()).of(plan))
+        deployer, meanwhile = Deployer(site, report), Meanwhile(site, steps, report, at_rest)
         try:
-            results = await _carry_out(_but_for_whole_routes(steps, asleep), deployer, meanwhile, report)
-            missing = (*_missing(site.plan, results), *sorted(asleep))
+            results = await _carry_out(_but_for_whole_routes(steps, at_rest), deployer, meanwhile, report)
+            missing = (*_missing(site.plan, results), *sorted(at_rest))
             if missing and _may_serve_without(site, missing, results):
-                event = "up.partly" if set(missing) == asleep else "up.incomplete"
+                event = "up.partly" if set(missing) == at_rest else "up.incomplete"
                 routed = await _serve_without(site, missing, meanwhile, report, event=event)
                 results = (*_but_for_routes(results), routed)
             results = (*results, *await deployer.leaving.all_gone())
@@ -128,9 +128,9 @@ def _commit(world: World, plan: Plan, spec: Spec, resting: Resting) -> None:
     )
 
 
-def _but_for_whole_routes(steps: Sequence[Step], asleep: Collection[str]) -> tuple[Step, ...]:
+def _but_for_whole_routes(steps: Sequence[Step], at_rest: Collection[str]) -> tuple[Step, ...]:
     """Where some replicas rest, the plan's own routes are not what is wanted: those over the others follow."""
-    return tuple(step for step in steps if not asleep or step.what is not StepKind.ROUTE or step.without)
+    return tuple(step for step in steps if not at_rest or step.what is not StepKind.ROUTE or step.without)
 
 
 def _missing(plan: Plan, results: Sequence[StepResult]) -> tuple[str, ...]:
@@ -159,10 +159,10 @@ async def _serve_without(
     site: Site, missing: Collection[str], meanwhile: Meanwhile, report: Report, *, event: str
 ) -> StepResult:
     """How routes over the others were put in force: just now, or already while the missing ones were only late."""
-    standing = {replica.id for replica in site.plan.replicas if replica.id not in missing}
-    if meanwhile.result is not None and meanwhile.result.state is StepState.DONE and meanwhile.over == standing:
+    serving = {replica.id for replica in site.plan.replicas if replica.id not in missing}
+    if meanwhile.result is not None and meanwhile.result.state is StepState.DONE and meanwhile.over == serving:
         return meanwhile.result
-    return await serve_over(site, standing, "", report, event=event)
+    return await serve_over(site, serving, "", report, event=event)
 
 
 def _but_for_routes(results: Sequence[StepResult]) -> tuple[StepResult, ...]:

@@ -27,10 +27,10 @@ def late_at(ready_s: Collection[float]) -> float:
     return middle + min(max(LATE_SHARE * middle, LEAST_S), MOST_S)
 
 
-def can_serve(plan: Plan, standing: Collection[str]) -> bool:
+def can_serve(plan: Plan, serving: Collection[str]) -> bool:
     """Whether these replicas can answer requests as the plan has them: a route is whole, or both phases are there."""
-    phases = [replica.phase for replica in plan.replicas if replica.id in standing]
-    whole = any({route.prefill, route.decode} <= set(standing) for route in plan.routes)
+    phases = [replica.phase for replica in plan.replicas if replica.id in serving]
+    whole = any({route.prefill, route.decode} <= set(serving) for route in plan.routes)
     return whole or (any(one.prefills for one in phases) and any(one.decodes for one in phases))
 
 
@@ -43,14 +43,14 @@ def routed_of(site: Site) -> frozenset[str] | None:
     return frozenset(one.id for one in routes.replicas) if routes.plan_id in lineage(world, site.plan) else None
 
 
-async def serve_over(site: Site, standing: Collection[str], why: str, report: Report, *, event: str) -> StepResult:
+async def serve_over(site: Site, serving: Collection[str], why: str, report: Report, *, event: str) -> StepResult:
     """Put routes over these replicas in force, and say of the others `why` they are not among them."""
-    missing = [replica.id for replica in site.plan.replicas if replica.id not in standing]
+    missing = [replica.id for replica in site.plan.replicas if replica.id not in serving]
     named = ", ".join(missing) if len(missing) <= NAMED else f"{len(missing)} of {len(site.plan.replicas)} replicas"
     without = f"without {named}{why}"
 
     async def over_these(_step: Step) -> None:
-        how = await route_over(site, standing)
+        how = await route_over(site, serving)
         site.world.store.record(site.world.name, event, f"serving {without}: {how}")
 
     def told(result: StepResult) -> None:
@@ -126,11 +126,11 @@ class Meanwhile:
 
     def _wait_s(self) -> float | None:
         """Until routes are due over more than there are routes over now; None where nothing more stands."""
-        plan, standing = self._site.plan, self._ready_s.keys()
-        if len(standing) == len(plan.replicas) or not can_serve(plan, standing) or standing <= self.over:
+        plan, serving = self._site.plan, self._ready_s.keys()
+        if len(serving) == len(plan.replicas) or not can_serve(plan, serving) or serving <= self.over:
             return None
         routed = routed_of(self._site)
-        if routed is None or not routed < standing:
+        if routed is None or not routed < serving:
             return None
         late = self._began + late_at(self._ready_s.values())
         return max(0.0, max(late, self._again_at) - self._site.clock())

@@ -82,9 +82,9 @@ async def refill(
 
 def absent(world: World, plan: Plan) -> tuple[str, ...]:
     """The plan's instances that have no machine and are not to rest."""
-    asleep = Resting.from_json(world.store.deployment(world.name).resting).of(plan)
+    at_rest = Resting.from_json(world.store.deployment(world.name).resting).of(plan)
     leased = {row.instance for row in world.store.leases(world.name) if row.state.may_cost}
-    return tuple(one.id for one in plan.instances if one.id not in leased | asleep)
+    return tuple(one.id for one in plan.instances if one.id not in leased | at_rest)
 
 
 def error_of(results: Sequence[StepResult]) -> ThunderError | None:
@@ -129,17 +129,17 @@ class Wish:
             return
         if _place(now, instance_id) != self._places[instance_id]:
             raise Refused(f"Plan {now.plan_id} is wanted by now, which has {instance_id} as another machine, or not.")
-        asleep = Resting.from_json(site.world.store.deployment(site.world.name).resting).of(now)
-        if instance_id in asleep:
+        at_rest = Resting.from_json(site.world.store.deployment(site.world.name).resting).of(now)
+        if instance_id in at_rest:
             raise Refused(f"{instance_id} is to rest by now.")
         row = site.leased(instance_id)
         if row is None:
-            _refuse_more(site, asleep)
+            _refuse_more(site, at_rest)
         elif row.state is LeaseState.DRAINING:
             raise Refused(f"The machine of {instance_id} is being released: {row.reason}")
 
 
-def _refuse_more(site: Site, asleep: frozenset[str]) -> None:
+def _refuse_more(site: Site, at_rest: frozenset[str]) -> None:
     """Raise Refused where no machine may be leased any more: money or time has come to its end meanwhile.
 
     The spec's limits are read again: an `up` may have committed smaller ones.
@@ -149,7 +149,7 @@ def _refuse_more(site: Site, asleep: frozenset[str]) -> None:
     if site.until is not None and site.until - time.time() <= WARN_S:
         raise Refused(f"Leases are to end within {WARN_S / 3600:.0f} h: nothing is leased for so short a time.")
     leased = {row.instance for row in site.rows()}
-    absent = asleep | {one.id for one in site.plan.instances if one.id not in leased}
+    absent = at_rest | {one.id for one in site.plan.instances if one.id not in leased}
     check_money(world, site.plan, site.spec, at_rest_usd_per_hour=cost_at_rest(site.plan, absent))
     if ending := due(world, site.spec):
         raise Refused(f"Nothing is leased while a limit ends machines: {next(iter(ending.values()))}")
@@ -194,15 +194,15 @@ async def _routed(site: Site, name: str) -> None:
         raise Incomplete(f"{name} is ready; the routes in force are another plan's, which are not touched for it.")
     mine = {one.id for one in site.plan.replicas if name in one.instances}
     resting = Resting.from_json(site.world.store.deployment(site.world.name).resting)
-    asleep = replicas_at_rest(site.plan, resting.of(site.plan))
+    at_rest = replicas_at_rest(site.plan, resting.of(site.plan))
     there = {one.id for one in site.plan.instances if (row := site.leased(one.id)) and row.state is LeaseState.READY}
-    can = {one.id for one in site.plan.replicas if there.issuperset(one.instances)} - asleep
-    standing = can & (routed | mine if routed else can)
-    if not mine <= standing:
+    can = {one.id for one in site.plan.replicas if there.issuperset(one.instances)} - at_rest
+    serving = can & (routed | mine if routed else can)
+    if not mine <= serving:
         raise Incomplete(f"{name} is not ready any more, and is in no routes.")
-    if standing == {one.id for one in site.plan.replicas}:
+    if serving == {one.id for one in site.plan.replicas}:
         await route(site)
     else:
-        await route_over(site, standing)
+        await route_over(site, serving)
     world = site.world
-    world.store.record(world.name, "up.replaced", f"{name} serves again, beside {len(standing - mine)} other replicas")
+    world.store.record(world.name, "up.replaced", f"{name} serves again, beside {len(serving - mine)} other replicas")

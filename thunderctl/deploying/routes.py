@@ -22,10 +22,10 @@ async def route(site: Site) -> None:
     await push_plan(site.world, site.plan, addresses, served_name(site.plan, site.spec), site.spec.serve)
 
 
-async def route_over(site: Site, standing: Collection[str]) -> str:
+async def route_over(site: Site, serving: Collection[str]) -> str:
     """The plan as far as these replicas go; it stays the one that is wanted. Says how their routes were found."""
     workload, codec = read_workload(site.spec), forced_codec(site.spec)
-    chosen, how = await asyncio.to_thread(plan_over, site.plan, standing, workload, codec=codec)
+    chosen, how = await asyncio.to_thread(plan_over, site.plan, serving, workload, codec=codec)
     addresses, name = await _addresses(site, chosen), served_name(site.plan, site.spec)
     await push_routes(site.world, chosen, addresses, name, site.spec.serve, plan_id=site.plan.plan_id)
     store, endpoint = site.world.store, site.world.router.endpoint
@@ -36,11 +36,11 @@ async def route_over(site: Site, standing: Collection[str]) -> str:
 
 async def route_without(site: Site, out: Collection[str]) -> None:
     """The plan but for these replicas, for a while; where that is all of them, the router lets nobody in meanwhile."""
-    standing = {replica.id for replica in site.plan.replicas} - set(out)
+    serving = {replica.id for replica in site.plan.replicas} - set(out)
     if not site.world.router.may_run:
         return
-    if standing:
-        await route_over(site, standing)
+    if serving:
+        await route_over(site, serving)
     else:
         await site.world.router.link_again(site.spec.serve)
         await site.world.router.close()

@@ -15,7 +15,7 @@ from runtime.messages import EngineSpec
 from thunderctl.deploying.apply import Narrate
 from thunderctl.deploying.joined import Joined
 from thunderctl.deploying.turns import Throughout, Turn
-from thunderctl.fleet.twins import chosen
+from thunderctl.fleet.leased_twice import chosen
 from thunderctl.observing.observe import agent_of
 from thunderctl.processes.agents import AgentClient, Agents
 from thunderctl.spec.spec import Spec

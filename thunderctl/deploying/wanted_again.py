@@ -22,15 +22,15 @@ def go_on(world: World, spec: Spec, resting: Resting | None = None, *, is_whole:
     if not rows:
         return
     before = store.deployment(name)
-    asleep = Resting.from_json(before.resting) if resting is None else resting
-    after = replace(before, spec=spec.model_dump(mode="json", exclude_unset=True), resting=asleep.to_json())
+    at_rest = Resting.from_json(before.resting) if resting is None else resting
+    after = replace(before, spec=spec.model_dump(mode="json", exclude_unset=True), resting=at_rest.to_json())
     if before.state is DeploymentState.STOPPING:
         after = replace(after, state=DeploymentState.SERVING if is_whole else DeploymentState.STARTING)
     if after != before:
         store.save_deployment(after)
     still = due(world, spec)
     for row in rows:
-        rests = row.drained_for is Cause.REST and asleep.rests(row.instance, row.offer_id)
+        rests = row.drained_for is Cause.REST and at_rest.rests(row.instance, row.offer_id)
         if row.state is LeaseState.DRAINING and row.drained_for and row.lease_id not in still and not rests:
             keep(world, row)
 

@@ -94,8 +94,8 @@ class Resting:
 
 def replicas_at_rest(plan: Plan, instances: Collection[str]) -> frozenset[str]:
     """The plan's replicas that can't run while these instances rest."""
-    asleep = frozenset(instances)
-    return frozenset(one.id for one in plan.replicas if not asleep.isdisjoint(one.instances)) if asleep else asleep
+    at_rest = frozenset(instances)
+    return frozenset(one.id for one in plan.replicas if not at_rest.isdisjoint(one.instances)) if at_rest else at_rest
 
 
 def but_for(steps: Iterable[Step], plan: Plan, instances: Collection[str]) -> tuple[Step, ...]:
@@ -103,16 +103,16 @@ def but_for(steps: Iterable[Step], plan: Plan, instances: Collection[str]) -> tu
 
     Routes follow what is started, stopped or moved; that some replicas have none while they rest is as it should be.
     """
-    asleep = replicas_at_rest(plan, instances)
+    at_rest = replicas_at_rest(plan, instances)
     for_instances, for_replicas = (StepKind.LEASE, StepKind.PREPARE), (StepKind.START,)
     left = tuple(
         step
         for step in steps
         if not (step.what in for_instances and step.id in instances)
-        and not (step.what in for_replicas and step.id in asleep)
+        and not (step.what in for_replicas and step.id in at_rest)
     )
     moves = any(step.what in (StepKind.START, StepKind.DRAIN, StepKind.STOP) for step in left)
-    return left if moves or not asleep else tuple(step for step in left if step.what is not StepKind.ROUTE)
+    return left if moves or not at_rest else tuple(step for step in left if step.what is not StepKind.ROUTE)
 
 
 def cost_at_rest(plan: Plan, instances: Collection[str]) -> float:

@@ -10,6 +10,7 @@ from thunderctl.fleet.resting import Resting, replicas_at_rest, resting_entries
 from thunderctl.money.ending import Ending
 from thunderctl.observing.links import measured_links
 from thunderctl.observing.observe import Observation, phases_in_force
+from thunderctl.status.predicted import predicted_entry
 from thunderctl.status.status_entries import awaited_entries, instance_entry, link_entry, replica_entry, route_entries
 from thunderctl.store.values import Deployment
 
@@ -35,7 +36,7 @@ def status_document(
     ending: Ending | None = None,
 ) -> dict[str, Any]:
     """Everything there is to see. Values that nobody has measured yet are null. `warnings` are of time and money."""
-    now, links, asleep = time.time(), measured_links(seen), _asleep(deployment, plan)
+    now, links, at_rest = time.time(), measured_links(seen), _at_rest(deployment, plan)
     return {
         "schema": STATUS_SCHEMA,
         "at": now,
@@ -51,13 +52,13 @@ def status_document(
         "ending": ending.entry(now) if ending else {},
         "slo": _slo(plan),
         "instances": [instance_entry(view, plan) for view in seen.instances],
-        "awaited": [one for one in awaited_entries(plan, seen) if one["id"] not in asleep],
+        "awaited": [one for one in awaited_entries(plan, seen) if one["id"] not in at_rest],
         "resting": resting_entries(Resting.from_json(deployment.resting), plan),
         "replicas": [replica_entry(replica_id, phase, plan, seen) for replica_id, phase in _phases(plan, seen).items()],
         "routes": route_entries(plan, seen, links),
         "links": [link_entry(link) for link in links],
         "observed": {key: seen.traffic.get(key) for key in OBSERVED_KEYS} | {"slo_attainment": _attainment(plan, seen)},
-        "predicted": _predicted(plan),
+        "predicted": predicted_entry(plan, seen.routes),
         "controller": controller_entry(controller),
         "alerts": [*_alerts(deployment, plan, seen), *_watched(deployment, seen, warnings, controller)],
     }
@@ -71,14 +72,16 @@ def _state(deployment: Deployment, plan: Plan | None, seen: Observation) -> str:
         return "absent"
     ready = {engine.replica for view in seen.instances for engine in view.engines if engine.state == "ready"}
     wanted = (
-        {replica.id for replica in plan.replicas} - replicas_at_rest(plan, _asleep(deployment, plan)) if plan else set()
+        {replica.id for replica in plan.replicas} - replicas_at_rest(plan, _at_rest(deployment, plan))
+        if plan
+        else set()
     )
     if seen.routes is None:
         return "starting" if deployment.state == "starting" else "degraded"
     return "serving" if wanted <= ready and not seen.unlinked else "degraded"
 
 
-def _asleep(deployment: Deployment, plan: Plan | None) -> frozenset[str]:
+def _at_rest(deployment: Deployment, plan: Plan | None) -> frozenset[str]:
     """The plan's instances that rest."""
     return Resting.from_json(deployment.resting).of(plan) if plan else frozenset()
 
@@ -97,28 +100,17 @@ def _slo(plan: Plan | None) -> dict[str, float]:
 def _attainment(plan: Plan | None, seen: Observation) -> float | None:
     """The share of the observed requests that met both targets; those that got no answer count as missed.
 
-    Of the answers, the streamed ones: others have no first token that could be timed. None before the first.
+    Of the answers, the streamed ones: others have no first token that could be timed. One that is under way counts as
+    missed once its first token is late. None before the first that counts.
     """
-    timed, failed = seen.traffic.get("latencies") or [], int(seen.traffic.get("failed", 0))
-    if plan is None or not (timed or failed):
+    if plan is None:
+        return None
+    timed, late = seen.traffic.get("latencies") or [], seen.traffic.get("ttft_so_far_s") or []
+    missed = int(seen.traffic.get("failed", 0)) + sum(bool(one > plan.slo.ttft_s) for one in late)
+    if not (timed or missed):
         return None
     met: list[bool] = [ttft <= plan.slo.ttft_s and (tpot is None or tpot <= plan.slo.tpot_s) for ttft, tpot in timed]
-    return sum(met) / (len(met) + failed)
-
-
-def _predicted(plan: Plan | None) -> dict[str, Any]:
-    if plan is None:
-        return {}
-    found = plan.predicted
-    return {
-        "goodput_rps": found.goodput_rps,
-        "slo_attainment": found.slo_attainment,
-        "ttft_p50_s": found.ttft_p50_s,
-        "ttft_p99_s": found.ttft_p99_s,
-        "tpot_p50_s": found.tpot_p50_s,
-        "tpot_p99_s": found.tpot_p99_s,
-        "calibrated": found.calibrated,
-    }
+    return sum(met) / (len(met) + missed)
 
 
 def _watched(
@@ -157,7 +149,7 @@ def _seen_now(deployment: Deployment, seen: Observation) -> list[str]:
 def _alerts(deployment: Deployment, plan: Plan | None, seen: Observation) -> list[str]:
     """What is wrong with the deployment as a whole."""
     alerts = []
-    there = {view.lease.instance for view in seen.instances} | _asleep(deployment, plan)
+    there = {view.lease.instance for view in seen.instances} | _at_rest(deployment, plan)
     missing = [instance.id for instance in (plan.instances if plan else ()) if instance.id not in there]
     if missing and seen.routes is not None:
         alerts.append(f"No machine for {', '.join(missing)}: it serves without. Run `thunderctl up` to try again.")

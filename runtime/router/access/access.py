@@ -140,7 +140,7 @@ class Access:
             return error_response(400, f"{DEADLINE} is no number of seconds above 0.")
         observed = self._observed if APIS[request.path].generates else None
         if observed is not None:
-            observed.arrived(record.arrived_at)
+            observed.arrived(record)
         try:
             return await self._in_time(request, handler, record, deadline_s)
         finally:
@@ -182,6 +182,7 @@ class Access:
     async def _let_in(self, request: web.Request, handler: Handler, record: RequestRecord) -> web.StreamResponse:
         """Wait for a place, and keep it until all is answered. Raises Shed."""
         asked_at, sequences = self._now(), request[CLIENT].sequences
+        record.streamed = request[CLIENT].streamed
         await self._admission.enter(record.key, sequences)
         try:
             record.queued_s = self._now() - asked_at

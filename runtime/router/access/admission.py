@@ -48,7 +48,7 @@ class Admission:
     has waited so long. Where the queue is full, the last request of the key with the most in it makes room, so that a
     key that asks for little is not shut out by one that floods (longest queue drop; McKenney, Stochastic Fairness
     Queueing, 1990). Where no rate is measured yet who is refused is told to come back by `capacity_rps()`, which the
-    plan states (0: it does not).
+    plan states (0: it does not). `listeners` hear when it closes.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Admission:
         self._leaves: deque[tuple[float, int]] = deque(maxlen=LEAVES_KEPT)
         """When the queue began, then when requests left while it lasted, and of how many sequences they were."""
         self.in_flight = 0
+        self.listeners: list[Callable[[], None]] = []
         self._is_shut = False
         self._is_stopping = False
 
@@ -134,6 +135,8 @@ class Admission:
         self._is_shut = True
         for waiting in [waiting for line in self._lines.values() for waiting in line]:
             waiting.refuse(Shed("The router is stopping", SHORTEST_RETRY_S))
+        for told in self.listeners:
+            told()
 
     def _has_room(self, sequences: int) -> bool:
         limit = self._limit()

@@ -1,6 +1,7 @@
 """One request on its way through the router: what it asked for, where it went, and what is known about it so far."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class Exchange:
     failed while they had it. `asked` is where each was that it went to, and `asked_at` when (s, the loop's clock).
     `moves` counts the times that others were to take it up, and `continuation` is there once one has. `booking` is its
     part of the load, and `prefilling` its prefill leg, where that may go on beside its decode leg. `prefilled_again`:
-    as no replica could use the ticket of the first time.
+    as no replica could use the ticket of the first time. `waited_s` is how long it was without any replica.
     """
 
     epoch: Epoch
@@ -80,6 +81,7 @@ class Exchange:
     asked: dict[str, ReplicaAddress] = field(default_factory=dict)
     asked_at: dict[str, float] = field(default_factory=dict)
     prefilled_again: bool = False
+    waited_s: float = 0.0
     moves: int = 0
     continuation: Continuation | None = None
     first_content_at: float | None = None
@@ -88,6 +90,7 @@ class Exchange:
 
     def __post_init__(self) -> None:
         self.booking = Booking(self.epoch.load, len(self.client.body), self.client.sequences)
+        self.record.so_far = self.so_far
 
     @property
     def prompt(self) -> Prompt:
@@ -120,6 +123,11 @@ class Exchange:
         """The prefill replica, while it computes the prompt beside a decode leg."""
         return self.record.prefill if self.prefilling is not None and self.prefilling.goes_on else None
 
+    @property
+    def waited(self) -> str:
+        """How long it was without any replica, for the end of an error; empty where it never was."""
+        return f" (it waited {self.waited_s:.1f} s for one)" if self.waited_s else ""
+
     def begun(self) -> bool:
         """Whether the client has got a part of its answer."""
         return self.response is not None
@@ -138,6 +146,10 @@ class Exchange:
         """Whether its plan has a replica where that was asked: one at another address was not."""
         asked, there = self.asked.get(replica), self.epoch.replicas.get(replica)
         return asked is not None and there is not None and same_place(asked, there)
+
+    def pardon(self, came_back: Callable[[str, float], bool]) -> None:
+        """Forget the failures of replicas that a probe has let in again since."""
+        self.failed = {one: at for one, at in self.failed.items() if not came_back(one, at)}
 
     def forget_prefill(self) -> None:
         """No replica has computed its prompt for another."""
@@ -188,9 +200,16 @@ class Exchange:
             self.computed()
         self.last_content_at = at
 
+    def so_far(self) -> tuple[int | None, int]:
+        """Its prompt's tokens, by those before it until its engine states them, and those of its answer by now."""
+        tokens = self.events.tokens
+        prompt = tokens.prompt if tokens else self.epoch.policy.expected_tokens(self.prompt)
+        return prompt, tokens.output if tokens else self._counted_output()
+
     def ended(self, at: float) -> None:
         """Work out the times and the tokens, where nobody stated them as well as can be known."""
         record = self.record
+        record.so_far = None
         self.booking.end()
         record.e2e_s = at - record.arrived_at
         if tokens := self.events.tokens:

@@ -62,11 +62,15 @@ class PrefillSide:
         exchange.forget_prefill()
 
     async def again(self, exchange: Exchange) -> None:
-        """Have the prompt prefilled once more, as no decode replica could use the ticket: its KV may be spent."""
+        """Have the prompt prefilled once more: no decode replica could use the ticket, or none was left to."""
+        await self.undo(exchange)
+        exchange.forget_prefill()
+
+    async def undo(self, exchange: Exchange) -> None:
+        """Nobody comes for what was prefilled."""
         await self.end(exchange)
         self._asking.drop_ticket(exchange)
-        exchange.ticket, exchange.prefilled_again = None, True
-        exchange.forget_prefill()
+        exchange.ticket = None
 
     async def end(self, exchange: Exchange) -> None:
         """Break its prefill leg off, if one goes on: it says no ticket any more."""

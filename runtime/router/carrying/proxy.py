@@ -3,8 +3,9 @@
 Before the first byte every failure is hidden: another prefill replica, then local prefill; another decode replica with
 the same ticket, and where that is of no use to any, prefill once more. After it the stream goes on with another pair,
 which gets what was said as part of its prompt; where that would not be exact it ends in an error event, never in
-silence. A client that goes away takes both legs with it: the handler is cancelled, which closes the connection to the
-engine, and the ticket is dropped.
+silence. Before it and after, where no decode replica is left, one of the next plan is waited for (`bereft.py`). A
+client that goes away takes both legs with it: the handler is cancelled, which closes the connection to the engine, and
+the ticket is dropped.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from runtime.router.carrying.answers import (
     to_client,
 )
 from runtime.router.carrying.asking import Asking
+from runtime.router.carrying.bereft import Bereft
 from runtime.router.carrying.deadly import spare_others
 from runtime.router.carrying.exchange import CLIENT, RECORD, Answered, ClientGone, Exchange, leg_headers
 from runtime.router.carrying.prefill import PrefillSide
@@ -61,6 +63,7 @@ class Proxy:
         table: RouteTable,
         upstream: Upstream,
         health: ReplicaHealth,
+        bereft: Bereft,
         *,
         metrics: RouterMetrics,
         settings: RouterSettings,
@@ -70,13 +73,14 @@ class Proxy:
         self._table = table
         self._upstream = upstream
         self._health = health
+        self._bereft = bereft
         self._metrics = metrics
         self._settings = settings
         self._now = now
         self._asking = Asking(table, upstream, health, metrics)
         self._prefill = PrefillSide(self._asking, settings=settings, now=now)
         note = partial(self._asking.note, leg="replay")
-        self._replayer = Replayer(table, upstream, health, settings=settings, note=note, now=now)
+        self._replayer = Replayer(table, upstream, health, bereft, settings=settings, note=note, now=now)
         self._retry_after_s = retry_after_s
         self._grace: asyncio.Timeout | None = None
         self._carrying: set[asyncio.Task[Any]] = set()
@@ -157,9 +161,7 @@ class Proxy:
                         await self._prefill.without(exchange, failure)
                         exchange.failed[failure.replica] = self._now()
                         continue
-                    await self._prefill.end(exchange)
-                    self._asking.drop_ticket(exchange)
-                    exchange.ticket = None
+                    await self._prefill.undo(exchange)
                     self._metrics.moves.labels(failure.replica).inc()
                     if await self._replayer.take_up(exchange, failure.replica):
                         assert exchange.response is not None, "it has begun"
@@ -170,7 +172,7 @@ class Proxy:
             return break_off(exchange, f"{failed}, and no other goes on: {reason}.")
 
     async def _decoded(self, exchange: Exchange, choice: Choice) -> web.StreamResponse | None:
-        """Run the decode leg on one replica after another. None: one would have it, but could not use the ticket."""
+        """Run the decode leg on one replica after another. None: one would, once its prompt is prefilled anew."""
         tried: frozenset[str] = frozenset()
         names: set[str] = set()
         refused = False
@@ -189,11 +191,15 @@ class Proxy:
                 names.add(decode)
                 decode, tried = self._other_decode(exchange, choice, tried)
         if refused and exchange.ticket is not None and not exchange.prefilled_again:
+            exchange.prefilled_again = True
             return None
-        self._asking.drop_ticket(exchange)
+        await self._prefill.undo(exchange)
+        exchange.failed |= dict.fromkeys(tried, self._now())
+        if not refused and await self._bereft.until_served(exchange):
+            return None
         exchange.record.outcome = "unavailable"
         headers = {"Retry-After": f"{self._retry_after_s():.0f}"}
-        message = f"No decode replica could answer; tried {', '.join(sorted(names))}."
+        message = f"No decode replica could answer; tried {', '.join(sorted(names))}{exchange.waited}."
         return error_response(503, message, kind=SERVICE_UNAVAILABLE, headers=headers)
 
     def _other_decode(

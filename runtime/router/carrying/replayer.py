@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from runtime.router.carrying.answers import to_client
+from runtime.router.carrying.bereft import Bereft
 from runtime.router.carrying.exchange import Exchange
 from runtime.router.choosing.epochs import RouteTable
 from runtime.router.choosing.health import ReplicaHealth
@@ -28,6 +29,7 @@ class Replayer:
         table: RouteTable,
         upstream: Upstream,
         health: ReplicaHealth,
+        bereft: Bereft,
         *,
         settings: RouterSettings,
         note: Callable[[Exchange, ReplicaFailed], None],
@@ -36,6 +38,7 @@ class Replayer:
         self._table = table
         self._upstream = upstream
         self._health = health
+        self._bereft = bereft
         self._settings = settings
         self._note = note
         self._now = now
@@ -45,7 +48,7 @@ class Replayer:
 
         Raises CannotReplay.
         """
-        exchange.failed = {one: at for one, at in exchange.failed.items() if not self._health.came_back(one, at)}
+        exchange.pardon(self._health.came_back)
         exchange.failed[failed] = self._now()
         if self._table.current.routes.model != exchange.epoch.routes.model:
             raise CannotReplay("the plan in force is of another model")
@@ -76,7 +79,7 @@ class Replayer:
             exchange.moves += 1
             if exchange.moves > self._settings.moves:
                 raise CannotReplay(f"it was moved {self._settings.moves} times before")
-            reader = self._reader(exchange)
+            reader = await self._reader(exchange)
             if transcript.is_empty:
                 return None
             text_of = partial(self._text, exchange, reader)
@@ -86,10 +89,13 @@ class Replayer:
                 self._note(exchange, failure)
                 exchange.failed[reader] = self._now()
 
-    def _reader(self, exchange: Exchange) -> str:
+    async def _reader(self, exchange: Exchange) -> str:
+        """A replica that may go on; where there is none, one that comes in time."""
         reader = exchange.epoch.policy.reader(self._health.is_up, exchange.failed)
+        if reader is None and await self._bereft.until_served(exchange):
+            reader = exchange.epoch.policy.reader(self._health.is_up, exchange.failed)
         if reader is None:
-            raise CannotReplay("no other decode replica is up")
+            raise CannotReplay(f"no other decode replica is up{exchange.waited}")
         return reader
 
     async def _text(self, exchange: Exchange, reader: str, ids: Sequence[int]) -> str:

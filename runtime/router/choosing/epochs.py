@@ -47,12 +47,16 @@ class Epoch:
 
 @dataclass(slots=True)
 class RouteTable:
-    """Holds the epoch in force. `check` may refuse routes (with SpecError) before they are."""
+    """Holds the epoch in force. `check` may refuse routes (with SpecError) before they are.
+
+    `listeners` hear when another is.
+    """
 
     path: Path
     check: Callable[[Routes], None]
     load: Load = field(init=False, default_factory=Load)
     tokens: TokensPerByte = field(init=False, default_factory=TokensPerByte)
+    listeners: list[Callable[[], None]] = field(init=False, default_factory=list)
     current: Epoch = field(init=False)
     _older: list[Epoch] = field(init=False, default_factory=list)
 
@@ -121,6 +125,8 @@ class RouteTable:
         self.current.policy.inherit(before.policy)
         self._older = [epoch for epoch in (*self._older, before) if epoch.in_flight]
         log.info("epoch %d is in force: %d replicas, %d routes", routes.epoch, len(routes.replicas), len(routes.routes))
+        for told in self.listeners:
+            told()
 
     def _refuse_older(self, routes: Routes) -> None:
         if routes.epoch < self.current.number:

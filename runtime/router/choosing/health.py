@@ -23,13 +23,15 @@ class _Ejection:
 class ReplicaHealth:
     """The ejected replicas. An ejection lasts 5 s, doubled each time the probe after it fails, or it does soon after.
 
-    When its time is over the replica is half open: the next probe, not a client's request, decides.
+    When its time is over the replica is half open: the next probe, not a client's request, decides. `listeners` hear
+    whenever one may be up that was not.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._ejected: dict[str, _Ejection] = {}
         self._ended: dict[str, _Ejection] = {}
+        self.listeners: list[Callable[[], None]] = []
 
     def is_up(self, replica: str) -> bool:
         return replica not in self._ejected
@@ -54,6 +56,7 @@ class ReplicaHealth:
         if ejection and self._now() >= ejection.until:
             ejection.over_at = self._now()
             self._ended[replica] = self._ejected.pop(replica)
+            self._tell()
 
     def came_back(self, replica: str, since: float) -> bool:
         """Whether a probe has ended an ejection of it since then (s, by this clock)."""
@@ -62,14 +65,20 @@ class ReplicaHealth:
 
     def keep(self, replicas: Iterable[str]) -> None:
         """Forget all but these, which are still served from where they were."""
-        kept = set(replicas)
+        kept, ejected = set(replicas), len(self._ejected)
         self._ejected = {replica: ejection for replica, ejection in self._ejected.items() if replica in kept}
         self._ended = {replica: ejection for replica, ejection in self._ended.items() if replica in kept}
+        if len(self._ejected) < ejected:
+            self._tell()
 
     def due(self, replica: str) -> bool:
         """Whether a probe may decide now."""
         ejection = self._ejected.get(replica)
         return ejection is None or self._now() >= ejection.until
+
+    def _tell(self) -> None:
+        for told in self.listeners:
+            told()
 
     def _on_probation(self, replica: str) -> _Ejection | None:
         ended = self._ended.pop(replica, None)

@@ -136,6 +136,10 @@ class RoutePolicy:
         left = [self._routes[i].decode for i in decoding if self._routes[i].decode not in without]
         return min(left, key=lambda decode: self._load.requests.get(decode, 0), default=None)
 
+    def decodes(self, is_up: Callable[[str], bool], without: Collection[str]) -> bool:
+        """Whether a decode replica is up that is not one of `without`."""
+        return any(self._routes[i].decode not in without for i in self._decoding(is_up))
+
     def learn(self, prompt: Prompt, prompt_tokens: int) -> None:
         """A prompt turned out to have so many tokens."""
         if prompt.ids is None:

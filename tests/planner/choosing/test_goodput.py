@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from planner.choosing.goodput import PART, Trial, goodput, sustained_at
+from planner.choosing.goodput import LONG_TTFT, PART, Trial, goodput, sustained_at
 from planner.choosing.notches import NOTCH
 from planner.demand import Demand
 from planner.evaluate import Part, measured_at
@@ -30,6 +30,22 @@ def test_goodput_is_what_is_sustained_wherever_the_search_begins(expected):
     found = goodput(PROMPTS, SLO, PARTS, expected, np.inf, seed=1)
     assert CAPACITY_RPS * 0.94 < found < CAPACITY_RPS * 1.06
     assert sustained_at(found, PROMPTS, SLO, PARTS, seed=1).least_attainment >= SLO.attainment
+
+
+def test_a_short_run_of_tiny_requests_lasts_longer_than_they_may_wait():
+    """256 in each pass of a quarter of a second: thousands that come at once are in time, if no more follow."""
+    tiny = Demand(np.ones(50), np.ones(50))
+    fleet = [Part((Server(linear_pace(fixed_s=0.25), 10**6),), (Lane(0, 0, 1.0),))]
+    slo = Slo(ttft_s=2.0)
+    assert measured_at(1000.0, tiny, slo, fleet, seed=1).slo_attainment == 1.0
+    assert measured_at(4000.0, tiny, slo, fleet, seed=1).slo_attainment < 0.5
+
+
+def test_rates_that_only_endless_runs_would_confirm_are_not_tried(monkeypatch):
+    monkeypatch.setattr("planner.choosing.goodput.MOST_SIMULATED", 5000)
+    endless = [Part((Server(linear_pace(fixed_s=1e-6), 10**6),), (Lane(0, 0, 1.0),))]
+    found = goodput(Demand(np.ones(50), np.ones(50)), Slo(ttft_s=2.0), endless, 10.0, np.inf, seed=1)
+    assert found == 5000 / (LONG_TTFT * 2.0)
 
 
 @pytest.fixture

@@ -80,9 +80,18 @@ async def test_routes_that_can_not_be_read_change_nothing(engines, tmp_path: Pat
         assert json.loads(router.path.read_text())["epoch"] == 1
 
 
+async def test_a_replica_with_a_name_for_tls_and_an_address_without_it_is_refused(engines, tmp_path: Path):
+    """Its requests would go over TLS and its probes in the clear: it would always be out."""
+    document = routes_document(engines, PAIR, epoch=2)
+    document["replicas"][0] |= {"server_name": "x.agent.thunder", "url": "http://127.0.0.1:1"}
+    async with routing(tmp_path, routes_document(engines, PAIR)) as router:
+        status, answer = await router.put(document)
+    assert (status, "expected https://HOST:PORT, as with server_name" in answer["error"]["message"]) == (400, True)
+
+
 async def test_routes_over_tls_need_credentials(engines, tmp_path: Path):
     document = routes_document(engines, PAIR, epoch=2)
-    document["replicas"][0]["server_name"] = "x.agent.thunder"
+    document["replicas"][0] |= {"server_name": "x.agent.thunder", "url": "https://127.0.0.1:1"}
     async with routing(tmp_path, routes_document(engines, PAIR)) as router:
         status, answer = await router.put(document)
     assert (status, "has no credentials" in answer["error"]["message"]) == (400, True)

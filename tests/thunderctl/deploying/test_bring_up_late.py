@@ -107,8 +107,8 @@ def test_what_stood_before_serves_when_the_rest_is_late(market):
 def test_routes_that_cannot_be_put_in_force_end_nothing_and_are_tried_with_more(market, monkeypatch):
     tried = []
 
-    async def refused(_site, standing):
-        tried.append(len(standing))
+    async def refused(_site, serving):
+        tried.append(len(serving))
         raise HostError("The router did not start.")
 
     monkeypatch.setattr(partly, "route_over", refused)
@@ -137,11 +137,11 @@ def test_the_rest_is_late_after_half_the_median_again_within_bounds(ready_s, lat
 
 
 @pytest.mark.parametrize(
-    ("standing", "can"), [((), False), (("r0",), False), (("r1",), False), (("r0", "r1"), True), (("r2",), True)]
+    ("serving", "can"), [((), False), (("r0",), False), (("r1",), False), (("r0", "r1"), True), (("r2",), True)]
 )
-def test_both_phases_are_needed(standing, can):
+def test_both_phases_are_needed(serving, can):
     """r0 prefills, r1 decodes, and r2 does both."""
-    assert can_serve(split_plan(), frozenset(standing)) is can
+    assert can_serve(split_plan(), frozenset(serving)) is can
 
 
 def test_a_route_that_crosses_nothing_needs_one_replica_only():

@@ -229,11 +229,11 @@ def test_of_two_the_one_that_the_plan_has_not_any_more_is_left_and_the_other_ser
 def test_what_is_to_rest_meanwhile_is_not_gone_on_with(fleet):
     lose(fleet, "i1")
     plan = wanted(fleet)
-    asleep = Resting({"i1": Rest(plan.instance("i1").offer_id, RestCause.WINDOW, "a smaller budget", fleet.now())})
+    at_rest = Resting({"i1": Rest(plan.instance("i1").offer_id, RestCause.WINDOW, "a smaller budget", fleet.now())})
 
     async def rest() -> None:
         with locked(fleet):
-            fleet.store.save_deployment(replace(fleet.store.deployment(NAME), resting=asleep.to_json()))
+            fleet.store.save_deployment(replace(fleet.store.deployment(NAME), resting=at_rest.to_json()))
             lease = of(fleet, "i1").lease_id
             await ask_release(fleet.store, fleet.provisioner(), [lease], deployment=NAME, reason="it rests")
 

@@ -93,7 +93,8 @@ async def test_an_engine_whose_name_another_machine_has_taken_is_drained_and_its
         await world.router.serve(routes(engines, 1, PAIRS), ServeSection(listen="127.0.0.1:0"))
         busy, answer, session = await stream(world, engines)
         after = routes(engines, 2, PAIRS)
-        named = [replace(one, server_name=agent_name("new")) if one.id == busy else one for one in after.replicas]
+        elsewhere = {"url": "https://127.0.0.1:1", "server_name": agent_name("new")}
+        named = [replace(one, **elsewhere) if one.id == busy else one for one in after.replicas]
         await world.router.serve(replace(after, replicas=tuple(named)), ServeSection())
 
         told = []

@@ -52,8 +52,8 @@ def test_what_rests_is_not_leased_not_started_and_not_routed_for():
         (StepKind.ROUTE, "routes"),
     ]
     assert but_for(reconcile(PLAN, running), PLAN, ()) == reconcile(PLAN, running)
-    asleep = but_for(reconcile(PLAN, running), PLAN, {"i0", "i1", "i2"})
-    assert asleep == (), "routes follow what is done, and nothing is"
+    at_rest = but_for(reconcile(PLAN, running), PLAN, {"i0", "i1", "i2"})
+    assert at_rest == (), "routes follow what is done, and nothing is"
     assert replicas_at_rest(PLAN, {"i2"}) == {"r2"}
 
 

@@ -42,3 +42,17 @@ def test_of_too_few_requests_nothing_is_said():
 
 def test_a_clock_that_was_set_back_is_no_negative_time():
     assert said(assessed_at=worlds.NOW + 50).text.endswith("looked 0 s ago")
+
+
+def test_where_far_fewer_meet_the_slo_than_was_simulated_it_says_so_and_what_to_do():
+    known = worlds.adapting(predicted_now=1.0, predicted_best=1.0, gain=0.0, waits="", cooling_until=0.0)
+    status = worlds.serving(controller={"state": "running", "adapting": known})
+    for met, doubted in ((0.0, True), (0.79, True), (0.81, False), (1.0, False), (None, False)):
+        status["observed"]["slo_attainment"] = met
+        assert ("the simulation is off here" in thought_of(status).text) is doubted, met
+    status["observed"]["slo_attainment"] = 0.0
+    assert thought_of(status).text == (
+        "100% would meet the SLO as it is (simulated), and nothing better is known; looked 12 s ago. "
+        "But 0% of the last minutes' requests did: the simulation is off here. "
+        "`thunderctl doctor --calibrate` measures this host's CPUs; of others `thunderctl bench` says how far off it is"
+    )

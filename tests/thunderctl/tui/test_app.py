@@ -29,6 +29,21 @@ async def test_it_shows_money_latency_replicas_routes_and_events():
         assert part(app, "happened").splitlines()[0].split()[:2] == ["07:59:18", "plan.in_force"]
 
 
+@pytest.mark.parametrize(
+    ("model", "host", "shown"),
+    [
+        ("llama-30b", "127.0.0.1", "  llama-30b  http://127.0.0.1:8000/v1  epoch 7  "),
+        ("meta-llama/Llama-3.1-70B-Instruct", "192.168.100.100", "  serving  http://192.168.100.100:8000/v1 "),
+        ("llama-30b", "thunder.some-company.com", "  serving  http://thunder.some-company.com:8000/v1 "),
+    ],
+)
+async def test_the_endpoint_is_shown_whole_where_all_else_has_to_give_way(model, host, shown):
+    app = screen(worlds.serving(model=model, endpoint=f"http://{host}:8000/v1"))
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        assert shown.strip() in part(app, "heading").splitlines()[0].replace("● ", "")
+
+
 async def test_it_follows_a_flip():
     flipped = worlds.serving(epoch=8)
     flipped["replicas"][4]["phase"] = "prefill"

@@ -117,8 +117,10 @@ def latency_rows(status: Mapping[str, Any]) -> Rows:
         )
     ]
     rows.append(("attainment", words.share(observed["slo_attainment"]), words.share(predicted["slo_attainment"])))
-    rate = observed["rate_rps"]
-    rows.append(("requests/s", "-" if rate is None else f"{rate:.2f}", f"{predicted['goodput_rps']:.2f} at most"))
+    rate, most = observed["rate_rps"], predicted["goodput_rps"]
+    rows.append(("requests/s", "-" if rate is None else f"{rate:.2f}", "-" if most is None else f"{most:.2f} at most"))
+    if reason := predicted.get("reason"):
+        rows.append(("", "", reason))
     if not predicted["calibrated"]:
         rows.append(("", "", "uncalibrated"))
     return columns, rows

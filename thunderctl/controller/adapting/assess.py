@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from planner.deployment import Plan
 from planner.errors import Infeasible, SolverFailed, SpecError
-from planner.prospect import attainment, prospect
+from planner.quick_rebalance import attainment, quick_rebalance
 from planner.rebalance import rebalance
 from planner.workload import Workload
 from thunderctl.controller.adapting.assessment import Assessment, Proposal, Question, reason_of
@@ -32,7 +32,7 @@ def simulated(question: Question, plan: Plan, workload: Workload) -> float:
 def searched(question: Question, workload: Workload) -> Plan | None:
     """By the search of a rebalance, unconfirmed."""
     try:
-        return prospect(question.plan, workload, codec=question.codec, links=question.links)
+        return quick_rebalance(question.plan, workload, codec=question.codec, links=question.links)
     except (Infeasible, SpecError, SolverFailed):
         return None
 

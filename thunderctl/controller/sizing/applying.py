@@ -32,9 +32,9 @@ def applied(asked: View, found: Resting, now: View, rules: Rules) -> Resting | N
 
 def _woken(view: View, coming: dict[str, str], rules: Rules, at: float) -> Resting:
     """With those that still rest, and that the budget holds by now, the cheapest first."""
-    swapped = {name for name in coming if name in view.asleep and _cause(view, name) is RestCause.SWAP}
+    swapped = {name for name in coming if name in view.at_rest and _cause(view, name) is RestCause.SWAP}
     free = {name for name in swapped if name not in view.leased}
-    others = {name for name in coming if name in view.asleep} - swapped
+    others = {name for name in coming if name in view.at_rest} - swapped
     if rules.scale and not is_busy(view, rules):
         others = set()
     room = room_to_come_back(view, rules, frozenset(others)) - view.cost_of(view.awake | free)

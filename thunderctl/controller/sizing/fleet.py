@@ -8,8 +8,8 @@ from planner.deployment import Instance, Plan
 from provisioners.leases.journal import LeaseRow, LeaseState
 from thunderctl.controller.situation import Condition, Vital
 from thunderctl.controller.sizing.view import Part
+from thunderctl.fleet.leased_twice import chosen
 from thunderctl.fleet.resting import Resting
-from thunderctl.fleet.twins import chosen
 
 REMEMBERED_S = 6 * 3600.0
 """For so long a machine that was released is thought to cost what it did last, where that is more than planned."""

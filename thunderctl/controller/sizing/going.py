@@ -27,8 +27,10 @@ def going_since(fleet: Fleet, before: Mapping[str, float]) -> dict[str, float]:
 
 
 def besides(fleet: Fleet, since: Mapping[str, float], patience_s: float) -> Besides:
-    """Those that the plan lacks, another one's twins, and those at rest whose release was asked for. A machine is about
-    to be gone for `patience_s` from when that was seen."""
+    """Those that the plan lacks, second leases of one instance, and those at rest whose release was asked for.
+
+    A machine is about to be gone for `patience_s` from when that was seen.
+    """
     stays = going = 0.0
     for row in _unneeded(fleet):
         if row.state is LeaseState.DELETING and fleet.at - since.get(row.lease_id, fleet.at) <= patience_s:

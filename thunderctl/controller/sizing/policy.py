@@ -34,7 +34,7 @@ def tidied(view: View) -> Resting:
     """Without what is not of the plan any more, and what came back."""
     ready = {one.id for one in view.parts if one.ready}
     known = {one.id for one in view.parts}
-    instances = {name: rest for name, rest in view.resting.instances.items() if name in view.asleep}
+    instances = {name: rest for name, rest in view.resting.instances.items() if name in view.at_rest}
     woken = {name: why for name, why in view.resting.woken.items() if name in known and name not in ready}
     return replace(view.resting, instances=instances, woken=woken)
 
@@ -101,9 +101,9 @@ def _taken_back(view: View, rules: Rules) -> Resting | None:
     """What the budget has room for, for long enough; where the fleet follows the rate, as much as that asks for."""
     by_price = {name for name, rest in view.resting.instances.items() if rest.cause is RestCause.PRICE}
     swapped = {name for name, rest in view.resting.instances.items() if rest.cause is RestCause.SWAP}
-    soon = view.asleep - by_price - swapped
+    soon = view.at_rest - by_price - swapped
     rested_long = view.at - view.resting.changed_at >= rules.cool_down_s
-    for some, share in ((soon, 1.0), (view.asleep - swapped, 1 - rules.spare_share)):
+    for some, share in ((soon, 1.0), (view.at_rest - swapped, 1 - rules.spare_share)):
         if some and (share == 1 or rested_long) and (found := _wanted_back(view, rules, some, share)):
             return _woken(view, found, _why_back(view, rules))
     return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from planner.deployment import Plan
 from planner.errors import ThunderError
-from planner.standing import Standing, abilities_of
+from planner.part_rates import PartRates, abilities_of
 from provisioners.leases.journal import LeaseRow
 from provisioners.leases.windows import QUARTER_S, budget_at
 from thunderctl.controller.sizing.beside import Beside
@@ -45,7 +45,7 @@ class Sizer:
     quotes: Mapping[str, Quote] = field(default_factory=dict)
     beside: Beside = field(default_factory=Beside)
     _quoted_at: float | None = None
-    _standing: tuple[str, Standing | None] = ("", None)
+    _part_rates: tuple[str, PartRates | None] = ("", None)
     _over_since: float | None = None
     _going_since: Mapping[str, float] = field(default_factory=dict)
     _known_budget: tuple[tuple[BudgetSection, float], Budget] | None = None
@@ -60,9 +60,9 @@ class Sizer:
         self.load_rps = load_of(observed, fleet.plan)
         if self.load_rps is not None:
             self.peaks = self.peaks.noted(fleet.at, self.load_rps)
-        if self._matters(fleet, spec) and self._standing[0] != fleet.plan.plan_id:
-            standing, unread = await asyncio.to_thread(_standing, fleet.plan, spec)
-            self._standing = fleet.plan.plan_id, standing
+        if self._matters(fleet, spec) and self._part_rates[0] != fleet.plan.plan_id:
+            rates, unread = await asyncio.to_thread(_part_rates, fleet.plan, spec)
+            self._part_rates = fleet.plan.plan_id, rates
             return unread
         return ""
 
@@ -90,8 +90,8 @@ class Sizer:
         return look(view, rules_of(spec))
 
     def view(self, fleet: Fleet, spec: Spec) -> View | None:
-        plan_id, standing = self._standing
-        if plan_id != fleet.plan.plan_id or standing is None or not self._matters(fleet, spec):
+        plan_id, rates = self._part_rates
+        if plan_id != fleet.plan.plan_id or rates is None or not self._matters(fleet, spec):
             return None
         parts = self._parts(fleet)
         self._going_since = going_since(fleet, self._going_since)
@@ -102,7 +102,7 @@ class Sizer:
             parts=parts,
             resting=fleet.resting,
             budget=self._budget(spec, fleet.planned_usd_per_hour, fleet.at),
-            serves=standing,
+            serves=rates,
             transfer_usd_per_hour=fleet.transfer_usd_per_hour,
             outside_usd_per_hour=beside.stays_usd_per_hour,
             going_usd_per_hour=beside.going_usd_per_hour,
@@ -167,7 +167,7 @@ def budget_of(spec: Spec, planned_usd_per_hour: float, at: float) -> Budget:
     return budget_from(at, lambda when: min(usual, budget_at(when, usual, windows)), usual, windows)
 
 
-def _standing(plan: Plan, spec: Spec) -> tuple[Standing | None, str]:
+def _part_rates(plan: Plan, spec: Spec) -> tuple[PartRates | None, str]:
     """None where the plan can't be worked out with what the spec says of the workload: then its size stays.
 
     Where that can't be read any more, it is worked out with what the plan knows of it, and why is said: budgets don't
@@ -178,4 +178,4 @@ def _standing(plan: Plan, spec: Spec) -> tuple[Standing | None, str]:
         abilities = abilities_of(plan, workload)
     except ThunderError:
         return None, unread
-    return Standing(abilities, plan.predicted.goodput_rps), unread
+    return PartRates(abilities, plan.predicted.goodput_rps), unread

@@ -82,16 +82,16 @@ class View:
     left_s: float = 12 * 3600.0
     replicas_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    asleep: frozenset[str] = field(init=False, repr=False, compare=False)
+    at_rest: frozenset[str] = field(init=False, repr=False, compare=False)
     awake: frozenset[str] = field(init=False, repr=False, compare=False)
     """Those that are wanted, whether they are there or not."""
     leased: frozenset[str] = field(init=False, repr=False, compare=False)
     usd_per_hour: Mapping[str, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        asleep = frozenset(one.id for one in self.parts if self.resting.rests(one.id, one.offer_id))
-        object.__setattr__(self, "asleep", asleep)
-        object.__setattr__(self, "awake", frozenset(one.id for one in self.parts) - asleep)
+        at_rest = frozenset(one.id for one in self.parts if self.resting.rests(one.id, one.offer_id))
+        object.__setattr__(self, "at_rest", at_rest)
+        object.__setattr__(self, "awake", frozenset(one.id for one in self.parts) - at_rest)
         object.__setattr__(self, "leased", frozenset(one.id for one in self.parts if one.leased))
         object.__setattr__(self, "usd_per_hour", {one.id: one.usd_per_hour for one in self.parts})
 

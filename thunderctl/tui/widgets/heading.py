@@ -14,6 +14,8 @@ OLD_S = 10.0
 """What was read longer ago is said to be old: a provider may take long to list its machines."""
 SHORT_S, LONG_S = 900.0, 3600.0
 WIDE = 100
+MODEL_LEAST = 12
+"""Columns below which a model's name says nothing any more."""
 NEAR = 0.9
 """Of a limit: from there on it is shown as near."""
 
@@ -32,16 +34,22 @@ def heading(frame: Frame, width: int, _height: int) -> Sequence[Text]:
 
 
 def _what(frame: Frame, status: Document, width: int) -> Text:
+    """Who looks copies the endpoint, so all else gives way to it: first the model's name, then the epoch."""
     glyph, style = STATES.get(status["state"], ("?", INK))
     name = columns.clipped(status["deployment"], max(width // 4, 8))
     left = Text.assemble(" ", (name, f"bold {INK}"), "  ", (f"{glyph} {status['state']}", f"bold {style}"))
-    for text in (status.get("model"), status.get("endpoint")):
-        if text:
-            left.append(f"  {text}", FAINT)
-    right = Text(f"epoch {status['epoch']}  " if status["state"] != "absent" else "", FAINT)
     read_at = frame.read_at or frame.now
     old = frame.now - read_at > OLD_S
-    right.append(f"{words.clock(read_at)} UTC ", WARN if old else FAINT)
+    right = Text(f"{words.clock(read_at)} UTC ", WARN if old else FAINT)
+    endpoint = f"  {status['endpoint']}" if status.get("endpoint") else ""
+    room = width - left.cell_len - len(endpoint) - right.cell_len - 2
+    if status["state"] != "absent" and len(epoch := f"epoch {status['epoch']}  ") <= room:
+        right = Text(epoch, FAINT) + right
+        room -= len(epoch)
+    model = status.get("model") or ""
+    if min(len(model), MODEL_LEAST) <= room - 2 and model:
+        left.append(f"  {columns.clipped(model, room - 2)}", FAINT)
+    left.append(endpoint, FAINT)
     return columns.spread(left, right, width)
 
 

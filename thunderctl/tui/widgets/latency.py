@@ -66,7 +66,8 @@ def _served(frame: Frame, width: int) -> Text:
     rate, met, wanted = observed.get("rate_rps"), observed.get("slo_attainment"), frame.part("slo").get("attainment")
     line = Text.assemble(" ", ("- " if rate is None else f"{rate:.2f} ", f"bold {INK}"), ("requests/s", FAINT))
     if predicted:
-        line.append(f" of {predicted['goodput_rps']:.2f} simulated", FAINT)
+        most = predicted["goodput_rps"]
+        line.append(f" of {'-' if most is None else f'{most:.2f}'} simulated", FAINT)
     style = FAINT if met is None or wanted is None else GOOD if met >= wanted else BAD
     least = "" if wanted is None else f" (≥ {wanted:.0%})"
     met_by = Text.assemble((words.share(met), f"bold {style}"), (f" meet SLO{least} ", FAINT))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.router.watching.lengths import FEWEST_ENDED
 from runtime.router.watching.observed import LISTED_REQUESTS, WINDOW_S, Observed, RequestRecord
 from tests.runtime.routing import PAIR, Clock, routes_document, routing, soon
 
@@ -60,15 +61,66 @@ def test_the_last_part_of_the_window_may_be_asked_for():
     observed = Observed(now=clock)
     clock.seconds += WINDOW_S
     for ago_s, tokens in ((200.0, 1), (100.0, 2), (10.0, 3)):
-        observed.arrived(clock() - ago_s)
-        observed.finished(
-            RequestRecord(clock() - ago_s, "ok", ttft_s=0.1, e2e_s=1.0, prompt_tokens=tokens, output_tokens=1)
-        )
+        record = RequestRecord(clock() - ago_s, "ok", ttft_s=0.1, e2e_s=1.0, prompt_tokens=tokens, output_tokens=1)
+        observed.arrived(record)
+        observed.finished(record)
     for asked_s, prompts in ((None, [1, 2, 3]), (120.0, [2, 3]), (60.0, [3]), (10 * WINDOW_S, [1, 2, 3])):
         seen = observed.summary(asked_s)
         seconds = min(asked_s or WINDOW_S, WINDOW_S)
         assert [prompt for prompt, _ in seen["lengths"]] == prompts
         assert (seen["window_s"], seen["rate_rps"]) == (seconds, len(prompts) / seconds)
+
+
+def test_streams_under_way_say_how_long_they_wait_or_did():
+    clock = Clock()
+    observed = Observed(now=clock)
+    waits, reads, whole = (RequestRecord(clock(), streamed=streamed) for streamed in (True, True, False))
+    for record in (waits, reads, whole):
+        observed.arrived(record)
+    clock.seconds += 7.0
+    reads.ttft_s = 3.0
+    assert observed.summary()["ttft_so_far_s"] == [7.0, 3.0]
+    for record in (waits, reads, whole):
+        observed.finished(record)
+    assert observed.summary()["ttft_so_far_s"] == []
+
+
+def test_an_answer_that_was_given_up_is_at_least_as_long_as_it_was():
+    clock = Clock()
+    observed = Observed(now=clock)
+    for outcome, tokens in [("ok", 10)] * 10 + [("ok", 100)] * 10 + [("cancelled", 50)] * 10:
+        observed.finished(RequestRecord(clock(), outcome, e2e_s=1.0, prompt_tokens=5, output_tokens=tokens))
+    assert sorted(observed.summary()["lengths"]) == [[5, 10]] * 10 + [[5, 100]] * 20
+
+
+def test_of_very_many_requests_some_evenly_apart_stand_for_all():
+    clock = Clock()
+    observed = Observed(now=clock)
+    for number in range(2 * LISTED_REQUESTS):
+        record = RequestRecord(clock(), streamed=True, so_far=lambda: (7, 40))
+        observed.arrived(record)
+        if number % 2:
+            record.outcome, record.e2e_s, record.prompt_tokens, record.output_tokens = "ok", 0.0, 7, 30
+            observed.finished(record)
+    seen = observed.summary()
+    assert len(seen["lengths"]) == len(seen["ttft_so_far_s"]) == LISTED_REQUESTS
+    assert seen["output_tokens_mean"] == 35.0
+
+
+async def test_a_stream_under_way_counts_with_the_tokens_it_has(pair, tmp_path: Path):
+    async with routing(tmp_path, routes_document(pair, PAIR)) as router:
+        for _ in range(FEWEST_ENDED):
+            await router.events(prompt="hi", max_tokens=3)
+        (ended,) = {tuple(lengths) for lengths in (await router.observed())["lengths"]}
+        pair["d0"].hang = True
+        pair["d0"].arrived.clear()
+        asking = asyncio.create_task(router.post(prompt="hi", stream=True))
+        await soon(pair["d0"].arrived)
+        seen = await router.observed()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert len(seen["ttft_so_far_s"]) == 1
+    assert (len(seen["lengths"]), seen["lengths"][-1][1]) == (FEWEST_ENDED + 1, ended[1])
 
 
 async def test_failures_are_counted_beside_what_was_timed(pair, tmp_path: Path):

@@ -12,7 +12,7 @@ import numpy as np
 from planner.demand import demand_of
 from planner.deployment import Plan
 from planner.evaluate import outcomes, requests_at
-from planner.prospect import prospect
+from planner.quick_rebalance import quick_rebalance
 from planner.replay import replay
 from planner.simulation.scenario import Requests
 from planner.traces import workload_named
@@ -69,7 +69,7 @@ def fleet(cards: int = 4) -> Plan:
 def suiting(plan: Plan, *workloads: Workload) -> Plan:
     """The plan with the phases and routes that suit these best, as one."""
     lengths = tuple(pair for one in workloads for pair in one.lengths)
-    found = prospect(plan, Workload("all", lengths, 1.0))
+    found = quick_rebalance(plan, Workload("all", lengths, 1.0))
     assert found is not None
     return found
 

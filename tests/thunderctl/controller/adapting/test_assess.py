@@ -7,7 +7,7 @@ import pytest
 from planner.catalog import Link
 from planner.deployment import Codec, Phase
 from planner.errors import Infeasible
-from planner.prospect import attainment
+from planner.quick_rebalance import attainment
 from planner.workload import Workload
 from runtime.messages import ReplicaAddress, Routes, RouteShare
 from tests.planner.plans import split_plan
@@ -74,7 +74,7 @@ def test_a_search_that_fails_leaves_all_as_it_is(monkeypatch):
     def nothing(*_, **__):
         raise Infeasible("No plan meets the targets.")
 
-    monkeypatch.setattr(module, "prospect", nothing)
+    monkeypatch.setattr(module, "quick_rebalance", nothing)
     found = assess(Question(0.0, 1, PLAN, SEEN), least_gain=LEAST, score=scored(0.2, 1.0))
     assert (found.now, found.best, found.plan) == (0.2, 0.2, None)
 

@@ -14,9 +14,9 @@ RULES = Rules(scale=True, cool_down_s=0.0)
 NAMES = tuple(f"i{number}" for number in range(10))
 
 
-def fleet(asleep=(), *, usd=1.0, budget=14.0, ready=True, **known):
-    parts = tuple(part(one, usd, leased=one not in asleep, ready=ready and one not in asleep) for one in NAMES)
-    rests = {one: Rest(f"o-{one}", RATE, "few come", NOW - 9000) for one in asleep}
+def fleet(at_rest=(), *, usd=1.0, budget=14.0, ready=True, **known):
+    parts = tuple(part(one, usd, leased=one not in at_rest, ready=ready and one not in at_rest) for one in NAMES)
+    rests = {one: Rest(f"o-{one}", RATE, "few come", NOW - 9000) for one in at_rest}
     return view(*parts, **{"resting": Resting(rests, {}, NOW - 9000), "budget": steady(budget), **known})
 
 

@@ -271,7 +271,7 @@ def test_something_always_serves(now, rules):
 @given(views(), RULES)
 def test_a_lull_never_undercuts_the_minimum_nor_comes_too_soon_after_a_change(now, rules):
     wanted = sized(now, rules)
-    new = {name for name, rest in wanted.instances.items() if name not in now.asleep and rest.cause is RATE}
+    new = {name for name, rest in wanted.instances.items() if name not in now.at_rest and rest.cause is RATE}
     if new:
         assert now.replicas(replace(now, resting=wanted).awake) >= rules.min_replicas
         assert NOW - now.resting.changed_at >= rules.cool_down_s

@@ -120,7 +120,7 @@ async def test_the_whole_fleet_serves_what_the_plan_predicts():
     await sizer.learn(fleet(resting=resting("i1")), Spec(), {})
     view = sizer.view(fleet(resting=resting("i1")), Spec())
     assert view.serves(frozenset({"i0", "i1", "i2"})) == pytest.approx(PLAN.predicted.goodput_rps)
-    assert view.asleep == {"i1"}
+    assert view.at_rest == {"i1"}
     assert view.budget.now_usd_per_hour == 5.0
 
 

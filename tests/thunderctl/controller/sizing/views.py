@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from planner.standing import Ability, Standing
+from planner.part_rates import Ability, PartRates
 from thunderctl.controller.sizing.budgets import Budget
 from thunderctl.controller.sizing.lulls import Peaks
 from thunderctl.controller.sizing.policy import sized
@@ -39,7 +39,7 @@ def view(*parts, rps=1.0, **known):
         "parts": parts,
         "resting": Resting(),
         "budget": steady(),
-        "serves": Standing(abilities),
+        "serves": PartRates(abilities),
         "replicas_on": {one.replica: one.instances for one in abilities},
         **known,
     }
@@ -56,8 +56,8 @@ def quiet(load, at=NOW, hours=2.0):
 
 def after(now, resting):
     """What is to rest is gone, what is wanted is there."""
-    asleep = replace(now, resting=resting).asleep
-    parts = tuple(replace(one, leased=one.id not in asleep, ready=one.id not in asleep) for one in now.parts)
+    at_rest = replace(now, resting=resting).at_rest
+    parts = tuple(replace(one, leased=one.id not in at_rest, ready=one.id not in at_rest) for one in now.parts)
     return replace(now, parts=parts, resting=resting)
 
 

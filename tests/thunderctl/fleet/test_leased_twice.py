@@ -9,7 +9,7 @@ from provisioners.leases.journal import LeaseState
 from tests.planner.plans import split_plan
 from tests.thunderctl.controller.situations import row
 from thunderctl.deploying.site import Site
-from thunderctl.fleet.twins import chosen
+from thunderctl.fleet.leased_twice import chosen
 
 
 @pytest.mark.parametrize("state", [LeaseState.CREATED, LeaseState.DRAINING])
