@@ -21,7 +21,12 @@ SETTLING = 0.2
 RUN_S, FEWEST, MOST = 60.0, 500, 5000
 """A short run lasts this long at the rate tried, or for so many requests at least and at most."""
 LEAST_TTFT = 3.0
-"""Times the TTFT target that it lasts at least: whatever comes within one is answered in time, at any rate."""
+"""Times the TTFT target that it lasts at least, if it goes well: whatever comes within one may be answered in time."""
+LONGER = 8.0
+"""Times as long is a run that went well and was too short, until it is long enough. One that went ill is made no longer,
+so that a rate far beyond what a fleet serves costs no more than to see that."""
+MOST_LONGER = 100_000
+"""Requests of the parts simulated at most, where a long TTFT target alone would have a run be longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +145,13 @@ def run_at(rate_rps: float, demand: Demand, parts: Sequence[Part], seconds: floa
 def measured_at(rate_rps: float, demand: Demand, slo: Slo, parts: Sequence[Part], *, seed: int) -> Measures:
     """One short run of a fleet at a rate. It begins empty: a backlog that grows slowly does not show in it."""
     distinct_rps = rate_rps * sum(part.share for part in parts)
-    seconds = max(float(np.clip(RUN_S, FEWEST / distinct_rps, MOST / distinct_rps)), LEAST_TTFT * slo.ttft_s)
-    return run_at(rate_rps, demand, parts, seconds, seed=seed).measured(slo, since=SETTLING)
+    seconds = float(np.clip(RUN_S, FEWEST / distinct_rps, MOST / distinct_rps))
+    enough_s = min(LEAST_TTFT * slo.ttft_s, MOST_LONGER / distinct_rps)
+    found = run_at(rate_rps, demand, parts, seconds, seed=seed).measured(slo, since=SETTLING)
+    while seconds < enough_s and found.slo_attainment >= slo.attainment:
+        seconds = min(LONGER * seconds, enough_s)
+        found = run_at(rate_rps, demand, parts, seconds, seed=seed).measured(slo, since=SETTLING)
+    return found
 
 
 def requests_at(rate_rps: float, demand: Demand, seconds: float, *, share: float = 1.0, seed: int) -> Requests:

@@ -12,18 +12,18 @@ import numpy as np
 
 from planner.choosing.notches import NOTCH, STRIDE, highest_rate, notch_above
 from planner.demand import Demand
-from planner.evaluate import Measures, Part, Run, joined, measured_at, run_at
+from planner.evaluate import LONGER, MOST_LONGER, Measures, Part, Run, joined, measured_at, run_at
 from planner.workload import Slo
 
 LONG_S, LONG_E2E = 600.0, 15.0
 """A long run's arrivals last so many seconds, and so many times the median request."""
 LONG_TTFT = 20.0
-"""Times the TTFT target that they last at least: less than a tenth too much shows before they end."""
+"""Times the TTFT target that they last at least, if they go well: less than a tenth too much shows before they end."""
 LONG_FEWEST, LONG_MOST = 1000, 20_000
 """Requests of the parts simulated, at least and (where those many times request and target allow) at most."""
-MOST_SIMULATED, MOST_BEYOND = 100_000, 4.0
-"""Rates are tried up to so many requests in a run just long enough, or so many times the expected rate if that is more:
-requests of a few tokens may be served by ten thousands each second, and confirming that would take minutes."""
+MOST_BEYOND = 4.0
+"""Rates are tried up to so many times the expected one, or `MOST_LONGER` requests in a run just long enough if that is
+more: requests of a few tokens may be served by ten thousands each second, and confirming that would take minutes."""
 RUNS = 2
 """Long runs of different seeds that must each meet the SLO: a backlog that one burst starts is a matter of chance."""
 APART = 1000
@@ -65,8 +65,8 @@ class Trial:
     @property
     def _highest_rps(self) -> float:
         """No rate above it is tried."""
-        distinct = sum(part.share for part in self.parts)
-        worth_trying = max(MOST_SIMULATED / (LONG_TTFT * self.slo.ttft_s * distinct), MOST_BEYOND * self.expected_rps)
+        confirmed_rps = MOST_LONGER / (LONG_TTFT * self.slo.ttft_s * self._distinct)
+        worth_trying = max(confirmed_rps, MOST_BEYOND * self.expected_rps)
         return min(self.most_rps, worth_trying)
 
     def seeming_rps(self) -> float:
@@ -116,15 +116,23 @@ class Trial:
         return self._long[key]
 
     def _first(self, rate_rps: float) -> tuple[Run, float]:
-        """Made longer where requests turn out to take long."""
-        distinct_rps = rate_rps * sum(part.share for part in self.parts)
-        enough = float(np.clip(LONG_S, LONG_FEWEST / distinct_rps, LONG_MOST / distinct_rps))
-        seconds = max(enough, LONG_TTFT * self.slo.ttft_s)
+        """Made longer while it goes well and requests turn out to take long, or may."""
+        distinct_rps = rate_rps * self._distinct
+        seconds = float(np.clip(LONG_S, LONG_FEWEST / distinct_rps, LONG_MOST / distinct_rps))
+        patient_s = min(LONG_TTFT * self.slo.ttft_s, MOST_LONGER / distinct_rps)
         run, least = self._made(rate_rps, seconds, 0)
-        longer = LONG_E2E * run.measured(self.slo, since=STEADY).e2e_p50_s
-        if seconds < longer and least >= self.slo.attainment:
-            return self._made(rate_rps, longer, 0)
+        while seconds < (enough_s := max(patient_s, self._settled_s(run))) and least >= self.slo.attainment:
+            seconds = min(LONGER * seconds, enough_s)
+            run, least = self._made(rate_rps, seconds, 0)
         return run, least
+
+    @property
+    def _distinct(self) -> float:
+        """The share of all requests that is simulated: of parts that are alike one is."""
+        return sum(part.share for part in self.parts)
+
+    def _settled_s(self, run: Run) -> float:
+        return LONG_E2E * run.measured(self.slo, since=STEADY).e2e_p50_s
 
     def _made(self, rate_rps: float, seconds: float, number: int) -> tuple[Run, float]:
         run = run_at(rate_rps, self.demand, self.parts, seconds, seed=self.seed + number * APART)

@@ -41,8 +41,15 @@ def test_a_short_run_of_tiny_requests_lasts_longer_than_they_may_wait():
     assert measured_at(4000.0, tiny, slo, fleet, seed=1).slo_attainment < 0.5
 
 
+@pytest.mark.timeout(30)
+def test_a_rate_far_beyond_what_a_fleet_serves_is_soon_seen_to_be():
+    hopeless_rps = 1e6
+    assert measured_at(hopeless_rps, PROMPTS, SLO, PARTS, seed=1).slo_attainment < 0.5
+    assert sustained_at(hopeless_rps, PROMPTS, SLO, PARTS, seed=1).least_attainment < 0.5
+
+
 def test_rates_that_only_endless_runs_would_confirm_are_not_tried(monkeypatch):
-    monkeypatch.setattr("planner.choosing.goodput.MOST_SIMULATED", 5000)
+    monkeypatch.setattr("planner.choosing.goodput.MOST_LONGER", 5000)
     endless = [Part((Server(linear_pace(fixed_s=1e-6), 10**6),), (Lane(0, 0, 1.0),))]
     found = goodput(Demand(np.ones(50), np.ones(50)), Slo(ttft_s=2.0), endless, 10.0, np.inf, seed=1)
     assert found == 5000 / (LONG_TTFT * 2.0)
