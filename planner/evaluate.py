@@ -23,7 +23,7 @@ RUN_S, FEWEST, MOST = 60.0, 500, 5000
 LEAST_TTFT = 3.0
 """Times the TTFT target that it lasts at least, if it goes well: whatever comes within one may be answered in time."""
 LONGER = 8.0
-"""Times as long is a run that went well and was too short, until it is long enough. One that went ill is made no longer,
+"""Times as long is a run that went well and was too short, until it is long enough. One that went ill gets no longer,
 so that a rate far beyond what a fleet serves costs no more than to see that."""
 MOST_LONGER = 100_000
 """Requests of the parts simulated at most, where a long TTFT target alone would have a run be longer."""
