@@ -157,9 +157,13 @@ class Days:
 
     def _pass(self, seconds: float) -> None:
         """Serve until the next tick, then let what happens happen."""
-        self._serve(seconds)
-        self.clock.at += seconds
         at_s = self.clock.at - self.began_at
+        end_s = at_s + seconds
+        while at_s < end_s:
+            minute_s = (at_s // MINUTE_S + 1) * MINUTE_S
+            self._serve(at_s, min(end_s, minute_s) - at_s)
+            at_s = min(end_s, minute_s)
+        self.clock.at += seconds
         while self.losses and self.losses[0].at_s <= at_s:
             self._lose(self.losses.pop(0))
         self.cloud.passed()
@@ -171,27 +175,25 @@ class Days:
         costs = float(usd_per_hour(self.store.leases(DEPLOYMENT)))
         assert costs <= self.plan.budget_usd_per_hour + 1e-6, (costs, self.plan.budget_usd_per_hour)
 
-    def _serve(self, seconds: float) -> None:
-        at_s = self.clock.at - self.began_at
+    def _serve(self, at_s: float, seconds: float) -> None:
+        """Within a minute: the load of the next is another."""
         minute = min(int(at_s // MINUTE_S), self.load.minutes - 1)
         rate, share = float(self.load.rate_rps[minute]), float(self.load.coding_share[minute])
         rps = self._rps(share)
         routes = self.router.in_force
         shares = [(one.prefill, one.decode, one.share) for one in routes.routes]
         met = self.fluid.attained(shares, rps, rate, seconds)
-        hit = self._hit / max(rate * seconds, 1e-9)
-        self._hit = 0.0
-        self._note(seconds, rate, met * max(0.0, 1 - hit), len(rps))
+        hit = min(self._hit, rate * seconds)
+        self._hit -= hit
+        self._note(at_s, seconds, rate, met * (1 - hit / (rate * seconds)), len(rps))
         if len(self.lived.windows) < sum(at <= minute for at in self.windows_at):
             self.lived.windows[minute] = self._in_force(rps)  # the first interval in or after such a minute
 
-    def _note(self, seconds: float, rate: float, met: float, serving: int) -> None:
-        """Intervals shorter than a minute count as parts of the one before."""
+    def _note(self, at_s: float, seconds: float, rate: float, met: float, serving: int) -> None:
         self.lived.attained.append(met)
-        self.lived.requests.append(rate * seconds)
+        self.lived.seconds.append(seconds)
         self.lived.burned.append(float(usd_per_hour(self.store.leases(DEPLOYMENT))))
         self.lived.serving.append(serving)
-        at_s = self.clock.at - self.began_at
         if at_s - self._seen_s >= 3600:
             self._seen_s = at_s
             self.tell(

@@ -16,10 +16,11 @@ class Loss:
 
 @dataclass(slots=True)
 class Lived:
-    """What the days came to: attainment and requests a minute, money, and what the controller's own code took."""
+    """What the days came to, one interval after the other: attainment and seconds, money, and what the controller's own
+    code took."""
 
     attained: list[float] = field(default_factory=list)
-    requests: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
     burned: list[float] = field(default_factory=list)
     serving: list[int] = field(default_factory=list)
     tick_s: list[float] = field(default_factory=list)

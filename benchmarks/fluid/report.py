@@ -119,7 +119,7 @@ def _policies(load: Load, lived: Lived, others: dict[str, Fixed]) -> Iterator[st
         " | machines at most |"
     )
     yield "| --- | --: | --: | --: | --: | --: | --: |"
-    minutes = _by_minute(load, lived)
+    minutes = by_minute(load, lived)
     yield _row("controller: replaces, rebalances, scales", load, minutes, lived.spent_usd, max(lived.serving))
     for name, one in others.items():
         yield _row(name, load, one.attained, one.spent_usd, one.machines)
@@ -166,12 +166,11 @@ def _row(name: str, load: Load, attained: Floats, usd: float, machines: float) -
     )
 
 
-def _by_minute(load: Load, lived: Lived) -> Floats:
-    """Intervals may be shorter than a minute, or longer: each minute has what held when it began."""
-    ends = np.cumsum(lived.requests)
-    begins = np.concatenate([[0.0], np.cumsum(load.rate_rps * MINUTE_S)[:-1]])
-    at = np.minimum(np.searchsorted(ends, begins, side="right"), len(ends) - 1)
-    return np.array(lived.attained)[at]
+def by_minute(load: Load, lived: Lived) -> Floats:
+    """The mean attainment of each minute, (minutes,), of which intervals between ticks are parts."""
+    ends = np.concatenate([[0.0], np.cumsum(lived.seconds)])
+    until = np.concatenate([[0.0], np.cumsum(np.multiply(lived.attained, lived.seconds))])
+    return np.diff(np.interp(np.arange(load.minutes + 1) * MINUTE_S, ends, until)) / MINUTE_S
 
 
 def _code(lived: Lived) -> Iterator[str]:

@@ -19,6 +19,7 @@ from provisioners.crash import crash_point
 from provisioners.leases.journal import UNSEEN, Journal, LeaseRow, LeaseState
 
 LACKED = "two complete listings lacked it"
+EMPTY = "the listing is empty"
 TERMINATED, UNLISTED = "its provider calls it terminated", "the provider no longer lists it"
 
 
@@ -156,7 +157,12 @@ def why_not_trusted(listing: Listing, rows: Iterable[LeaseRow]) -> str:
     if not listing.complete:
         return listing.reason or "the listing is not complete"
     running = sum(row.state.runs or (row.state is LeaseState.DELETING and not row.release_taken) for row in rows)
-    return f"the listing is empty while {running} leases run" if running and not listing.shows_something else ""
+    return f"{EMPTY} while {running} leases run" if running and not listing.shows_something else ""
+
+
+def is_empty(distrust: str) -> bool:
+    """Whether a listing is not trusted for nothing but that it shows nothing, as it would were all machines gone."""
+    return distrust.startswith(EMPTY)
 
 
 def same_account(rows: Iterable[LeaseRow], found: Collection[str]) -> frozenset[str]:

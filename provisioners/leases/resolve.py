@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from planner.errors import Incomplete
 from provisioners.base import Provisioner
 from provisioners.leases.journal import Journal, LeaseRow, LeaseState
-from provisioners.leases.observe import Absences, Pace, Sight, look
+from provisioners.leases.observe import Absences, Pace, Sight, is_empty, look
 
 WRITE_OFF = "What can never be proven, as its key or its host is gone: thunderctl leases --forget LEASE"
 
@@ -49,7 +49,14 @@ def _unresolved(provider: str, sight: Sight, doubtful: list[LeaseRow]) -> Incomp
     which = ", ".join(f"{row.lease_id} ({row.state}, {row.usd_per_hour:.4g} $/h)" for row in doubtful) or "none"
     return Incomplete(
         f"What {provider} has is not known: {sight.distrust or 'absence is not proven yet'}. Leases in doubt: {which}.",
-        hint=f"Run the command again once {provider} can be listed with the credentials of these leases. {WRITE_OFF}"
-        if sight.distrust
-        else "Run the command again: it goes on looking.",
+        hint=_hint(provider, sight),
     )
+
+
+def _hint(provider: str, sight: Sight) -> str:
+    if not sight.distrust:
+        return "Run the command again: it goes on looking."
+    again = f"Run the command again once {provider} can be listed with the credentials of these leases."
+    if is_empty(sight.distrust):
+        again = f"If its machines were destroyed: thunderctl down proves it, by asking for their release. Else: {again}"
+    return f"{again} {WRITE_OFF}"

@@ -232,7 +232,9 @@ class SshProvisioner:
 
 
 def _why_left_out(look: MachineRecord | HostError) -> str:
-    return f"{look.message} {look.hint}".strip() if isinstance(look, HostError) else f"it is leased as {look.label}."
+    if isinstance(look, HostError):
+        return f"{look.message} {look.hint}".strip()
+    return f"it is leased as {look.label}. A lease of ours that no deployment has any more ends by: thunderctl gc"
 
 
 def _is_lease_id(text: str) -> bool:

@@ -6,10 +6,11 @@ import pytest
 from benchmarks.fluid.days import Days
 from benchmarks.fluid.fixed import Need, bought, sized
 from benchmarks.fluid.fleet import GPUS, large_plan
-from benchmarks.fluid.lived import Loss
+from benchmarks.fluid.lived import Lived, Loss
 from benchmarks.fluid.load import Load, coding_in, mixture
 from benchmarks.fluid.prices import Prices
 from benchmarks.fluid.rates import Rates
+from benchmarks.fluid.report import by_minute
 from benchmarks.fluid.service import Curve, Fluid, in_time
 from thunderctl.spec.spec import Spec
 
@@ -46,6 +47,12 @@ def test_a_wait_that_passes_the_slack_half_way_leaves_half_in_time():
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.8, 1.0])
 def test_how_much_of_a_mixture_is_coding_is_known_by_its_prompts(share):
     assert coding_in(mixture(share)) == pytest.approx(share, abs=0.05)
+
+
+def test_the_attainment_of_a_minute_is_that_of_its_parts_by_their_time():
+    load = Load(np.array([600.0, 60.0]), np.array([0.0, 1.0]))
+    lived = Lived(attained=[1.0, 0.0, 0.5], seconds=[45.0, 15.0, 60.0])
+    assert by_minute(load, lived) == pytest.approx([0.75, 0.5])
 
 
 def test_a_price_holds_until_the_next_was_seen_and_the_samples_begin_anew_at_their_end():

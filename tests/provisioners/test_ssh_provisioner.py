@@ -69,6 +69,7 @@ async def test_another_operators_lease_is_listed_and_the_host_not_offered(provis
     machine = await provisioners(host, home="theirs").lease(ask(host))
     ours = provisioners(host, home="ours")
     assert await ours.offers() == ()
+    assert ours.left_out["lab"].endswith("ends by: thunderctl gc")
     assert await ours.quote("lab") is None
     assert (await ours.observe()).machines == (machine,)
 

@@ -23,6 +23,11 @@ class Asked(BaseModel):
         """The words after `thunderctl --deployment NAME`. No question is left open, as nobody could answer it."""
         raise NotImplementedError
 
+    @property
+    def said(self) -> str:
+        """The action and what it is of, for people."""
+        return self.action
+
 
 class Rebalance(Asked):
     """Phases and routes for a workload. `without` are replicas or instances that get no more requests."""
@@ -31,6 +36,10 @@ class Rebalance(Asked):
     workload: Literal["observed", "coding", "conversation"] = "observed"
     rate_rps: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     without: Annotated[list[Id], Field(max_length=1000)] = []
+
+    @property
+    def said(self) -> str:
+        return f"{self.action} without {', '.join(self.without)}" if self.without else self.action
 
     def command(self) -> list[str]:
         rate = [] if self.rate_rps is None else ["--rate", f"{self.rate_rps:g}"]
@@ -48,6 +57,10 @@ class Drain(Asked):
     instance: Id
     workload: Literal["observed", "coding", "conversation"] = "observed"
 
+    @property
+    def said(self) -> str:
+        return f"{self.action} {self.instance}"
+
     def command(self) -> list[str]:
         rebalance = Rebalance(dry_run=self.dry_run, workload=self.workload, without=[self.instance])
         return rebalance.command()
@@ -60,6 +73,10 @@ class Undrain(Asked):
     instance: Id
     workload: Literal["observed", "coding", "conversation"] = "observed"
 
+    @property
+    def said(self) -> str:
+        return f"{self.action} {self.instance}"
+
     def command(self) -> list[str]:
         return ["undrain", "--workload", self.workload, *_how(dry_run=self.dry_run), "--json", "--", self.instance]
 
@@ -70,6 +87,10 @@ class Up(Asked):
     action: ClassVar[str] = "up"
     plan_id: Id | None = None
     max_hours: Annotated[float, Field(ge=0.01, le=1e5, allow_inf_nan=False)] | None = None
+
+    @property
+    def said(self) -> str:
+        return f"{self.action} {self.plan_id}" if self.plan_id else self.action
 
     def command(self) -> list[str]:
         hours = [] if self.max_hours is None else ["--max-hours", f"{self.max_hours:g}"]

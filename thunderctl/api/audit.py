@@ -6,11 +6,11 @@ is counted, and said with the next.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from planner.errors import ThunderError
+from thunderctl.api.asked import Asked
 from thunderctl.api.auth import Caller
 from thunderctl.api.numbers import Numbers
 from thunderctl.api.source import Source
@@ -27,21 +27,19 @@ class Audit:
     _refused_at: float = -REFUSED_EVERY_S
     _unsaid: int = 0
 
-    async def change(
-        self, caller: Caller, action: str, outcome: str, asked: Mapping[str, Any], *, text: str = ""
-    ) -> None:
+    async def change(self, caller: Caller, asked: Asked, outcome: str, *, text: str = "") -> None:
         """Write it down. Raises ThunderError where that can't be: then nothing is to be done."""
-        detail = {"who": caller.name, "address": caller.address, "via": caller.via, "action": action}
-        message = f"{caller}: {action} {outcome}{f': {text}' if text else ''}"
-        await self.source.record(message, {**detail, "asked": dict(asked), "outcome": outcome})
-        self.numbers.audits.labels(action, outcome).inc()
+        who = {"who": caller.name, "address": caller.address, "via": caller.via, "action": asked.action}
+        message = f"{caller}: {asked.said} {outcome}{f': {text}' if text else ''}"
+        await self.source.record(message, {**who, "asked": asked.model_dump(exclude_none=True), "outcome": outcome})
+        self.numbers.audits.labels(asked.action, outcome).inc()
 
-    async def ended(self, caller: Caller, action: str, outcome: str, asked: Mapping[str, Any], *, text: str) -> None:
+    async def ended(self, caller: Caller, asked: Asked, outcome: str, *, text: str) -> None:
         """Write down what came of it; a store that can't be written to is only logged, as it is done."""
         try:
-            await self.change(caller, action, outcome, asked, text=text)
+            await self.change(caller, asked, outcome, text=text)
         except ThunderError as error:
-            log.error("%s: %s %s is not written down: %s", caller, action, outcome, error.message)
+            log.error("%s: %s %s is not written down: %s", caller, asked.said, outcome, error.message)
 
     async def refused(self, address: str, asked: str, why: str) -> None:
         """Write it down if the last one was a while ago; a store that can't be written to is only logged."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
+from planner.errors import ThunderError
 from thunderctl.api.asked import CHANGES, Asked, Change
 from thunderctl.api.audit import Audit
 from thunderctl.api.guard import CALLER
@@ -72,18 +73,22 @@ class Changes:
         raise _refusal_of(job)
 
     async def _begin(self, request: web.Request, asked: Asked) -> Job:
-        caller, what = request[CALLER], asked.model_dump(exclude_none=True)
+        caller = request[CALLER]
         async with self._one_at_a_time:
             if said := await self._who_is_at_it():
-                await self._audit.change(caller, asked.action, "refused", what, text=said)
+                await self._audit.change(caller, asked, "refused", text=said)
                 raise Refusal(409, "Refused", said, "Wait until it is done.")
-            await self._audit.change(caller, asked.action, "accepted", what)
+            await self._audit.change(caller, asked, "accepted")
 
             async def ended(job: Job) -> None:
                 outcome = "done" if job.exit_code == 0 else "failed"
-                await self._audit.ended(caller, asked.action, outcome, what, text=_why(job))
+                await self._audit.ended(caller, asked, outcome, text=_why(job))
 
-            return self.jobs.begin(asked.action, asked.command(), ended)
+            try:
+                return self.jobs.begin(asked.action, asked.command(), ended)
+            except ThunderError as error:
+                await self._audit.ended(caller, asked, "failed", text=error.message)
+                raise
 
     async def _who_is_at_it(self) -> str:
         if (running := self.jobs.running) is not None:

@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from aiohttp import web
 
@@ -21,7 +20,6 @@ from thunderctl.api.listener import Listener
 from thunderctl.spec.sections import ControllerSection
 
 LOOK_EVERY_S = 5.0
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -48,7 +46,7 @@ class Place:
         if bool(self.tls_cert) != bool(self.tls_key):
             raise SpecError("[controller] has one of tls_cert and tls_key; expected both, or neither.")
         if self.tls_cert:
-            return self._loaded(lambda certificate: certificate.context())
+            return self._shown.context()
         if not self.is_open:
             raise SpecError(
                 f"The controller's API was to listen on {self.listen}, where its token would cross in the clear; "
@@ -60,7 +58,7 @@ class Place:
     def renew(self, tls: ssl.SSLContext) -> None:
         """Show new connections what is in the files now. Raises SpecError, and what was shown stays."""
         self.tls()  # a certificate without its key would be half loaded
-        self._loaded(lambda certificate: certificate.load_into(tls))
+        self._shown.load_into(tls)
 
     def changed_at(self) -> tuple[int, ...]:
         """When the certificate's files were last written; empty where one can't be looked at."""
@@ -69,14 +67,9 @@ class Place:
         except OSError:
             return ()
 
-    def _loaded(self, load: Callable[[ClientTls], T]) -> T:
-        try:
-            return load(ClientTls(Path(self.tls_cert), Path(self.tls_key)))
-        except SpecError as error:
-            error.hint = (
-                "[controller] tls_cert and tls_key name PEM files that belong together, the chain in the first."
-            )
-            raise
+    @property
+    def _shown(self) -> ClientTls:
+        return ClientTls(Path(self.tls_cert), Path(self.tls_key))
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from planner.errors import SpecError
+from planner.errors import HostError, SpecError
 from thunderctl.cli import output
 from thunderctl.cli.options import confirm
 
@@ -90,15 +90,9 @@ def show_events(api: "Api", *, limit: int, since_at: float, kinds: Sequence[str]
         else:
             output.show(output.table("Events", ("at", "kind", "what"), _cells(found, ("at", "kind", "message"))))
         return
-    import time
-
     with _until_interrupted():
-        last = max((one["id"] for one in found), default=0)
-        while True:
-            _print_events(found, as_json=as_json)
-            time.sleep(FOLLOWED_EVERY_S)
-            found = _events(api, after=last, kind=list(kinds), limit=MOST_EVENTS)
-            last = max((one["id"] for one in found), default=last)
+        for news in _followed(api, found, kinds):
+            _print_events(news, as_json=as_json)
 
 
 def rebalance(
@@ -130,7 +124,8 @@ def up(api: "Api", body: Mapping[str, Any], *, dry_run: bool, yes: bool, as_json
         names = ("what", "id", "detail")
         output.show(output.table("Steps", ("step", "of", "detail"), _cells(preview["steps"], names)))
     if not dry_run:
-        confirm("Spend what these cost, within the deployment's budget?", yes=yes)
+        if preview["steps"] or body.get("max_hours"):
+            confirm("Spend what these cost, within the deployment's budget?", yes=yes)
         _carry_out(api, "up", body, as_json=as_json)
 
 
@@ -160,6 +155,23 @@ def _carry_out(api: "Api", action: str, body: Mapping[str, Any], *, as_json: boo
 def _events(api: "Api", **query: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = api.get("/api/v1/events", **query)["events"]
     return found
+
+
+def _followed(api: "Api", found: list[dict[str, Any]], kinds: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """These, and without end what is new. A controller that can't be reached is said once, and asked again."""
+    import time
+
+    last, silent = 0, False
+    while True:
+        yield found
+        last = max((one["id"] for one in found), default=last)
+        time.sleep(FOLLOWED_EVERY_S)
+        try:
+            found, silent = _events(api, after=last, kind=list(kinds), limit=MOST_EVENTS), False
+        except HostError as error:
+            if not silent:
+                output.narrate(f"{error.message} It is tried again.")
+            found, silent = [], True
 
 
 def _print_events(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -39,6 +39,8 @@ def intended(
     path: Path | None,
     before: Intended | None,
     max_hours: float | None = None,
+    *,
+    dry_run: bool = False,
 ) -> Intended:
     """What is to be done now. The plan of an earlier look stays, unless another one was put in force meanwhile.
 
@@ -61,7 +63,8 @@ def intended(
     check_host(world, wanted, written)
     check_money(world, wanted, written, at_rest_usd_per_hour=cost_at_rest(wanted, at_rest))
     code = build_payload().digest
-    steps = asyncio.run(steps_to(world, wanted, written, output.narrate, resting=at_rest, code=code))
+    looking = steps_to(world, wanted, written, output.narrate, resting=at_rest, code=code, is_preview=dry_run)
+    steps = asyncio.run(looking)
     return Intended(wanted, written, steps, in_force, resting)
 
 

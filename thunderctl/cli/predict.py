@@ -43,7 +43,7 @@ def predict(
     without = sum(bool(answer["reason"]) for answer in answers)
     output.narrate(
         f"Predicted {len(rows) - without:,} of {len(rows):,} rows"
-        + (f"; {without:,} have a reason instead" if without else "")
+        + (f"; {without:,} can't be, each for its reason" if without else "")
         + _guessed([unmeasured for _, unmeasured in found if unmeasured])
         + "."
     )

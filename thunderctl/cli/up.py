@@ -65,7 +65,7 @@ def up(
         agreed: Intended | None = None
         while True:
             with world.store.lock(world.name, "up") as held:
-                found = intended(world, plan, spec, agreed, max_hours)
+                found = intended(world, plan, spec, agreed, max_hours, dry_run=dry_run)
                 renewed_h = max_hours if _runs(world) else None
                 if dry_run or not (found.steps or renewed_h):
                     _show_nothing_done(world, found, dry_run=dry_run, as_json=as_json)

@@ -31,7 +31,7 @@ from thunderctl.controller.steps import (
     Stop,
 )
 from thunderctl.demand import observed_workload, stated_workload
-from thunderctl.deploying.lifecycle import flips_from, record_rebalance
+from thunderctl.deploying.lifecycle import flips_from, flips_said, record_rebalance
 from thunderctl.deploying.replacers import MOST
 from thunderctl.deploying.routing import push_routes
 from thunderctl.deploying.wanted_again import keep
@@ -114,9 +114,11 @@ class Actor:
         )
         self._chosen = None
         crash_point("K2")
+        flips = flips_from(heard.routes, chosen)
         if heard.routing.behind:
-            record_rebalance(self.world, epoch, flips_from(heard.routes, chosen))
-        return f"epoch {epoch} over {', '.join(sorted(replicas))}, {how}"
+            record_rebalance(self.world, epoch, flips)
+        flipped = f" ({flips_said(flips)})" if flips else ""
+        return f"epoch {epoch} over {', '.join(sorted(replicas))}{flipped}, {how}"
 
     async def _workload(self, heard: Heard, spec: Spec) -> Workload:
         """What the router saw last, where it saw enough; else what the spec says is coming, or what the plan knows of

@@ -89,7 +89,10 @@ def _listings(now: Situation) -> Iterator[Alert]:
 
 
 def _going(now: Situation) -> Iterator[Alert]:
-    """Machines that still cost though they are to go."""
+    """Machines that still cost though they are to go. Under a `down` that is what is wanted; `stopping` names those
+    of one that did not come to its end."""
+    if now.state is DeploymentState.STOPPING:
+        return
     for row in now.rows:
         if row.state in (LeaseState.DRAINING, LeaseState.DELETING):
             yield Alert(

@@ -68,14 +68,15 @@ async def steps_to(
     *,
     resting: Collection[str] = (),
     code: str = "",
+    is_preview: bool = False,
 ) -> tuple[Step, ...]:
     """What is left to do until `plan` runs, but for the instances that rest, and runs `code` on its machines (a
     payload's digest; any where none is given).
 
-    Looks first at what became of leases in doubt; `narrate` hears of waits.
+    Looks first at what became of leases in doubt; `narrate` hears of waits, which are short for a preview.
     Raises Refused where the budget does not hold the machines that go beside those that come.
     """
-    await settle(world, spec, plan, narrate)
+    await settle(world, spec, plan, narrate, is_preview=is_preview)
     seen = await observe_once(world)
     running = fleet_state(seen, plan, engine_specs(plan, spec), plan_in_force(world), code)
     steps = (*but_for(reconcile(plan, running), plan, resting), *refresh(plan, running, resting))

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from planner.deployment import Plan
 from planner.errors import Incomplete, ThunderError
@@ -29,13 +30,19 @@ def providers_to_prove(rows: Iterable[LeaseRow], now: float) -> list[str]:
     return sorted({row.provider for row in rows if row.state.may_cost or now - row.created_at <= LATE_S})
 
 
-async def settle(world: World, spec: Spec, plan: Plan, narrate: Callable[[str], None] = unsaid) -> None:
+async def settle(
+    world: World, spec: Spec, plan: Plan, narrate: Callable[[str], None] = unsaid, *, is_preview: bool = False
+) -> None:
     """Finish releases that were cut off and resolve leases in doubt, at all providers side by side.
 
+    A preview gives up as soon as absences could have been proven: nobody waits ten minutes to be shown steps.
     Asked are those that may have a machine, and those of the plan that ever had one: another's key may be long gone.
     Raises Incomplete while something is not known, or what the only provider that failed did.
     """
     rows = world.store.leases(world.name)
+    pace = pace_of(spec)
+    if is_preview:
+        pace = replace(pace, patience_s=pace.settle_s + pace.poll_s)
     planned = {one.provider for one in plan.instances} & {row.provider for row in rows}
     providers = sorted({*providers_to_prove(rows, time.time()), *planned})
 
@@ -45,7 +52,7 @@ async def settle(world: World, spec: Spec, plan: Plan, narrate: Callable[[str], 
         )
         try:
             seller = world.provisioner(provider)
-            await resume(world.store, seller, owner_id=owner_id(), deployment=world.name, pace=pace_of(spec))
+            await resume(world.store, seller, owner_id=owner_id(), deployment=world.name, pace=pace)
         finally:
             said.cancel()
 

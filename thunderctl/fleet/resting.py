@@ -147,10 +147,14 @@ def resting_line(entries: Collection[Mapping[str, Any]]) -> str:
 def _why(entry: Mapping[str, Any]) -> str:
     """In two or three words, and until when."""
     words = {
-        RestCause.WINDOW: "smaller budget",
-        RestCause.PRICE: "prices above the budget",
-        RestCause.SWAP: "a cheaper machine takes its place",
-        RestCause.RATE: "few requests",
+        str(RestCause.WINDOW): "smaller budget",
+        str(RestCause.PRICE): "prices above the budget",
+        str(RestCause.SWAP): "a cheaper machine takes its place",
+        str(RestCause.RATE): "few requests",
     }
-    until = "" if entry["until"] is None else f" until {datetime.fromtimestamp(entry['until'], UTC):%H:%M} UTC"
-    return f"{words[RestCause(entry['cause'])]}{until}"
+    cause: str = words.get(entry["cause"], entry["reason"])  # one that a newer controller elsewhere knows
+    if entry["until"] is None:
+        return cause
+    until = datetime.fromtimestamp(entry["until"], UTC)
+    day = "" if until.date() == datetime.now(UTC).date() else f"{until:%Y-%m-%d} "
+    return f"{cause} until {day}{until:%H:%M} UTC"

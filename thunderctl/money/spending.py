@@ -25,7 +25,7 @@ class Spending:
     now: float
     down_at: float = 0.0
 
-    @property
+    @cached_property
     def life(self) -> "Spending":
         """What `[budget] max_total_usd` is held to: the leases that were not over when it was last taken down, from
         then on, as one that had been given up may have turned up since.
@@ -42,7 +42,7 @@ class Spending:
         readings = tuple(one for one in self.readings if one.source in ids or one.target in ids)
         return Spending(rows, readings, self.now, self.down_at)
 
-    @property
+    @cached_property
     def spend(self) -> ledger.Spend:
         return ledger.spend(self.rows, self.readings, self.now)
 

@@ -11,9 +11,11 @@ from planner.errors import HostError
 from planner.reconcile import FleetState, RunningInstance, RunningReplica
 from provisioners.base import AGENT_PORT, Machine
 from provisioners.leases.journal import LeaseRow, LeaseState
+from provisioners.leases.observe import matched
 from runtime.messages import AgentHealth, EngineHealth, EngineSpec, ReplicaAddress, Routes
 from runtime.tls import client_context
 from thunderctl.hosts.engines import running_stages
+from thunderctl.observing.leased_machines import costing
 from thunderctl.processes.agents import AgentClient, Agents, address_of
 from thunderctl.world import World
 
@@ -69,11 +71,13 @@ async def observe_once(world: World) -> Observation:
 
 async def observe(world: World, agents: Agents) -> Observation:
     """Ask providers, agents and the router, all at once. What can't be reached is shown so, not raised."""
-    rows = [row for row in world.store.leases(world.name) if row.state.may_cost]
+    rows = costing(world)
     providers = sorted({row.provider for row in rows})
     listings = await asyncio.gather(*(world.provisioner(provider).observe() for provider in providers))
-    machines = {machine.label: machine for listing in listings for machine in listing.machines}
-    views = await asyncio.gather(*(_view(world, agents, row, machines.get(row.label)) for row in rows))
+    machines: dict[str, Machine] = {}
+    for name, listing in zip(providers, listings, strict=True):
+        machines |= matched(listing.machines, [row for row in rows if row.provider == name])
+    views = await asyncio.gather(*(_view(world, agents, row, machines.get(row.lease_id)) for row in rows))
     unlinked, may_run = world.router.is_unlinked, world.router.may_run
     return Observation(
         instances=tuple(views),

@@ -29,7 +29,7 @@ class ClientTls:
         except (OSError, ssl.SSLError) as error:
             raise SpecError(
                 f"The certificate {self.certificate} with the key {self.private_key} can't be loaded: {error}.",
-                hint="[serve] tls_cert and tls_key name PEM files that belong together, the chain in the first.",
+                hint="They are PEM files that belong together, the chain with the certificate.",
             ) from error
 
 

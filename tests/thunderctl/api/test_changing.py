@@ -101,6 +101,19 @@ async def test_a_change_is_written_down_before_it_begins_and_when_it_has_ended(a
         assert 'thunder_audits_total{action="rebalance",outcome="done"} 1.0' in await response.text()
 
 
+async def test_what_a_change_is_of_is_written_down(api):
+    await api.ended(await api.post("/api/v1/drain", {"instance": "i1"}, 202))
+    assert [one["message"].split(": ")[1] for one in api.source.told] == ["drain i1 accepted", "drain i1 done"]
+
+
+async def test_a_change_that_can_not_be_begun_is_written_down_as_failed(api):
+    api.app[CHANGES].jobs.launch = ("/nowhere/thunderctl",)
+    said = (await api.post("/api/v1/up", {"plan_id": "p1"}, 502))["error"]["message"]
+    accepted, failed = api.source.told
+    assert accepted["message"].endswith("up p1 accepted")
+    assert failed["message"] == f"operator (token) at 127.0.0.1: up p1 failed: {said}"
+
+
 async def test_a_change_that_cannot_be_written_down_is_not_made(api):
     api.source.down = "its disk is full"
     said = (await api.post("/api/v1/down", {}, 503))["error"]["message"]
@@ -137,7 +150,7 @@ async def test_what_a_command_refuses_is_said_as_it_said_it(api):
     ended = await api.ended(await api.post("/api/v1/up", {"plan_id": "nowhere"}, 202))
     assert (ended["state"], ended["exit_code"]) == ("failed", 2)
     assert ended["result"]["error"]["message"] == "no plan nowhere"
-    assert api.source.told[-1]["message"].endswith("up failed: no plan nowhere")
+    assert api.source.told[-1]["message"].endswith("up nowhere failed: no plan nowhere")
     previewed = await api.post("/api/v1/up", {"plan_id": "nowhere", "dry_run": True}, 400)
     assert previewed["error"] == {"kind": "SpecError", "message": "no plan nowhere", "hint": "see history"}
 

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from planner.errors import HostError
 from tests.thunderctl.api.serving import TOKEN, Made, served
 from thunderctl.api.client import Api
 from thunderctl.api.jobs import SAID_BYTES, _end_of
+from thunderctl.cli import elsewhere
 from thunderctl.cli.main import main
 from thunderctl.secrets import Secret
 
@@ -168,3 +170,32 @@ def test_a_store_that_is_down_there_is_said(run, source):
         assert "its disk is full" in run("status", code=1).err
     finally:
         source.down = ""
+
+
+def test_an_up_of_nothing_asks_for_no_money(run, monkeypatch):
+    """There is nobody to answer a question here, so one would end the command."""
+    done = {"state": "done", "exit_code": 0, "result": None}
+    monkeypatch.setattr(Api, "change", lambda *_: done)
+    monkeypatch.setattr(Api, "post", lambda *_: {"steps": []})
+    run("up")
+    monkeypatch.setattr(Api, "post", lambda *_: {"steps": [{"what": "lease", "id": "i0", "detail": ""}]})
+    assert "--yes" in run("up", code=4).err
+
+
+def test_who_follows_events_there_goes_on_when_the_controller_is_back(run, monkeypatch):
+    """It is said once that it is away, and what happened meanwhile is told."""
+    before = {"id": 1, "at": "t", "kind": "step", "message": "before"}
+    after = {"id": 2, "at": "t", "kind": "step", "message": "afterwards"}
+    answers = iter([[before], HostError("Away."), HostError("Away."), [after]])
+
+    def events(*_, **__):
+        answer = next(answers, KeyboardInterrupt())
+        if isinstance(answer, BaseException):
+            raise answer
+        return {"events": answer}
+
+    monkeypatch.setattr(Api, "get", events)
+    monkeypatch.setattr(elsewhere, "FOLLOWED_EVERY_S", 0.0)
+    said = run("events", "-f", code=130)
+    assert [line.split()[-1] for line in said.out.splitlines()] == ["before", "afterwards"]
+    assert said.err.count("Away. It is tried again.") == 1

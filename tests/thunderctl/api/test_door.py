@@ -138,7 +138,7 @@ async def test_a_certificate_that_was_renewed_is_shown_to_who_comes_then(door, t
     key.write_bytes(old)
     await one.look()
     assert "goes on with its old certificate" in one.alerts[0]
-    assert "[controller] tls_cert" in one.alerts[0]
+    assert "belong together" in one.alerts[0]
     assert await shown_at(one.url) == first
     key.write_bytes(renewed)
     await one.look()

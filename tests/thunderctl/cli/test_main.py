@@ -1,9 +1,12 @@
 """The command line as a whole: light, documented, and one error form."""
 
+import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
@@ -170,3 +173,20 @@ def test_where_there_is_nothing_a_sentence_on_stderr_says_so(arguments, said, ca
             main(words)
         assert ended.value.code == 0
         assert (said in capsys.readouterr().err) == shown
+
+
+def test_ctrl_c_while_modules_are_loaded_ends_it_as_later(monkeypatch, capsys):
+    class Loading(ModuleType):
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "thunderctl.cli.main", Loading("main"))
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("thunderctl.__main__").main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Interrupted before anything was done.\n"
+
+
+def test_the_console_script_is_the_module_that_python_runs():
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert found == {"thunderctl": "thunderctl.__main__:main"}

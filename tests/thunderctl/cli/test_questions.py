@@ -80,7 +80,7 @@ def brought_up(monkeypatch):
 def looks(monkeypatch, *found):
     """What one look after the other finds."""
     left = list(found)
-    monkeypatch.setattr(up, "intended", lambda *_: left.pop(0))
+    monkeypatch.setattr(up, "intended", lambda *_, **__: left.pop(0))
     return left
 
 

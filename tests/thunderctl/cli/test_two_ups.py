@@ -15,7 +15,7 @@ import sys
 from thunderctl.cli import up
 from thunderctl.cli.main import main
 
-def intended(*_):
+def intended(*_, **__):
     print("at work", flush=True)
     sys.stdin.readline()
     raise SystemExit(0)

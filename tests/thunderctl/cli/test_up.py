@@ -91,7 +91,7 @@ def up_again(world, monkeypatch, *arguments: str, written: Spec | None = None) -
     monkeypatch.setattr("thunderctl.deploying.renewal.renew", renew)
     monkeypatch.setattr("thunderctl.world.World.look_after", look_after)
     monkeypatch.setattr(
-        "thunderctl.cli.up.intended", lambda *_: Intended(AGAIN, written or Spec(), (), "third", Resting())
+        "thunderctl.cli.up.intended", lambda *_, **__: Intended(AGAIN, written or Spec(), (), "third", Resting())
     )
     done = CliRunner().invoke(app, ["up", *arguments])
     assert done.exit_code == 0 or isinstance(done.exception, Refused), done.output

@@ -62,3 +62,9 @@ def test_a_router_that_died_and_serves_again_is_named_for_an_hour():
 
 def test_a_fleet_of_which_every_machine_is_used_has_no_such_alert():
     assert alerts_of(situation(routing=Routing(PLAN, frozenset(REPLICAS)))) == ()
+
+
+def test_machines_that_go_are_named_but_not_those_of_a_down_that_is_at_work():
+    going = situation(rows=(row("i0"), replace(row("i1", LeaseState.DELETING), reason="drained"), row("i2")))
+    assert "deleting l-i1" in [one.key for one in alerts_of(going)]
+    assert not [one for one in alerts_of(replace(going, state=DeploymentState.STOPPING)) if "deleting" in one.key]

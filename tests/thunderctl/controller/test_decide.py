@@ -463,6 +463,13 @@ def test_while_a_fleet_that_was_lost_comes_back_what_is_left_half_done_is_gone_o
     assert [one.instances for one in replaced(at_it)] == [("i1",), ("i2",)], "its agent is on its way"
 
 
+def test_a_machine_that_is_gone_is_replaced_though_nobody_serves_where_the_others_agents_answer():
+    """Their engines are dead, which is known of them: nothing is hidden by a network that is broken."""
+    dead = all_gone(rows=(row("i0"), row("i1")), lost=ALL_LOST[2:])
+    assert [one.instances for one in replaced(dead)] == [("i2",)]
+    assert not replaced(replace(dead, silent=frozenset({"l-i1"})))
+
+
 @pytest.mark.parametrize(
     "known",
     [

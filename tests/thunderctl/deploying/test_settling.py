@@ -49,13 +49,13 @@ def leased(provider: str, age_s: float, state: LeaseState = LeaseState.GONE) -> 
     return replace(row, provider_id=f"m-{provider}", ended_at=None if state.may_cost else at + 60)
 
 
-def settled(world: World, provider: str) -> tuple[list[str], float, Incomplete | None]:
+def settled(world: World, provider: str, **how: bool) -> tuple[list[str], float, Incomplete | None]:
     """What was said, the seconds that it took, and the error."""
     said: list[str] = []
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         loop = runner.get_loop()
         try:
-            runner.run(settle(world, Spec(), planned_on(provider), said.append))
+            runner.run(settle(world, Spec(), planned_on(provider), said.append, **how))
         except Incomplete as error:
             return said, loop.time(), error
         return said, loop.time(), None
@@ -91,3 +91,13 @@ async def test_what_only_one_says_is_said_as_it_is(world):
     world.store.add_lease(leased(VAST, 60.0))
     with pytest.raises(AuthError, match="revoked"):
         await settle(world, Spec(), planned_on(VAST))
+
+
+def test_a_preview_waits_as_long_as_absence_takes_to_prove_and_an_empty_listing_has_its_mend(world):
+    """A store that was restored: its machines were released since."""
+    world.store.add_lease(leased(VAST, 3600.0, LeaseState.READY))
+    _, took_s, error = settled(world, VAST, is_preview=True)
+    assert took_s < 100
+    assert "the listing is empty while 1 leases run" in error.message
+    assert error.hint.startswith("If its machines were destroyed: thunderctl down proves it")
+    assert settled(world, VAST)[1] > 500

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from planner.deployment import Codec
 from planner.reconcile import FleetState, RunningInstance, StepKind, reconcile
@@ -37,10 +38,18 @@ def test_an_instance_that_is_of_another_offer_by_now_does_not_rest():
 
 def test_people_read_who_rests_why_and_until_when():
     both = Resting({"i1": NIGHT, "i2": Rest("o2", RestCause.WINDOW, "", 0.0, NIGHT.until)})
-    assert resting_line(resting_entries(both, PLAN)) == "resting: i1, i2 (smaller budget until 14:13 UTC)"
+    assert resting_line(resting_entries(both, PLAN)) == "resting: i1, i2 (smaller budget until 2026-09-21 14:13 UTC)"
     few = Resting({"i0": Rest("o0", RestCause.RATE, "", 0.0)})
     assert resting_line(resting_entries(few, PLAN)) == "resting: i0 (few requests)"
     assert resting_line([]) == ""
+
+
+def test_a_rest_that_ends_on_another_day_says_which_and_one_of_a_newer_controller_its_reason():
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    entry = {"instance": "i1", "cause": "eclipse", "reason": "no sun", "until": tomorrow.timestamp()}
+    assert resting_line([entry]) == f"resting: i1 (no sun until {tomorrow:%Y-%m-%d %H:%M} UTC)"
+    now = datetime.now(UTC)
+    assert resting_line([{**entry, "until": now.timestamp()}]) == f"resting: i1 (no sun until {now:%H:%M} UTC)"
 
 
 def test_what_rests_is_not_leased_not_started_and_not_routed_for():

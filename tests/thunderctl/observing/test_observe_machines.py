@@ -1,7 +1,8 @@
 """What is seen of a rented machine: why it is of no use, what may pass, and where its agent is reached."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -37,11 +38,11 @@ class Host:
 
 @dataclass
 class Provider:
-    machine: Machine
+    machines: Sequence[Machine]
     host: Host
 
     async def observe(self) -> Listing:
-        return Listing(True, (self.machine,))
+        return Listing(True, tuple(self.machines))
 
     def transport(self, machine: Machine) -> Host:
         return self.host
@@ -57,7 +58,7 @@ def world(tmp_path, monkeypatch):
 
 
 async def view_of(world, host: Host, **machine):
-    world._provisioners["vast"] = Provider(Machine("7", "label", "running", 1.0, "203.0.113.9", **machine), host)
+    world._provisioners["vast"] = Provider([Machine("7", "label", "running", 1.0, "203.0.113.9", **machine)], host)
     async with Agents(client_context(world.operator_tls)) as agents:
         return (await observe(world, agents)).instances[0]
 
@@ -84,7 +85,24 @@ async def test_its_agent_is_reached_at_the_outer_port_and_ssh_is_needed_only_whe
     world, ports, url, asked
 ):
     host = Host()
-    world._provisioners["vast"] = Provider(Machine("7", "label", "running", 1.0, "203.0.113.9", ports=ports), host)
+    world._provisioners["vast"] = Provider([Machine("7", "label", "running", 1.0, "203.0.113.9", ports=ports)], host)
     async with Agents(client_context(world.operator_tls)) as agents:
-        agent = await agent_of(world, agents, ROW, world._provisioners["vast"].machine)
+        agent = await agent_of(world, agents, ROW, world._provisioners["vast"].machines[0])
     assert (agent.url, host.asked) == (url, asked)
+
+
+async def test_a_machine_is_known_by_its_providers_id_and_instances_come_in_the_order_of_their_names(world):
+    """Two machines bear one label: a lease was sent twice. And i10 was leased before i2."""
+    for name in ("i10", "i2"):
+        made = replace(ROW, lease_id=f"l-{name}", instance=name, label=f"label-{name}")
+        world.store.add_lease(made)
+        world.store.update_lease(replace(made.moved(LeaseState.CREATED), provider_id=name), was=LeaseState.SENT)
+    machines = [Machine(name, "label-i2", "running", 1.0, f"203.0.113.{at}") for at, name in enumerate(("i2", "i9"), 1)]
+    world._provisioners["vast"] = Provider(machines, Host(answers=False))
+    async with Agents(client_context(world.operator_tls)) as agents:
+        seen = (await observe(world, agents)).instances
+    assert [(view.lease.instance, view.machine and view.machine.provider_id) for view in seen] == [
+        ("i0", None),
+        ("i2", "i2"),
+        ("i10", None),
+    ]

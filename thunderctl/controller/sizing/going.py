@@ -41,15 +41,18 @@ def besides(fleet: Fleet, since: Mapping[str, float], patience_s: float) -> Besi
 
 
 def _unneeded(fleet: Fleet) -> Iterator[LeaseRow]:
-    places: dict[tuple[str, str], list[LeaseRow]] = {(one.id, one.offer_id): [] for one in fleet.plan.instances}
+    planned = {(one.id, one.offer_id) for one in fleet.plan.instances}
+    places: dict[tuple[str, str], list[LeaseRow]] = {}
     for row in fleet.rows:
         if not row.state.may_cost:
             continue
-        if (row.instance, row.offer_id) in places:
-            places[row.instance, row.offer_id].append(row)
+        if (row.instance, row.offer_id) in planned:
+            places.setdefault((row.instance, row.offer_id), []).append(row)
         else:
             yield row
     for place, rows in places.items():
+        if len(rows) == 1 and rows[0].state is not LeaseState.DELETING:
+            continue  # it is the instance, as nearly all are
         it = standing_for(rows)
         released = it is not None and it.state is LeaseState.DELETING and fleet.resting.rests(*place)
         yield from (row for row in rows if row is not it or released)
