@@ -19,6 +19,8 @@ from planner.workload import Workload
 
 RUN_S, FEWEST, MOST = 240.0, 500, 5000
 """A run lasts so long, or for so many requests at least and at most: a backlog has time to show."""
+MOST_LONGER = 25_000
+"""Requests at most where a long TTFT target has it last longer, as a controller asks again and again."""
 
 
 def attainment(plan: Plan, workload: Workload, *, links: Links | None = None, seed: int = 0) -> float:
@@ -31,7 +33,7 @@ def attainment(plan: Plan, workload: Workload, *, links: Links | None = None, se
         raise ValueError(f"Workload {workload.name} has no rate; expected requests/s to predict for.")
     demand = demand_of(workload, longest_request(plan.llm, plan.max_model_len))
     enough = float(np.clip(RUN_S, FEWEST / workload.rate_rps, MOST / workload.rate_rps))
-    seconds = max(enough, LEAST_TTFT * plan.slo.ttft_s)
+    seconds = max(enough, min(LEAST_TTFT * plan.slo.ttft_s, MOST_LONGER / workload.rate_rps))
     requests = requests_at(workload.rate_rps, demand, seconds, seed=seed)
     played = replay(_as_wide_as(plan, links or {}), requests, links=links, seed=seed)
     found = outcomes(played.requests, played.timings, since_s=seconds * SETTLING)

@@ -6,6 +6,7 @@ started again only when it is asked for again. A restarted agent finds its engin
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ STARTING, READY, DRAINING, FAILED = "starting", "ready", "draining", "failed"
 LIVE = (STARTING, READY, DRAINING)
 CORE_DEAD = 503
 LOG_LINES_READ = 400
+AGAIN_S = 60.0
+"""A log that can't be moved aside is tried again after so long."""
 
 
 @dataclass(slots=True)
@@ -137,6 +140,7 @@ class Supervisor:
 
     async def _watch(self, engine: _Engine) -> None:
         """Follow one engine until it ends: ready when /health says so, dead when its process or its core is."""
+        not_before = 0.0
         while engine.process.is_alive():
             status = await engine.http.status()
             if status == 200 and engine.state == STARTING:
@@ -146,7 +150,8 @@ class Supervisor:
             if status == CORE_DEAD and engine.state == READY:
                 await self._failed(engine, "The engine core is dead: /health says 503.")
                 return
-            await _shorten_log(engine.process, self._log_bytes)
+            if time.monotonic() >= not_before and not await _shorten_log(engine.process, self._log_bytes):
+                not_before = time.monotonic() + AGAIN_S
             await asyncio.sleep(self._poll_s)
         await self._failed(engine, engine.process.how_it_ended())
 
@@ -168,13 +173,15 @@ def _record(process: EngineProcess) -> None:
         log.warning("what engine %s would leave behind can't be written down: %s", process.spec.replica, error)
 
 
-async def _shorten_log(process: EngineProcess, most_bytes: int) -> None:
-    """Where that fails the engine is watched all the same; it is tried again at the next look."""
+async def _shorten_log(process: EngineProcess, most_bytes: int) -> bool:
+    """Whether it is as short as it is to be. Where that fails the engine is watched all the same."""
     try:
         if await process.shorten_log(most_bytes):
             _record(process)
     except OSError as error:
         log.warning("the log of engine %s can't be moved aside: %s", process.spec.replica, error)
+        return False
+    return True
 
 
 async def _health(engine: _Engine) -> EngineHealth:

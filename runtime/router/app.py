@@ -97,7 +97,7 @@ def create_app(
         settings=settings,
         admin_token=admin_token,
     )
-    prober = Prober(table, upstream, health, settings)
+    prober = Prober(table, upstream, health, settings, lambda: bereft.waiting > 0)
     reader = QueueReader(table, upstream, health, queues, settings.queues_every_s)
     life = Life(upstream, admission, proxy, usage, [prober, reader] if probing else [], access_log, telemetry)
     find = _dispatch(proxy, endpoints)

@@ -7,6 +7,10 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from runtime.agent.engine_http import EngineHttp
+from runtime.agent.engine_process import EngineProcess
 from runtime.agent.shortening import CHUNK_BYTES, _keep, shorten
 from tests.runtime.supervising import spec_of, supervisor_in, until_state
 from thunderctl.logs.reading import look_script, pieces
@@ -80,6 +84,36 @@ async def test_a_later_agent_knows_where_an_engines_lines_begin(tmp_path: Path):
         await supervisor.stop_all()
     assert "line 000099" in failed.detail
     assert "earlier run" not in failed.detail
+
+
+async def test_a_log_that_can_not_be_moved_aside_is_said_now_and_then_and_its_engine_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    tried, looks, status = [], [], EngineHttp.status
+
+    async def refused(process: EngineProcess, _most_bytes: int) -> bool:
+        tried.append(process)
+        raise PermissionError(13, "Permission denied")
+
+    async def looked(http: EngineHttp) -> int | None:
+        looks.append(http)
+        return await status(http)
+
+    monkeypatch.setattr(EngineProcess, "shorten_log", refused)
+    monkeypatch.setattr(EngineHttp, "status", looked)
+    supervisor = supervisor_in(tmp_path, log_bytes=MOST)
+    supervisor.start(spec_of())
+    try:
+        pid = (await until_state(supervisor, "ready")).pid
+        await until(lambda: tried)
+        seen = len(looks)
+        await until(lambda: len(looks) >= seen + 5)
+        os.kill(pid, signal.SIGKILL)
+        await until_state(supervisor, "failed")
+    finally:
+        await supervisor.stop_all()
+    assert len(tried) == 1
+    assert "can't be moved aside" in caplog.text
 
 
 def test_of_a_log_that_grew_while_nobody_looked_the_end_is_kept(tmp_path: Path):

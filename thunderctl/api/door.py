@@ -138,6 +138,7 @@ class Door:
     def _renew(self, place: Place) -> None:
         changed_at = place.changed_at()
         if self._tls is None or changed_at == self._certified_at:
+            self.problem = ""  # as where files were away for a moment
             return
         try:
             place.renew(self._tls)

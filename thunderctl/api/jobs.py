@@ -165,27 +165,40 @@ class Jobs:
         narrated: IO[bytes],
         ended: Callable[[Job], Awaitable[None]] | None,
     ) -> None:
+        narration = Narration(narrated)
         with printed, narrated:
             while process.poll() is None:
-                job.said, job.said_from_line = _end_of(narrated)
+                job.said, job.said_from_line = narration.look()
                 await asyncio.sleep(LOOK_EVERY_S)
-            (job.said, job.said_from_line), job.result = _end_of(narrated), _read(printed)
+            (job.said, job.said_from_line), job.result = narration.look(), _read(printed)
         job.exit_code, job.ended_at = process.returncode, time.time()
         if ended is not None:
             await ended(job)
         job.moved(JobState.DONE if process.returncode == 0 else JobState.FAILED)
 
 
-def _end_of(narrated: IO[bytes]) -> tuple[str, int]:
-    """The last of it, from the beginning of a line, and how many lines come before that.
+class Narration:
+    """The last of what a command narrates into a file, and how many lines come before it; read once, not again.
 
     The process writes where its own end of the file is, which is ours too: nothing is moved.
     """
-    whole = os.pread(narrated.fileno(), os.fstat(narrated.fileno()).st_size, 0)
-    begin = max(0, len(whole) - SAID_BYTES)
-    if begin and (line := whole.find(b"\n", begin - 1, -1)) >= 0:
-        begin = line + 1
-    return whole[begin:].decode(errors="replace"), whole.count(b"\n", 0, begin)
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._end = b""
+        self._offset = self._lines = 0
+
+    def look(self) -> tuple[str, int]:
+        """The last of it by now, from the beginning of a line, and the lines before."""
+        news = os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size - self._offset, self._offset)
+        self._offset += len(news)
+        self._end += news
+        begin = max(0, len(self._end) - SAID_BYTES)
+        if begin and (line := self._end.find(b"\n", begin - 1, -1)) >= 0:
+            begin = line + 1
+        self._lines += self._end.count(b"\n", 0, begin)
+        self._end = self._end[begin:]
+        return self._end.decode(errors="replace"), self._lines
 
 
 def _read(printed: IO[bytes]) -> Mapping[str, Any] | None:

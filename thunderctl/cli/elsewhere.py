@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from planner.errors import HostError, SpecError
+from planner.errors import HostError, Incomplete, SpecError
 from thunderctl.cli import output
 from thunderctl.cli.options import confirm
 
@@ -91,7 +91,7 @@ def show_events(api: "Api", *, limit: int, since_at: float, kinds: Sequence[str]
             output.show(output.table("Events", ("at", "kind", "what"), _cells(found, ("at", "kind", "message"))))
         return
     with _until_interrupted():
-        for news in _followed(api, found, kinds):
+        for news in _followed(api, found, since_at, kinds):
             _print_events(news, as_json=as_json)
 
 
@@ -115,8 +115,16 @@ def rebalance(
 
 
 def up(api: "Api", body: Mapping[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Show the steps, ask, and have them done."""
-    preview = api.post("/api/v1/up", {**body, "dry_run": True})
+    """Show the steps, ask, and have them done: also where a preview can't tell yet what a longer look will."""
+    try:
+        preview = api.post("/api/v1/up", {**body, "dry_run": True})
+    except Incomplete as error:
+        if dry_run:
+            raise
+        output.narrate(f"{error.message} Which steps are left is known once that is.")
+        confirm("Wait for that, and spend what is left to do, within the deployment's budget?", yes=yes)
+        _carry_out(api, "up", body, as_json=as_json)
+        return
     if dry_run and as_json:
         output.print_json(preview)
         return
@@ -157,7 +165,9 @@ def _events(api: "Api", **query: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _followed(api: "Api", found: list[dict[str, Any]], kinds: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+def _followed(
+    api: "Api", found: list[dict[str, Any]], since_at: float, kinds: Sequence[str]
+) -> Iterator[list[dict[str, Any]]]:
     """These, and without end what is new. A controller that can't be reached is said once, and asked again."""
     import time
 
@@ -167,7 +177,8 @@ def _followed(api: "Api", found: list[dict[str, Any]], kinds: Sequence[str]) -> 
         last = max((one["id"] for one in found), default=last)
         time.sleep(FOLLOWED_EVERY_S)
         try:
-            found, silent = _events(api, after=last, kind=list(kinds), limit=MOST_EVENTS), False
+            found = _events(api, after=last, since=since_at, kind=list(kinds), limit=MOST_EVENTS)
+            silent = False
         except HostError as error:
             if not silent:
                 output.narrate(f"{error.message} It is tried again.")

@@ -107,7 +107,6 @@ async def _run(world: World, held: Held, tick_s: float) -> bool:
         listings, contact = Listings(world, pace), Contact(world, agents)
         adapter = Adapter(world, now)
         unsent = Undelivered(world.folder / "agents").long
-        last = read_report(world.controller.folder)
         observer = Observer(
             world,
             contact,
@@ -115,7 +114,7 @@ async def _run(world: World, held: Held, tick_s: float) -> bool:
             now,
             proposed=adapter.proposed,
             unsent=unsent,
-            heard_before=last.ticked_at if last else None,
+            heard_before=_heard_before(world),
         )
         async with serving(world, contact, listings) as api:
             write = partial(_write, world, also=api.told)
@@ -148,6 +147,15 @@ async def _run(world: World, held: Held, tick_s: float) -> bool:
     return swapped
 
 
+def _heard_before(world: World) -> float | None:
+    """When a controller before this one last heard an agent. Where no report is left that says so, as on another host,
+    nothing is known since the last machine was leased; None where none ever was."""
+    last = read_report(world.controller.folder)
+    if last is not None and last.heard_at:
+        return last.heard_at
+    return max((row.created_at for row in world.store.leases(world.name)), default=None)
+
+
 async def _swapped(world: World, every_s: float) -> None:
     """Return once the store's file was replaced: what is open is then nobody's any more."""
     while not world.store.is_swapped():
@@ -164,7 +172,8 @@ def _write(
 
 def _write_waiting(world: World, for_whom: str) -> None:
     """Who started this one hears that it is there, unless one of this host leads and says so itself."""
-    known, at = world.controller.report(), time.time()
-    mine = ControllerReport.mine(since=at, ticked_at=at, waits_for=for_whom)
+    known, last, at = world.controller.report(), read_report(world.controller.folder), time.time()
+    heard_at = last.heard_at if last is not None else 0.0  # of one that has died, and that this one goes on for
+    mine = ControllerReport.mine(since=at, ticked_at=at, waits_for=for_whom, heard_at=heard_at)
     if known is None or known.pid == mine.pid:
         _write(world, replace(mine, since=known.since) if known else mine)

@@ -237,6 +237,7 @@ class Controller:
             alerts=texts,
             waits_for=self._waits_for,
             adapting=self.adapter.report() if self.adapter is not None else {},
+            heard_at=self.observer.heard_at,
         )
         try:
             self.write(report)

@@ -43,7 +43,7 @@ LATE_S = 3600.0
 class Observer:
     """Remembers from tick to tick only what can't be seen at once: misses in a row, since when one drains, when a
     command was last seen to change the deployment (at first: just now, as nobody knows), and when any agent was last
-    heard (at first: `heard_before`, when the controller before this one last said something)."""
+    heard (at first: `heard_before`, when a controller before this one last heard any)."""
 
     world: World
     contact: Contact
@@ -68,11 +68,11 @@ class Observer:
     _limits: tuple[Spending, float, tuple[Limit, ...], float] | None = None
     _draining_since: dict[str, float] = field(default_factory=dict)
     _worked_on_at: float = field(init=False)
-    _heard_at: float = field(init=False)
+    heard_at: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._worked_on_at = self.now()
-        self._heard_at = self.heard_before or self._worked_on_at
+        self.heard_at = self.heard_before or self._worked_on_at
         self.missing = MissingTrace(self.world)
         self._plans = Plans(self.world)
         self._leases = KnownLeases(self.world.name)
@@ -107,7 +107,7 @@ class Observer:
             doubting.cancel()
             observed, running = await asking
         if any(view.health is not None for view in views):
-            self._heard_at = self.now()
+            self.heard_at = self.now()
         routes = self.world.router.routes()
         if routes is None:
             return Heard(views)
@@ -159,7 +159,7 @@ class Observer:
             usd_per_hour=spending.machines_usd_per_hour + spending.transfer_usd_per_hour,
             budget_usd_per_hour=spec.budget.gate_usd_per_hour(deployment.budget_usd_per_hour, at),
             lost=lost,
-            unwatched=unwatched(lost, self._heard_at, spec.leases.deadman_s),
+            unwatched=unwatched(lost, self.heard_at, spec.leases.deadman_s),
             silent=heard.silent,
             replaced=self._plans.replaced(heard.routing.plan, deployment.plan_id) if heard.routing else (),
             ready_deadline_s=spec.leases.ready_deadline_s,

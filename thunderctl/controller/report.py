@@ -21,7 +21,8 @@ class ControllerReport:
 
     `since` is when it became the one that acts, or began to wait for that. `waits_for` is who holds the deployment's
     lock, or acts in its stead, where that kept it from acting. `api` is the base URL of its API, where it serves one.
-    `adapting` is what it last found of other phases and routes: empty before it first looked.
+    `adapting` is what it last found of other phases and routes: empty before it first looked. `heard_at` is when any
+    agent last answered a controller, this one or one before it; 0 where nobody knows.
     """
 
     pid: int
@@ -33,6 +34,7 @@ class ControllerReport:
     waits_for: str = ""
     api: str = ""
     adapting: Mapping[str, Any] = field(default_factory=dict)
+    heard_at: float = 0.0
 
     @classmethod
     def mine(cls, **known: Any) -> Self:

@@ -12,19 +12,21 @@ PROBATION_S = 60.0
 
 @dataclass(slots=True)
 class _Ejection:
-    """`over_at`: when a probe ended it."""
+    """`over_at`: when a probe ended it. `relapsed`: it had come back shortly before, by its probes' word."""
 
     seconds: float
     until: float
     reason: str
+    relapsed: bool
     over_at: float = 0.0
 
 
 class ReplicaHealth:
     """The ejected replicas. An ejection lasts 5 s, doubled each time the probe after it fails, or it does soon after.
 
-    When its time is over the replica is half open: the next probe, not a client's request, decides. `listeners` hear
-    whenever one may be up that was not.
+    When its time is over the replica is half open: the next probe, not a client's request, decides. So it is sooner
+    where requests wait for it (`waited_for`), as there is nobody who does better, unless it has relapsed. `listeners`
+    hear whenever one may be up that was not.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -46,14 +48,14 @@ class ReplicaHealth:
         before = self._ejected.get(replica)
         if before and self._now() < before.until:
             return
-        before = before or self._on_probation(replica)
+        relapsed = before.relapsed if before else (before := self._on_probation(replica)) is not None
         seconds = min(before.seconds * 2, LONGEST_EJECTION_S) if before else FIRST_EJECTION_S
-        self._ejected[replica] = _Ejection(seconds, self._now() + seconds, reason)
+        self._ejected[replica] = _Ejection(seconds, self._now() + seconds, reason, relapsed)
 
-    def answered(self, replica: str) -> None:
-        """A probe succeeded. Before its time is over an ejected replica stays out."""
+    def answered(self, replica: str, *, waited_for: bool = False) -> None:
+        """A probe succeeded. Before it is `due` an ejected replica stays out."""
         ejection = self._ejected.get(replica)
-        if ejection and self._now() >= ejection.until:
+        if ejection and self.due(replica, waited_for=waited_for):
             ejection.over_at = self._now()
             self._ended[replica] = self._ejected.pop(replica)
             self._tell()
@@ -71,10 +73,10 @@ class ReplicaHealth:
         if len(self._ejected) < ejected:
             self._tell()
 
-    def due(self, replica: str) -> bool:
+    def due(self, replica: str, *, waited_for: bool = False) -> bool:
         """Whether a probe may decide now."""
         ejection = self._ejected.get(replica)
-        return ejection is None or self._now() >= ejection.until
+        return ejection is None or self._now() >= ejection.until or (waited_for and not ejection.relapsed)
 
     def _tell(self) -> None:
         for told in self.listeners:

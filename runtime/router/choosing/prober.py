@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from runtime.messages import ReplicaAddress
 from runtime.router.choosing.epochs import RouteTable, same_place
@@ -13,13 +14,24 @@ log = logging.getLogger(__name__)
 
 
 class Prober:
-    """Probes on a beat, each replica on its own, so that one that hangs delays no other."""
+    """Probes on a beat, each replica on its own, so that one that hangs delays no other.
 
-    def __init__(self, table: RouteTable, upstream: Upstream, health: ReplicaHealth, settings: RouterSettings) -> None:
+    `is_waited_for`: whether requests wait for any replica that may decode them.
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        upstream: Upstream,
+        health: ReplicaHealth,
+        settings: RouterSettings,
+        is_waited_for: Callable[[], bool],
+    ) -> None:
         self._table = table
         self._upstream = upstream
         self._health = health
         self._settings = settings
+        self._is_waited_for = is_waited_for
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._known: dict[str, ReplicaAddress] = table.watched()
 
@@ -45,7 +57,7 @@ class Prober:
             name for name, replica in self._known.items() if name in before and same_place(before[name], replica)
         )
         for name, replica in self._known.items():
-            if name not in self._under_way and self._health.due(name):
+            if name not in self._under_way and self._health.due(name, waited_for=self._is_waited_for()):
                 self._under_way[name] = asyncio.create_task(self.probe(name, replica))
 
     async def probe(self, name: str, replica: ReplicaAddress) -> None:
@@ -60,7 +72,7 @@ class Prober:
             if not was_up and any_was_up and self._any_is_up():  # the second in a row: what waits would wait in vain
                 self._upstream.cut(replica, silent_s=self._settings.probe_timeout_s)
         else:
-            self._health.answered(name)
+            self._health.answered(name, waited_for=self._is_waited_for())
         if was_up != self._health.is_up(name):
             log.warning("replica %s is %s%s", name, "out: " if wrong else "back", wrong)
 

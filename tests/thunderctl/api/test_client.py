@@ -7,13 +7,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from planner.errors import HostError
+from planner.errors import HostError, Incomplete
 from tests.thunderctl.api.serving import TOKEN, Made, served
 from thunderctl.api.client import Api
-from thunderctl.api.jobs import SAID_BYTES, _end_of
+from thunderctl.api.jobs import SAID_BYTES, Narration
 from thunderctl.cli import elsewhere
 from thunderctl.cli.main import main
 from thunderctl.secrets import Secret
+
+DONE = {"state": "done", "exit_code": 0, "result": None}
 
 
 @contextmanager
@@ -92,6 +94,7 @@ def test_of_a_long_narration_every_line_is_told_once(monkeypatch, tmp_path):
     """What is remembered of it is its end: that moves on from one look to the next."""
     looks = []
     with (tmp_path / "narrated").open("w+b") as narrated:
+        narration = Narration(narrated)
         for begin, end, state in (
             (0, 3, "running"),
             (3, 1200, "running"),
@@ -100,7 +103,7 @@ def test_of_a_long_narration_every_line_is_told_once(monkeypatch, tmp_path):
         ):
             narrated.write(b"".join(b"line %d\n" % number for number in range(begin, end)))
             narrated.flush()
-            said, before = _end_of(narrated)
+            said, before = narration.look()
             assert len(said) <= SAID_BYTES
             looks.append({"id": "j", "state": state, "said": said, "said_from_line": before})
     told, answers = [], iter(looks)
@@ -174,8 +177,7 @@ def test_a_store_that_is_down_there_is_said(run, source):
 
 def test_an_up_of_nothing_asks_for_no_money(run, monkeypatch):
     """There is nobody to answer a question here, so one would end the command."""
-    done = {"state": "done", "exit_code": 0, "result": None}
-    monkeypatch.setattr(Api, "change", lambda *_: done)
+    monkeypatch.setattr(Api, "change", lambda *_: DONE)
     monkeypatch.setattr(Api, "post", lambda *_: {"steps": []})
     run("up")
     monkeypatch.setattr(Api, "post", lambda *_: {"steps": [{"what": "lease", "id": "i0", "detail": ""}]})
@@ -188,7 +190,8 @@ def test_who_follows_events_there_goes_on_when_the_controller_is_back(run, monke
     after = {"id": 2, "at": "t", "kind": "step", "message": "afterwards"}
     answers = iter([[before], HostError("Away."), HostError("Away."), [after]])
 
-    def events(*_, **__):
+    def events(*_, since, **__):
+        assert since > 0
         answer = next(answers, KeyboardInterrupt())
         if isinstance(answer, BaseException):
             raise answer
@@ -196,6 +199,22 @@ def test_who_follows_events_there_goes_on_when_the_controller_is_back(run, monke
 
     monkeypatch.setattr(Api, "get", events)
     monkeypatch.setattr(elsewhere, "FOLLOWED_EVERY_S", 0.0)
-    said = run("events", "-f", code=130)
+    said = run("events", "-f", "--since", "5m", code=130)
     assert [line.split()[-1] for line in said.out.splitlines()] == ["before", "afterwards"]
     assert said.err.count("Away. It is tried again.") == 1
+
+
+def test_an_up_is_asked_for_though_its_preview_can_not_tell_yet_what_is_left(run, monkeypatch):
+    """A machine is slow to go: a preview gives up, where the command itself waits."""
+    asked = []
+
+    def unknown(*_):
+        raise Incomplete("What vast has is not known.")
+
+    monkeypatch.setattr(Api, "change", lambda _, action, *__: asked.append(action) or DONE)
+    monkeypatch.setattr(Api, "post", unknown)
+    assert "What vast has is not known." in run("up", "--yes").err
+    assert asked == ["up"]
+    assert "--yes" in run("up", code=4).err
+    run("up", "--dry-run", code=5)
+    assert asked == ["up"]

@@ -143,6 +143,12 @@ async def test_a_certificate_that_was_renewed_is_shown_to_who_comes_then(door, t
     key.write_bytes(renewed)
     await one.look()
     assert one.alerts == ()
+    away = key.rename(tmp_path / "away")
+    await one.look()
+    assert "goes on with its old certificate" in one.alerts[0]
+    away.rename(key)
+    await one.look()
+    assert one.alerts == (), "its files are as they were"
     assert await shown_at(one.url) == ssl.PEM_cert_to_DER_cert(certificate.read_text())
 
 

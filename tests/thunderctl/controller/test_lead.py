@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from planner.errors import Refused, ThunderError
+from tests.thunderctl.controller.situations import row
 from thunderctl.controller import lead
 from thunderctl.controller.process import ControllerProcess
-from thunderctl.controller.report import ControllerReport
+from thunderctl.controller.report import ControllerReport, read_report
 from thunderctl.spec.spec import Spec
 from thunderctl.store import locks
 from thunderctl.store.locks import BRIEF_S, LOCK_S, Held
@@ -156,6 +157,27 @@ def test_who_waits_beside_one_that_leads_on_this_host_leaves_its_report(world, u
     with Store(url) as other, other.lock(lead.leader_row("d"), "the controller leads"):
         lead.lead(world, tick_s=2.0, sleep=sleep)
     assert seen == [leading]
+
+
+def test_when_agents_were_last_heard_outlives_the_controller_that_heard_them(world, url):
+    """One that died lately, and whose row is waited for, may have heard nobody for days."""
+    world.controller.folder.mkdir()
+    assert lead._heard_before(world) is None
+    world.store.add_lease(row("i0", created_at=5.0))
+    assert lead._heard_before(world) == 5.0, "no report is left: on another host"
+    dead = ControllerReport(os.getpid(), 1.0, since=1.0, ticked_at=9.0, heard_at=7.0)
+    dead.write(world.controller.folder)
+    seen = []
+
+    def sleep(_seconds):
+        seen.append((read_report(world.controller.folder), lead._heard_before(world)))
+        if len(seen) == 2:
+            shutil.rmtree(world.controller.folder)
+
+    with Store(url) as other, other.lock(lead.leader_row("d"), "the controller leads"):
+        lead.lead(world, tick_s=2.0, sleep=sleep)
+    assert [(report.heard_at, at) for report, at in seen] == [(7.0, 7.0), (7.0, 7.0)]
+    assert seen[0][0].ticked_at > dead.ticked_at, "it says itself that it is there"
 
 
 def test_a_controller_whose_stores_file_is_replaced_begins_anew_with_the_one_that_lies_there(

@@ -240,12 +240,15 @@ class ControllerWorld:
         self.again()
 
     def again(self) -> None:
-        """Another process, which knows nothing but what is stored and what runs."""
+        """Another process, which knows nothing but what is stored, what runs, and what the last one reported."""
         now = SteadyClock(lambda: self.clock.at + self.skew_s, self.clock)
         pace = replace(self.clock.pace(), now=now)
         listings = Listings(self.world, pace)
         adapter = Adapter(self.world, now, self.clock, at_once)
-        self.observer = Observer(self.world, self.contact, listings, now, proposed=adapter.proposed)
+        heard_before = self.reports[-1].heard_at if self.reports else None
+        self.observer = Observer(
+            self.world, self.contact, listings, now, proposed=adapter.proposed, heard_before=heard_before
+        )
         self.controller = Controller(
             self.world,
             self.observer,

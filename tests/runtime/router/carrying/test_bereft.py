@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from runtime.router.choosing.health import FIRST_EJECTION_S
 from runtime.router.settings import RouterSettings
 from tests.fakes import serving
-from tests.runtime.router.carrying.test_other_epochs import ALONE, until_done
+from tests.runtime.router.carrying.test_other_epochs import ALONE
 from tests.runtime.router.replay.test_replay import COMPLETION, assert_one_answer, stream
 from tests.runtime.routing import PAIR, TOKEN, Clock, Running, routes_document, routing
 from tests.runtime.token_engine import TokenEngine
@@ -208,8 +209,8 @@ async def test_an_engine_that_says_so_as_it_dies_is_known_to_be_down(tmp_path: P
 
 
 async def test_a_replica_that_comes_back_takes_what_waited_for_it(tmp_path: Path):
-    """Its line broke, and it has no other: a probe lets it in again."""
-    engine, clock = TokenEngine("d0", break_after=4), Clock()
+    """It has no other: the first probe that succeeds lets it in again, though by the clock it is to be out."""
+    engine, clock = TokenEngine("d0", break_after=4, healthy=False), Clock()
     options = {"probing": True, "settings": replace(LONG, probe_every_s=0.01), "now": clock}
     async with (
         serving(engine),
@@ -217,9 +218,9 @@ async def test_a_replica_that_comes_back_takes_what_waited_for_it(tmp_path: Path
     ):
         asking = asyncio.create_task(stream(router, COMPLETION))
         await Pair(router, {}, []).bereft(1)
-        engine.break_after = None
-        await until_done(clock, asking)
-        assert_one_answer(asking.result())
+        clock.seconds += FIRST_EJECTION_S / 2
+        engine.break_after, engine.healthy = None, True
+        assert_one_answer(await asking)
     assert len(engine.seen) == 2
 
 

@@ -86,6 +86,27 @@ async def test_what_fails_again_right_after_it_came_back_is_out_twice_as_long():
     assert lasted == [5, 10, 20, 40, 60]
 
 
+async def test_where_requests_wait_for_it_the_first_probe_that_succeeds_brings_it_back_but_not_after_a_relapse():
+    """It fails at 0, a probe fails at 5, it is well at 6: it would be out until 15, and what waits gives up at 10."""
+    clock = Clock()
+    health = ReplicaHealth(clock)
+    health.failed("d0", "refused")
+    clock.seconds += 5
+    health.failed("d0", "refused")
+    clock.seconds += 1
+    assert (health.due("d0"), health.due("d0", waited_for=True)) == (False, True)
+    health.answered("d0")
+    assert not health.is_up("d0")
+    health.answered("d0", waited_for=True)
+    assert health.is_up("d0")
+    health.failed("d0", "its engine hangs, and its server answers probes")
+    health.answered("d0", waited_for=True)
+    assert not health.is_up("d0")
+    clock.seconds += 20
+    health.failed("d0", "a probe found it so, too")
+    assert not health.due("d0", waited_for=True)
+
+
 async def test_what_fails_after_it_has_been_well_for_a_while_begins_anew():
     clock = Clock()
     health = ReplicaHealth(clock)

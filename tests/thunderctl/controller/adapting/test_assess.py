@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from planner import quick_rebalance
 from planner.catalog import Link
 from planner.deployment import Codec, Phase
 from planner.errors import Infeasible
+from planner.evaluate import LEAST_TTFT
 from planner.quick_rebalance import attainment
 from planner.workload import Workload
 from runtime.messages import ReplicaAddress, Routes, RouteShare
@@ -153,3 +155,18 @@ def test_on_a_way_that_got_narrow_other_routes_are_found(for_conversation):
 def test_the_reason_names_the_ways_that_moved():
     found = Assessment(0.0, 1, SEEN, SEEN, 0.5, 0.9, BETTER, SEEN, (), (MovedLink("i0", "i1", 8.0, 0.4),))
     assert reason_of(found, PLAN.workload).endswith("i0 to i1 has 0.4 Gbit/s, 8 were planned with")
+
+
+def test_a_long_target_has_a_run_last_longer_but_of_no_more_requests_than_a_controller_has_time_for(monkeypatch):
+    counts = []
+
+    def counted(_plan, requests, **_):
+        counts.append(len(requests.arrival_s))
+        raise Infeasible("that is all")
+
+    monkeypatch.setattr(quick_rebalance, "replay", counted)
+    patient = replace(PLAN, slo=replace(PLAN.slo, ttft_s=600.0))
+    for rate, most in ((1.0, 600 * LEAST_TTFT), (2000.0, quick_rebalance.MOST_LONGER)):
+        with pytest.raises(Infeasible):
+            attainment(patient, replace(SEEN, rate_rps=rate))
+        assert counts[-1] == pytest.approx(most, rel=0.1)
