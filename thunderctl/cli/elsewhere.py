@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from planner.errors import HostError, Incomplete, SpecError
 from thunderctl.cli import output
+from thunderctl.cli.following import follow_entries
 from thunderctl.cli.options import confirm
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 HERE_ONLY = ("bench", "copy-store", "gc", "keys", "logs", "ssh")
 """Commands that act on the machine where the controller runs, or by what it alone knows."""
-FOLLOWED_EVERY_S = 1.0
 MOST_EVENTS = 1000
 
 
@@ -90,9 +89,12 @@ def show_events(api: "Api", *, limit: int, since_at: float, kinds: Sequence[str]
         else:
             output.show(output.table("Events", ("at", "kind", "what"), _cells(found, ("at", "kind", "message"))))
         return
-    with _until_interrupted():
-        for news in _followed(api, found, since_at, kinds):
-            _print_events(news, as_json=as_json)
+    follow_entries(
+        found,
+        lambda last: _events(api, after=last, since=since_at, kind=list(kinds), limit=MOST_EVENTS),
+        passes=HostError,
+        as_json=as_json,
+    )
 
 
 def rebalance(
@@ -163,46 +165,6 @@ def _carry_out(api: "Api", action: str, body: Mapping[str, Any], *, as_json: boo
 def _events(api: "Api", **query: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = api.get("/api/v1/events", **query)["events"]
     return found
-
-
-def _followed(
-    api: "Api", found: list[dict[str, Any]], since_at: float, kinds: Sequence[str]
-) -> Iterator[list[dict[str, Any]]]:
-    """These, and without end what is new. A controller that can't be reached is said once, and asked again."""
-    import time
-
-    last, silent = 0, False
-    while True:
-        yield found
-        last = max((one["id"] for one in found), default=last)
-        time.sleep(FOLLOWED_EVERY_S)
-        try:
-            found = _events(api, after=last, since=since_at, kind=list(kinds), limit=MOST_EVENTS)
-            silent = False
-        except HostError as error:
-            if not silent:
-                output.narrate(f"{error.message} It is tried again.")
-            found, silent = [], True
-
-
-def _print_events(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    import json
-
-    output.print_lines(
-        "",
-        [
-            json.dumps(one, ensure_ascii=False) if as_json else f"{one['at']}  {one['kind']:<18}  {one['message']}"
-            for one in found
-        ],
-    )
-
-
-@contextmanager
-def _until_interrupted() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(output.INTERRUPTED) from None
 
 
 def _cells(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[tuple[str, ...]]:

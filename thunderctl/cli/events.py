@@ -1,24 +1,17 @@
 """`thunderctl events`: what happened to a deployment, and what happens."""
 
-import json
 import time
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from planner.errors import SpecError, ThunderError
 from thunderctl.cli import completion, output
+from thunderctl.cli.following import follow_entries
 from thunderctl.cli.options import JsonOption
 from thunderctl.status.documents.events import entry, events_document, rfc3339
 
-if TYPE_CHECKING:
-    from thunderctl.store.store import Store
-    from thunderctl.store.values import Event
-
-EVERY_S = 1.0
-"""Between two looks for what is new."""
 AT_ONCE = 1000
 """Events read in one look; what is more comes with the next one."""
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -52,7 +45,12 @@ def events(
         kinds = kind or ()
         found = store.events_where(context.obj, since=since_at, kinds=kinds, limit=limit)
         if follow:
-            _follow(store, context.obj, found, since_at, kinds, as_json=as_json)
+
+            def after(last: int) -> list[dict[str, Any]]:
+                read = store.events_where(context.obj, after_id=last, since=since_at, kinds=kinds, limit=AT_ONCE)
+                return list(map(entry, read))
+
+            follow_entries(list(map(entry, found)), after, passes=ThunderError, as_json=as_json)
         elif as_json:
             output.print_json(events_document(found))
         elif not found:
@@ -71,43 +69,3 @@ def moment(text: str, now: float, *, tz: tzinfo = UTC, option: str = "--since") 
         return (read if read.tzinfo else read.replace(tzinfo=tz)).timestamp()
     except (ValueError, OverflowError) as error:
         raise SpecError(f"{option} is {text!r}; expected such as 30m, 2h, 7d, 2027-01-31T20:00.") from error
-
-
-def _follow(
-    store: "Store",
-    deployment: str,
-    found: Sequence["Event"],
-    since_at: float,
-    kinds: Sequence[str],
-    *,
-    as_json: bool,
-) -> None:
-    """Until Ctrl-C. A store that can't be read is said once, and read again."""
-    last_id = max((event.event_id for event in found), default=0)
-    _print(found, as_json=as_json)
-    silent = False
-    try:
-        while True:
-            time.sleep(EVERY_S)
-            try:
-                news = store.events_where(deployment, after_id=last_id, since=since_at, kinds=kinds, limit=AT_ONCE)
-            except ThunderError as error:
-                if not silent:
-                    output.narrate(f"{error.message} It is tried again.")
-                silent = True
-                continue
-            silent = False
-            last_id = max((event.event_id for event in news), default=last_id)
-            _print(news, as_json=as_json)
-    except KeyboardInterrupt:
-        raise typer.Exit(output.INTERRUPTED) from None
-
-
-def _print(found: Iterable["Event"], *, as_json: bool) -> None:
-    lines = [
-        json.dumps(entry(event), ensure_ascii=False)
-        if as_json
-        else f"{rfc3339(event.at)}  {event.kind:<18}  {event.message}"
-        for event in found
-    ]
-    output.print_lines("", lines)

@@ -147,10 +147,10 @@ def resting_line(entries: Collection[Mapping[str, Any]]) -> str:
 def _why(entry: Mapping[str, Any]) -> str:
     """In two or three words, and until when."""
     words = {
-        str(RestCause.WINDOW): "smaller budget",
-        str(RestCause.PRICE): "prices above the budget",
-        str(RestCause.SWAP): "a cheaper machine takes its place",
-        str(RestCause.RATE): "few requests",
+        RestCause.WINDOW: "smaller budget",
+        RestCause.PRICE: "prices above the budget",
+        RestCause.SWAP: "a cheaper machine takes its place",
+        RestCause.RATE: "few requests",
     }
     cause: str = words.get(entry["cause"], entry["reason"])  # one that a newer controller elsewhere knows
     if entry["until"] is None:

@@ -48,8 +48,10 @@ class ReplicaHealth:
         before = self._ejected.get(replica)
         if before and self._now() < before.until:
             return
-        relapsed = before.relapsed if before else (before := self._on_probation(replica)) is not None
-        seconds = min(before.seconds * 2, LONGEST_EJECTION_S) if before else FIRST_EJECTION_S
+        ended = None if before else self._on_probation(replica)
+        relapsed = before.relapsed if before else ended is not None
+        last = before or ended
+        seconds = min(last.seconds * 2, LONGEST_EJECTION_S) if last else FIRST_EJECTION_S
         self._ejected[replica] = _Ejection(seconds, self._now() + seconds, reason, relapsed)
 
     def answered(self, replica: str, *, waited_for: bool = False) -> None:

@@ -11,7 +11,7 @@ from planner.errors import HostError, Incomplete
 from tests.thunderctl.api.serving import TOKEN, Made, served
 from thunderctl.api.client import Api
 from thunderctl.api.jobs import SAID_BYTES, Narration
-from thunderctl.cli import elsewhere
+from thunderctl.cli import following
 from thunderctl.cli.main import main
 from thunderctl.secrets import Secret
 
@@ -198,7 +198,7 @@ def test_who_follows_events_there_goes_on_when_the_controller_is_back(run, monke
         return {"events": answer}
 
     monkeypatch.setattr(Api, "get", events)
-    monkeypatch.setattr(elsewhere, "FOLLOWED_EVERY_S", 0.0)
+    monkeypatch.setattr(following, "EVERY_S", 0.0)
     said = run("events", "-f", "--since", "5m", code=130)
     assert [line.split()[-1] for line in said.out.splitlines()] == ["before", "afterwards"]
     assert said.err.count("Away. It is tried again.") == 1
