@@ -132,11 +132,16 @@ async def _fed(stream: asyncio.StreamWriter, data: bytes) -> None:
 async def _leave(process: asyncio.subprocess.Process, *, ended: bool) -> None:
     """Kill the process group of a command that has not ended; what made a session of its own lives on.
 
-    Our ends of its pipes are closed, which one that lives on may hold: the wait would be for that one too.
+    Our ends of its pipes are closed, which one that lives on may hold: the wait would be for that one too. The rest of
+    the transport only after it: its `close` asks after a process that has not ended, and asyncio's own waiter, which
+    then finds none, says so on stderr.
     """
+    transport: asyncio.SubprocessTransport = process._transport  # type: ignore[attr-defined]
     if not ended:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    process._transport.close()  # type: ignore[attr-defined]
-    if not ended:
+        for number in range(3):
+            if (pipe := transport.get_pipe_transport(number)) is not None:
+                pipe.close()
         await process.wait()
+    transport.close()

@@ -138,3 +138,15 @@ async def test_a_file_or_a_folder_is_sent_whole_with_its_modes(transport, tmp_pa
         await transport.send(tmp_path / "absent", "to")
     with pytest.raises(HostError, match="leaves the instance's folder"):
         await transport.send(tmp_path / "from", "../out")
+
+
+async def test_of_commands_that_are_given_up_nobody_hears_from_asyncio(tmp_path, caplog):
+    """Its waiter says so where somebody else has asked after the process before: a few times in a hundred."""
+    transport = module.LocalTransport(tmp_path, {"PATH": "/bin:/usr/bin"})
+    for number in range(150):
+        running = asyncio.create_task(transport.run("sleep 60", timeout_s=60.0))
+        await asyncio.sleep(0.004 + 0.0001 * (number % 30))  # each at another moment of its start
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert caplog.text == ""
